@@ -1,4 +1,4 @@
-"""TLS trust shared by both adapters: the system's authorities plus the tenant's own bundle, and no switch to turn it off.
+"""TLS trust of both adapters: the system's authorities plus the tenant's own bundle, and no switch to turn it off.
 
 Environment variables that replace trust (`REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE`, `SSL_CERT_FILE`) are not
 consulted: a stray variable must not decide whom a service account's password is sent to.
@@ -6,8 +6,8 @@ consulted: a stray variable must not decide whom a service account's password is
 
 from __future__ import annotations
 
-import os
 import ssl
+from pathlib import Path
 from typing import Any
 
 import certifi
@@ -32,14 +32,16 @@ def tls_context(ca_pem: str = "") -> ssl.SSLContext:
 
 
 def _load_system_trust(context: ssl.SSLContext) -> None:
-    paths = (
-        ssl.get_default_verify_paths()
-    )  # the openssl_* members are OpenSSL's built-in places, whatever the environment says
-    cafile = paths.openssl_cafile if os.path.isfile(paths.openssl_cafile) else None
-    capath = paths.openssl_capath if os.path.isdir(paths.openssl_capath) and os.listdir(paths.openssl_capath) else None
-    if cafile is None and capath is None:
-        cafile = certifi.where()
-    context.load_verify_locations(cafile=cafile, capath=capath)
+    # The openssl_* members are OpenSSL's built-in places; the others follow the environment.
+    paths = ssl.get_default_verify_paths()
+    bundle, directory = Path(paths.openssl_cafile), Path(paths.openssl_capath)
+    has_bundle, has_directory = bundle.is_file(), directory.is_dir() and any(directory.iterdir())
+    if has_bundle:
+        context.load_verify_locations(cafile=bundle)
+    if has_directory:
+        context.load_verify_locations(capath=directory)
+    if not has_bundle and not has_directory:
+        context.load_verify_locations(cafile=certifi.where())
 
 
 class TrustAdapter(HTTPAdapter):
@@ -50,6 +52,7 @@ class TrustAdapter(HTTPAdapter):
         super().__init__(**options)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Makes every connection with the context."""
         super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
@@ -59,8 +62,7 @@ class TrustAdapter(HTTPAdapter):
         conn.ca_cert_dir = None
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> tuple[Any, Any]:
+        """Keys the pool by our context, not by what the session says of verification."""
         host, pool = super().build_connection_pool_key_attributes(request, True, None)
         pool.pop("ca_certs", None)
-        pool["cert_reqs"] = "CERT_REQUIRED"
-        pool["ssl_context"] = self._context
-        return host, pool
+        return host, {**pool, "cert_reqs": "CERT_REQUIRED", "ssl_context": self._context}
