@@ -1,0 +1,43 @@
+"""Where a record stands: every sealed column has a number, and a list of plaintext columns that are bound to it.
+
+The numbers are part of the format (docs/FORMAT.md): never reuse one, never change one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Final
+
+ID_SIZE: Final = 16
+NOTHING: Final = bytes(ID_SIZE)  # stands for NULL in a bound column
+_LABEL: Final = b"syncvault/record"
+
+
+class Place(Enum):
+    """A sealed column: its number and the bound columns of its row, in order."""
+
+    TENANT_PROFILE = 0x0101, ("name_ix",)
+    CREDENTIAL = 0x0201, ()
+    SOURCE = 0x0301, ("ref_ix",)
+    MAILBOX = 0x0401, ("key_ix", "address_ix")
+    FOLDER = 0x0501, ("mailbox_id", "folder_ix")
+    CHECKPOINT = 0x0601, ()
+    CONTACT = 0x0701, ("mailbox_id", "folder_id", "remote_ix")
+    CARD = 0x0702, ("mailbox_id", "folder_id", "remote_ix")
+    PHOTO_DETAILS = 0x0801, ()
+    PHOTO_CONTENT = 0x0802, ()
+    WRAPPED_KEY = 0x0901, ("purpose", "generation")
+
+    def __init__(self, number: int, bound: tuple[str, ...]) -> None:
+        self.number = number
+        self.bound = bound
+        self._number = number.to_bytes(4, "big")
+        self._bound_count = len(bound)
+
+    def associated_data(self, scope: bytes, row_id: bytes, row_version: bytes, bound: Sequence[bytes]) -> bytes:
+        """Label 16 | vault ID 16 | tenant ID 16 | number u32 | row ID 16 | row version u64 | bound columns, 16 each."""
+        data = b"".join((_LABEL, scope, self._number, row_id, row_version, *bound))
+        if len(bound) != self._bound_count or len(data) != 76 + ID_SIZE * self._bound_count:
+            raise ValueError(f"{self.name} binds {self._bound_count} columns of 16 bytes each")
+        return data
