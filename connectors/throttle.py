@@ -1,0 +1,130 @@
+"""How both adapters wait: back-off after a passing fault, what `Retry-After` says, and how much may run at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from math import isnan
+from random import SystemRandom
+from typing import Final
+
+Sleep = Callable[[float], object]
+Now = Callable[[], datetime]
+
+_RANDOM: Final = SystemRandom()
+_LONGEST: Final = 366 * 86_400.0
+
+
+def utc_now() -> datetime:
+    """The present instant."""
+    return datetime.now(UTC)
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """The seconds that a `Retry-After` header asks for, as a number or an HTTP date (RFC 9110); None if it says none."""
+    text = (value or "").strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            instant = parsedate_to_datetime(text)
+        except (ValueError, OverflowError):
+            return None
+        if instant.tzinfo is None:
+            instant = instant.replace(tzinfo=UTC)
+        seconds = (instant - now).total_seconds()
+    return None if isnan(seconds) else min(max(seconds, 0.0), _LONGEST)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long a passing fault is ridden out.
+
+    Attributes:
+        attempts: How often a request is sent at most.
+        first: Seconds of the first wait where the server does not say; it doubles from then on.
+        longest: Seconds of the longest wait of our own choosing.
+        patience: Seconds that one request may wait in all. A server that asks for more is obeyed by the next run.
+    """
+
+    attempts: int = 7
+    first: float = 0.5
+    longest: float = 20.0
+    patience: float = 300.0
+
+
+class OutOfPatienceError(Exception):
+    """A request met passing faults for longer than a run waits; `retry_at` is when it may be tried again."""
+
+    def __init__(self, retry_at: datetime) -> None:
+        super().__init__("out of patience")
+        self.retry_at = retry_at
+
+
+@dataclass(slots=True)
+class Backoff:
+    """The waits of one request: call `pause` after each passing fault, then send the request again."""
+
+    sleep: Sleep = time.sleep
+    now: Now = utc_now
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    faults: int = 0
+    waited: float = 0.0
+
+    def pause(self, asked: float | None = None) -> None:
+        """Waits as long as the server asked, else exponentially with jitter.
+
+        Args:
+            asked: Seconds the server asked for, None where it did not say.
+
+        Raises:
+            OutOfPatienceError: The request has failed too often, or would have to wait too long.
+        """
+        self.faults += 1
+        seconds = self._own_choice() if asked is None else asked
+        if self.faults >= self.policy.attempts or self.waited + seconds > self.policy.patience:
+            raise OutOfPatienceError(self.now() + timedelta(seconds=seconds))
+        self.waited += seconds
+        self.sleep(seconds)
+
+    def _own_choice(self) -> float:
+        ceiling: float = min(self.policy.longest, self.policy.first * 2 ** (self.faults - 1))
+        # Half of it by chance: clients that failed together must not come back together.
+        return ceiling * (0.5 + _RANDOM.random() / 2)
+
+
+class Slots:
+    """At most so many requests at once per key (a mailbox); a request over several mailboxes takes of each at once."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken: Counter[str] = Counter()
+        self._freed = threading.Condition()
+
+    @contextmanager
+    def taken(self, keys: Iterable[str]) -> Iterator[None]:
+        """Holds one slot for each time a key is named, but never more than all slots of a key."""
+        wanted = {key: min(number, self._limit) for key, number in Counter(keys).items()}
+        with self._freed:
+            # All or none: a request that held one mailbox while it waits for another could wait for ever.
+            self._freed.wait_for(
+                lambda: all(self._taken[key] + number <= self._limit for key, number in wanted.items())
+            )
+            self._taken.update(wanted)
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._taken.subtract(wanted)
+                for key in wanted:
+                    if not self._taken[key]:
+                        del self._taken[key]
+                self._freed.notify_all()

@@ -1,0 +1,82 @@
+"""Waiting as the server asks, and not for ever."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from connectors.throttle import Backoff, OutOfPatienceError, RetryPolicy, Slots, retry_after
+
+NOON = datetime(2027, 1, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        (" 2.5 ", 2.5),
+        ("-3", 0.0),
+        ("Fri, 01 Jan 2027 12:00:30 GMT", 30.0),
+        ("Fri, 01 Jan 2027 11:00:00 GMT", 0.0),
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("nan", None),
+    ],
+)
+def test_a_retry_after_is_seconds_or_a_date_or_nothing(header: str | None, seconds: float | None) -> None:
+    assert retry_after(header, NOON) == seconds
+
+
+def test_the_server_is_obeyed_to_the_second() -> None:
+    waits: list[float] = []
+    Backoff(waits.append, lambda: NOON).pause(12.0)
+    assert waits == [12.0]
+
+
+def test_waits_of_our_own_grow_and_stay_below_their_ceilings() -> None:
+    waits: list[float] = []
+    backoff = Backoff(waits.append, lambda: NOON, RetryPolicy(attempts=5, first=1.0, longest=3.0))
+    for _ in range(4):
+        backoff.pause()
+    assert all(ceiling / 2 <= wait <= ceiling for wait, ceiling in zip(waits, [1.0, 2.0, 3.0, 3.0], strict=True))
+
+
+def test_a_request_is_not_sent_more_often_than_the_policy_says() -> None:
+    backoff = Backoff(lambda _: None, lambda: NOON, RetryPolicy(attempts=3))
+    backoff.pause()
+    backoff.pause()
+    with pytest.raises(OutOfPatienceError):
+        backoff.pause()
+
+
+def test_a_server_that_asks_for_too_much_is_left_alone_until_then() -> None:
+    waits: list[float] = []
+    with pytest.raises(OutOfPatienceError) as caught:
+        Backoff(waits.append, lambda: NOON, RetryPolicy(patience=60)).pause(3600.0)
+    assert caught.value.retry_at == NOON + timedelta(hours=1)
+    assert waits == []
+
+
+def test_no_mailbox_gets_more_requests_at_once_than_it_has_slots() -> None:
+    slots, entered, release = Slots(2), threading.Semaphore(0), threading.Event()
+
+    def hold() -> None:
+        with slots.taken(["anna"]):
+            entered.release()
+            release.wait(5)
+
+    threads = [threading.Thread(target=hold) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert entered.acquire(timeout=5)
+    assert entered.acquire(timeout=5)
+    assert not entered.acquire(timeout=0.05)
+    with slots.taken(["ben"] * 20):
+        pass
+    release.set()
+    for thread in threads:
+        thread.join(5)
+    assert entered.acquire(timeout=5)
