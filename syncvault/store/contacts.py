@@ -1,0 +1,209 @@
+"""Contacts: stored and read by the page, never by the mailbox.
+
+Surface:
+
+    insert_many(tx, rows: Sequence[ContactRow]) -> int
+    update_many(tx, changes: Sequence[ContactChange]) -> int
+    get(tx, tenant_id, contact_id) -> ContactRow | None
+    by_remote(tx, mailbox_id, remote_ixs) -> dict[bytes, ContactRow]              by remote_ix; unknown ones left out
+    page(tx, tenant_id, mailbox_id, *, after=None, limit=256) -> list[ContactRow] ordered by remote_ix; pages by it
+    stream(db, tenant_id, *, mailbox_id=None, page_size=256) -> Iterator[list[ContactRow]]   a transaction per page
+    counts(tx, tenant_id, mailbox_id=None) -> dict[str, int]                      by kind
+    delete(tx, tenant_id, contact_ids) -> int
+    delete_of_mailbox(tx, mailbox_id) -> int
+    photo_due(tx, tenant_id, now, *, mailbox_id=None, after=None, limit=256) -> list[PhotoDue]
+    set_photo_due_many(tx, changes: Sequence[PhotoDueChange]) -> int
+
+What awaits removal stands in `removals`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from syncvault.store import mailboxes
+from syncvault.store.engine import Database, Transaction
+from syncvault.store.folders import FolderRow
+from syncvault.store.mailboxes import MailboxRow
+from syncvault.store.statements import changed, fetch, fetch_one, in_lists, insert, run, run_many
+
+
+class ContactRow(NamedTuple):
+    """A row of `contacts`; a card has no folder."""
+
+    id: bytes
+    tenant_id: bytes
+    mailbox_id: bytes
+    folder_id: bytes | None
+    kind: str
+    remote_ix: bytes
+    blob: bytes
+    photo_due_at: int | None
+    data_class: str
+    purge_at: int
+
+
+class ContactChange(NamedTuple):
+    """What changes about a contact; the last two fields say which one."""
+
+    folder_id: bytes | None
+    blob: bytes
+    photo_due_at: int | None
+    data_class: str
+    purge_at: int
+    id: bytes
+    tenant_id: bytes
+
+
+class PhotoDue(NamedTuple):
+    """A contact whose photo is to be looked at, with what the request for it needs."""
+
+    contact: ContactRow
+    mailbox: MailboxRow
+    folder: FolderRow | None
+    details: bytes | None  # the stored photo's, None if there is none
+
+
+class PhotoDueChange(NamedTuple):
+    """When to look at a contact's photo next; None for never."""
+
+    photo_due_at: int | None
+    id: bytes
+    tenant_id: bytes
+
+
+PAGE: Final = 256
+
+
+def insert_many(tx: Transaction, rows: Sequence[ContactRow]) -> int:
+    """Stores new contacts; ConflictError if a mailbox has one already."""
+    return insert(tx, "contacts", rows)
+
+
+def update_many(tx: Transaction, changes: Sequence[ContactChange]) -> int:
+    """Replaces contacts in place; returns how many there were."""
+    statement = (
+        "UPDATE contacts SET folder_id = ?, blob = ?, photo_due_at = ?, data_class = ?, purge_at = ?"
+        " WHERE id = ? AND tenant_id = ?"
+    )
+    return run_many(tx, statement, changes)
+
+
+def get(tx: Transaction, tenant_id: bytes, contact_id: bytes) -> ContactRow | None:
+    """The tenant's contact with this ID, or None."""
+    return fetch_one(tx, ContactRow, "contacts", "WHERE id = ? AND tenant_id = ?", contact_id, tenant_id)
+
+
+def by_remote(tx: Transaction, mailbox_id: bytes, remote_ixs: Sequence[bytes]) -> dict[bytes, ContactRow]:
+    """Those of the mailbox's remote IDs that are known, each with its contact."""
+    found: dict[bytes, ContactRow] = {}
+    for marks, part in in_lists(remote_ixs):
+        rows = fetch(tx, ContactRow, "contacts", f"WHERE mailbox_id = ? AND remote_ix IN ({marks})", mailbox_id, *part)
+        found.update((row.remote_ix, row) for row in rows)
+    return found
+
+
+def page(
+    tx: Transaction, tenant_id: bytes, mailbox_id: bytes, *, after: bytes | None = None, limit: int = PAGE
+) -> list[ContactRow]:
+    """The mailbox's contacts that follow the remote index `after`, at most `limit`.
+
+    Goes along the index that keeps remote IDs unique, so that no further index has to be kept for it.
+    """
+    where = "WHERE mailbox_id = ? AND remote_ix > ? AND tenant_id = ? ORDER BY remote_ix LIMIT ?"
+    return fetch(tx, ContactRow, "contacts", where, mailbox_id, after or b"", tenant_id, limit)
+
+
+def stream(
+    db: Database, tenant_id: bytes, *, mailbox_id: bytes | None = None, page_size: int = PAGE
+) -> Iterator[list[ContactRow]]:
+    """The tenant's contacts, or one mailbox's, in pages by mailbox.
+
+    Each page is a read transaction of its own, so that a slow consumer holds up neither writers nor a scrub:
+    the whole is not one state of the database.
+    """
+    if mailbox_id is None:
+        with db.read() as tx:
+            wanted = mailboxes.ids_of_tenant(tx, tenant_id)
+    else:
+        wanted = [mailbox_id]
+    position, after = 0, None
+    while position < len(wanted):
+        rows: list[ContactRow] = []
+        with db.read() as tx:
+            while position < len(wanted) and len(rows) < page_size:
+                missing = page_size - len(rows)
+                part = page(tx, tenant_id, wanted[position], after=after, limit=missing)
+                rows += part
+                after = part[-1].remote_ix if len(part) == missing else None
+                position += after is None
+        if rows:
+            yield rows
+
+
+def counts(tx: Transaction, tenant_id: bytes, mailbox_id: bytes | None = None) -> dict[str, int]:
+    """How many contacts of each kind the tenant, or one of its mailboxes, has."""
+    if mailbox_id is None:
+        found = run(tx, "SELECT kind, count(*) FROM contacts WHERE tenant_id = ? GROUP BY kind", tenant_id)
+    else:
+        statement = "SELECT kind, count(*) FROM contacts WHERE mailbox_id = ? AND tenant_id = ? GROUP BY kind"
+        found = run(tx, statement, mailbox_id, tenant_id)
+    return {str(kind): int(count) for kind, count in found}
+
+
+def delete(tx: Transaction, tenant_id: bytes, contact_ids: Sequence[bytes]) -> int:
+    """Removes contacts with their photos."""
+    statement = "DELETE FROM contacts WHERE id = ? AND tenant_id = ?"
+    return run_many(tx, statement, [(contact_id, tenant_id) for contact_id in contact_ids])
+
+
+def delete_of_mailbox(tx: Transaction, mailbox_id: bytes) -> int:
+    """Removes all contacts of a mailbox with their photos; its folders stay."""
+    return changed(tx, "DELETE FROM contacts WHERE mailbox_id = ?", mailbox_id)
+
+
+def _prefixed(prefix: str, kind: type[Any]) -> str:
+    return ", ".join(f"{prefix}.{name}" for name in kind._fields)
+
+
+_PHOTO_DUE: Final = (
+    f"SELECT {_prefixed('c', ContactRow)}, {_prefixed('m', MailboxRow)}, {_prefixed('f', FolderRow)}, p.details"  # noqa: S608
+    " FROM contacts c JOIN mailboxes m ON m.id = c.mailbox_id"
+    " LEFT JOIN folders f ON f.id = c.folder_id LEFT JOIN photos p ON p.contact_id = c.id"
+    " WHERE c.tenant_id = ? AND c.photo_due_at <= ?"
+)
+_MAILBOX_AT: Final = len(ContactRow._fields)
+_FOLDER_AT: Final = _MAILBOX_AT + len(MailboxRow._fields)
+_DETAILS_AT: Final = _FOLDER_AT + len(FolderRow._fields)
+
+
+def photo_due(
+    tx: Transaction,
+    tenant_id: bytes,
+    now: int,
+    *,
+    mailbox_id: bytes | None = None,
+    after: PhotoDue | None = None,
+    limit: int = PAGE,
+) -> list[PhotoDue]:
+    """Contacts whose photo is to be looked at by now, longest due first; `after` is the last one of the page before."""
+    statement, values = _PHOTO_DUE, [tenant_id, now]
+    if mailbox_id is not None:
+        statement, values = f"{statement} AND c.mailbox_id = ?", [*values, mailbox_id]
+    if after is not None:
+        statement += " AND (c.photo_due_at, c.id) > (?, ?)"
+        values += [after.contact.photo_due_at, after.contact.id]
+    found = run(tx, f"{statement} ORDER BY c.photo_due_at, c.id LIMIT ?", *values, limit)
+    return [_photo_due(tuple(row)) for row in found]
+
+
+def _photo_due(row: tuple[Any, ...]) -> PhotoDue:
+    folder = None if row[_FOLDER_AT] is None else FolderRow._make(row[_FOLDER_AT:_DETAILS_AT])
+    contact, mailbox = ContactRow._make(row[:_MAILBOX_AT]), MailboxRow._make(row[_MAILBOX_AT:_FOLDER_AT])
+    return PhotoDue(contact, mailbox, folder, row[_DETAILS_AT])
+
+
+def set_photo_due_many(tx: Transaction, changes: Sequence[PhotoDueChange]) -> int:
+    """Says when to look at the contacts' photos next."""
+    return run_many(tx, "UPDATE contacts SET photo_due_at = ? WHERE id = ? AND tenant_id = ?", changes)

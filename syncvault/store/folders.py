@@ -1,0 +1,166 @@
+"""Folders, their checkpoints, and what a full round has seen of them.
+
+Surface:
+
+    of_mailbox(tx, mailbox_id) -> list[FolderState]                  folder, checkpoint row or None
+    get(tx, tenant_id, folder_id) -> FolderRow | None
+    by_ids(tx, folder_ids) -> dict[bytes, FolderRow]
+    insert(tx, row: FolderRow) -> None
+    update(tx, folder_id, blob) -> bool                              a renamed folder; it is back if it was gone
+    set_gone(tx, folder_id, *, gone=True) -> None
+    set_checkpoint(tx, row: CheckpointRow) -> None                   inserts or replaces
+    clear_checkpoint(tx, folder_id) -> None
+    begin_round(tx, folder_id) -> None                               a full round: forgets checkpoint and seen
+    add_seen(tx, rows: Sequence[SeenRow]) -> int                     repetitions are ignored
+    pend_unseen(tx, folder_id) -> int                                contacts the round did not bring -> pending
+    clear_seen(tx, folder_id) -> int
+    pend_all(tx, folder_id) -> int                                   all contacts of a folder that is gone
+    delete(tx, folder_id) -> int                                     with its contacts; returns those
+    delete_gone(tx, tenant_id) -> int                                gone folders that hold nothing any more
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from syncvault.store.engine import Transaction
+from syncvault.store.statements import changed, fetch, fetch_one, in_lists, run, upsert
+from syncvault.store.statements import insert as insert_rows
+
+
+class FolderRow(NamedTuple):
+    """A row of `folders`; `gone` is 1 once the mailbox no longer has it."""
+
+    id: bytes
+    tenant_id: bytes
+    mailbox_id: bytes
+    folder_ix: bytes
+    blob: bytes
+    gone: int
+    data_class: str
+    purge_at: int
+
+
+class CheckpointRow(NamedTuple):
+    """A row of `checkpoints`; `full_round` is 1 while a full round is under way."""
+
+    folder_id: bytes
+    tenant_id: bytes
+    blob: bytes
+    full_round: int
+    data_class: str
+    purge_at: int
+
+
+class SeenRow(NamedTuple):
+    """A row of `seen`."""
+
+    folder_id: bytes
+    remote_ix: bytes
+    tenant_id: bytes
+    data_class: str
+    purge_at: int
+
+
+class FolderState(NamedTuple):
+    """A folder and where its round stands."""
+
+    folder: FolderRow
+    checkpoint: CheckpointRow | None
+
+
+_PEND: Final = (
+    "INSERT INTO pending_removals (contact_id, tenant_id, folder_id, data_class, purge_at)"
+    " SELECT id, tenant_id, folder_id, data_class, purge_at FROM contacts WHERE folder_id = ?"
+)
+_UNSEEN: Final = " AND NOT EXISTS (SELECT 1 FROM seen s WHERE s.folder_id = ? AND s.remote_ix = contacts.remote_ix)"
+_ONCE: Final = " ON CONFLICT (contact_id) DO NOTHING"
+
+
+def of_mailbox(tx: Transaction, mailbox_id: bytes) -> list[FolderState]:
+    """The mailbox's folders with their checkpoints."""
+    folders = fetch(tx, FolderRow, "folders", "WHERE mailbox_id = ? ORDER BY id", mailbox_id)
+    where = "WHERE folder_id IN (SELECT id FROM folders WHERE mailbox_id = ?)"
+    checkpoints = {row.folder_id: row for row in fetch(tx, CheckpointRow, "checkpoints", where, mailbox_id)}
+    return [FolderState(folder, checkpoints.get(folder.id)) for folder in folders]
+
+
+def get(tx: Transaction, tenant_id: bytes, folder_id: bytes) -> FolderRow | None:
+    """The tenant's folder with this ID, or None."""
+    return fetch_one(tx, FolderRow, "folders", "WHERE id = ? AND tenant_id = ?", folder_id, tenant_id)
+
+
+def by_ids(tx: Transaction, folder_ids: Sequence[bytes]) -> dict[bytes, FolderRow]:
+    """Those of the folders that exist."""
+    found: dict[bytes, FolderRow] = {}
+    for marks, part in in_lists(folder_ids):
+        found.update((row.id, row) for row in fetch(tx, FolderRow, "folders", f"WHERE id IN ({marks})", *part))
+    return found
+
+
+def insert(tx: Transaction, row: FolderRow) -> None:
+    """Stores a new folder."""
+    insert_rows(tx, "folders", [row])
+
+
+def update(tx: Transaction, folder_id: bytes, blob: bytes) -> bool:
+    """Replaces the sealed part; the folder is there."""
+    return changed(tx, "UPDATE folders SET blob = ?, gone = 0 WHERE id = ?", blob, folder_id) == 1
+
+
+def set_gone(tx: Transaction, folder_id: bytes, *, gone: bool = True) -> None:
+    """Records that the mailbox no longer has the folder, or has it again."""
+    run(tx, "UPDATE folders SET gone = ? WHERE id = ?", int(gone), folder_id)
+
+
+def set_checkpoint(tx: Transaction, row: CheckpointRow) -> None:
+    """Stores the checkpoint after a page, in the page's own transaction."""
+    upsert(tx, "checkpoints", "folder_id", [row])
+
+
+def clear_checkpoint(tx: Transaction, folder_id: bytes) -> None:
+    """Forgets the checkpoint: the folder is read in full next time."""
+    run(tx, "DELETE FROM checkpoints WHERE folder_id = ?", folder_id)
+
+
+def begin_round(tx: Transaction, folder_id: bytes) -> None:
+    """Starts a full round over; the first page's `set_checkpoint` marks it as under way."""
+    clear_checkpoint(tx, folder_id)
+    clear_seen(tx, folder_id)
+
+
+def add_seen(tx: Transaction, rows: Sequence[SeenRow]) -> int:
+    """Records what a page of a full round brought."""
+    return insert_rows(tx, "seen", rows, conflict="ON CONFLICT (folder_id, remote_ix) DO NOTHING")
+
+
+def pend_unseen(tx: Transaction, folder_id: bytes) -> int:
+    """Marks for removal the folder's contacts that its full round did not bring; returns how many are new."""
+    return changed(tx, _PEND + _UNSEEN + _ONCE, folder_id, folder_id)
+
+
+def clear_seen(tx: Transaction, folder_id: bytes) -> int:
+    """Forgets what the round saw."""
+    return changed(tx, "DELETE FROM seen WHERE folder_id = ?", folder_id)
+
+
+def pend_all(tx: Transaction, folder_id: bytes) -> int:
+    """Marks for removal all contacts of a folder that is gone; returns how many are new."""
+    return changed(tx, _PEND + _ONCE, folder_id)
+
+
+def delete(tx: Transaction, folder_id: bytes) -> int:
+    """Removes a folder with its contacts; returns how many those were."""
+    removed = changed(tx, "DELETE FROM contacts WHERE folder_id = ?", folder_id)
+    run(tx, "DELETE FROM folders WHERE id = ?", folder_id)
+    return removed
+
+
+def delete_gone(tx: Transaction, tenant_id: bytes) -> int:
+    """Removes the tenant's folders that are gone and empty."""
+    statement = (
+        "DELETE FROM folders WHERE tenant_id = ? AND gone = 1"
+        " AND NOT EXISTS (SELECT 1 FROM contacts WHERE folder_id = folders.id)"
+    )
+    return changed(tx, statement, tenant_id)

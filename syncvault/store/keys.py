@@ -1,0 +1,150 @@
+"""The key database: generations of the root key, and the keys wrapped under them.
+
+Surface:
+
+    insert_root(tx, row: RootRow) -> None
+    roots(tx) -> list[RootRow]                                        by generation
+    current_root(tx) -> RootRow | None
+    set_root_state(tx, generation, state) -> bool
+    set_root_handle(tx, generation, handle) -> bool
+    promote_root(tx, generation) -> None                              it is current, the one before retired
+    delete_root(tx, generation) -> bool                               one that never became current
+    insert_many(tx, rows: Sequence[WrappedKeyRow]) -> int
+    get(tx, tenant_id, purpose, generation) -> WrappedKeyRow | None
+    of_tenant(tx, tenant_id) -> list[WrappedKeyRow]                   VAULT_TENANT for the vault's own keys
+    list_all(tx) -> list[WrappedKeyRow]
+    tenant_ids(tx) -> set[bytes]                                      those that have keys, the vault left out
+    retire(tx, tenant_id, purpose) -> int                             current -> retired
+    rewrap_all(tx, root_generation, rewrapped: Mapping[bytes, bytes]) -> int      id -> blob; must be every key
+    delete_of_tenant(tx, tenant_id, *, keep=()) -> list[KeyName]      purposes in `keep` stay; returns what went
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from syncvault.store.engine import Transaction
+from syncvault.store.faults import ConflictError
+from syncvault.store.schema import VAULT_TENANT as VAULT_TENANT  # noqa: PLC0414  # part of this module's surface
+from syncvault.store.statements import changed, fetch, fetch_one, insert, run, run_many
+
+
+class RootRow(NamedTuple):
+    """A row of `root_generations`; `handle` is the provider's JSON."""
+
+    generation: int
+    provider: str
+    handle: str
+    state: str
+    created_at: int
+
+
+class WrappedKeyRow(NamedTuple):
+    """A row of `wrapped_keys`."""
+
+    id: bytes
+    tenant_id: bytes
+    purpose: str
+    generation: int
+    state: str
+    root_generation: int
+    blob: bytes
+    created_at: int
+
+
+class KeyName(NamedTuple):
+    """A key that was deleted."""
+
+    purpose: str
+    generation: int
+
+
+def insert_root(tx: Transaction, row: RootRow) -> None:
+    """Records a generation of the root key."""
+    insert(tx, "root_generations", [row])
+
+
+def roots(tx: Transaction) -> list[RootRow]:
+    """All generations of the root key, oldest first."""
+    return fetch(tx, RootRow, "root_generations", "ORDER BY generation")
+
+
+def current_root(tx: Transaction) -> RootRow | None:
+    """The generation in force, or None before the vault is complete."""
+    return fetch_one(tx, RootRow, "root_generations", "WHERE state = 'current' ORDER BY generation DESC")
+
+
+def set_root_state(tx: Transaction, generation: int, state: str) -> bool:
+    """Records what became of a generation."""
+    return changed(tx, "UPDATE root_generations SET state = ? WHERE generation = ?", state, generation) == 1
+
+
+def set_root_handle(tx: Transaction, generation: int, handle: str) -> bool:
+    """Records where the provider keeps a generation."""
+    return changed(tx, "UPDATE root_generations SET handle = ? WHERE generation = ?", handle, generation) == 1
+
+
+def promote_root(tx: Transaction, generation: int) -> None:
+    """Puts a generation in force; the one before is retired."""
+    run(tx, "UPDATE root_generations SET state = 'retired' WHERE state = 'current'")
+    if not set_root_state(tx, generation, "current"):
+        raise ConflictError(f"root generation {generation} is not recorded")
+
+
+def delete_root(tx: Transaction, generation: int) -> bool:
+    """Forgets a generation that was being created and never came into force."""
+    statement = "DELETE FROM root_generations WHERE generation = ? AND state = 'creating'"
+    return changed(tx, statement, generation) == 1
+
+
+def insert_many(tx: Transaction, rows: Sequence[WrappedKeyRow]) -> int:
+    """Stores wrapped keys."""
+    return insert(tx, "wrapped_keys", rows)
+
+
+def get(tx: Transaction, tenant_id: bytes, purpose: str, generation: int) -> WrappedKeyRow | None:
+    """The one key with this name, or None."""
+    where = "WHERE tenant_id = ? AND purpose = ? AND generation = ?"
+    return fetch_one(tx, WrappedKeyRow, "wrapped_keys", where, tenant_id, purpose, generation)
+
+
+def of_tenant(tx: Transaction, tenant_id: bytes) -> list[WrappedKeyRow]:
+    """The tenant's keys of all generations."""
+    where = "WHERE tenant_id = ? ORDER BY purpose, generation"
+    return fetch(tx, WrappedKeyRow, "wrapped_keys", where, tenant_id)
+
+
+def list_all(tx: Transaction) -> list[WrappedKeyRow]:
+    """Every wrapped key."""
+    return fetch(tx, WrappedKeyRow, "wrapped_keys", "ORDER BY tenant_id, purpose, generation")
+
+
+def tenant_ids(tx: Transaction) -> set[bytes]:
+    """The tenants that have keys."""
+    return set(run(tx, "SELECT DISTINCT tenant_id FROM wrapped_keys").scalars()) - {VAULT_TENANT}
+
+
+def retire(tx: Transaction, tenant_id: bytes, purpose: str) -> int:
+    """Makes the current generation of a key one that only opens."""
+    statement = "UPDATE wrapped_keys SET state = 'retired' WHERE tenant_id = ? AND purpose = ? AND state = 'current'"
+    return changed(tx, statement, tenant_id, purpose)
+
+
+def rewrap_all(tx: Transaction, root_generation: int, rewrapped: Mapping[bytes, bytes]) -> int:
+    """Puts every key under another generation of the root key.
+
+    Raises:
+        ConflictError: The keys given are not exactly those stored; a key left behind would be lost with the old root.
+    """
+    if set(run(tx, "SELECT id FROM wrapped_keys").scalars()) != rewrapped.keys():
+        raise ConflictError("the stored keys changed while they were re-wrapped")
+    statement = "UPDATE wrapped_keys SET blob = ?, root_generation = ? WHERE id = ?"
+    return run_many(tx, statement, [(blob, root_generation, key_id) for key_id, blob in rewrapped.items()])
+
+
+def delete_of_tenant(tx: Transaction, tenant_id: bytes, *, keep: Collection[str] = ()) -> list[KeyName]:
+    """Deletes the tenant's keys but those of purposes in `keep`; returns the names of what went."""
+    doomed = [row for row in of_tenant(tx, tenant_id) if row.purpose not in keep]
+    run_many(tx, "DELETE FROM wrapped_keys WHERE id = ?", [(row.id,) for row in doomed])
+    return [KeyName(row.purpose, row.generation) for row in doomed]

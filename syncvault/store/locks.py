@@ -1,0 +1,192 @@
+"""Locks between processes: one per tenant, and the vault's maintenance lock that readers share with each other.
+
+    open_locks(db, home) -> Locks                            by the data database's dialect
+    Locks.tenant(tenant_id) -> context manager               BusyError at once, naming host and pid of the holder
+    Locks.maintenance(*, exclusive, timeout=30.0) -> context manager   BusyError once the time is up
+    Locks.forget(tenant_id) -> None                          removes the lock file of an erased tenant; hold the lock
+
+The kernel (flock) or the server (advisory locks) frees a lock when its holder dies, however it dies. A holder
+must not fork without exec: the child would hold the lock too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from syncvault.errors import BusyError, StorageError
+from syncvault.store.engine import Database, Transaction
+from syncvault.store.statements import run, value
+
+_POLL_SECONDS: Final = 0.05
+_MAINTENANCE: Final = "maintenance"
+
+
+class Locks(Protocol):
+    """What keeps processes from working on the same tenant, or under a scrub."""
+
+    def tenant(self, tenant_id: bytes) -> AbstractContextManager[None]:
+        """Takes the tenant; BusyError at once, naming the holder, if another has it."""
+
+    def maintenance(self, *, exclusive: bool, timeout: float = 30.0) -> AbstractContextManager[None]:
+        """Takes the vault, alone or beside others who share it; BusyError once the time is up."""
+
+    def forget(self, tenant_id: bytes) -> None:
+        """Leaves no trace of the tenant among the locks; call it while holding the tenant."""
+
+
+def open_locks(db: Database, home: Path) -> Locks:
+    """The locks of the vault whose data database this is; `home` is its data directory."""
+    return FileLocks(home / "locks") if db.dialect == "sqlite" else AdvisoryLocks(db)
+
+
+def _tenant_busy(holder: str) -> BusyError:
+    host, _, pid = holder.strip().partition(" ")
+    by = f"process {pid} on {host}" if pid else "another process"
+    return BusyError(f"the tenant is in use by {by}")
+
+
+def _vault_busy(*, exclusive: bool) -> BusyError:
+    who = "other commands are still reading it" if exclusive else "a scrub or a restore is under way"
+    return BusyError(f"the vault is in use: {who}")
+
+
+def _wait(attempt: Callable[[], bool], *, exclusive: bool, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while not attempt():
+        if time.monotonic() >= deadline:
+            raise _vault_busy(exclusive=exclusive)
+        time.sleep(_POLL_SECONDS)
+
+
+def _holder() -> str:
+    return f"{socket.gethostname()[:40]} {os.getpid()}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileLocks:
+    """Locks by flock on files in a directory; for a vault whose data database is a file on this machine."""
+
+    directory: Path
+
+    @contextmanager
+    def tenant(self, tenant_id: bytes) -> Iterator[None]:
+        """See `Locks.tenant`."""
+        descriptor = self._take(tenant_id.hex())
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, _holder().encode(), 0)
+            yield
+            os.ftruncate(descriptor, 0)
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def maintenance(self, *, exclusive: bool, timeout: float = 30.0) -> Iterator[None]:
+        """See `Locks.maintenance`."""
+        descriptor = self._open(_MAINTENANCE)
+        kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+        try:
+            _wait(lambda: _flock(descriptor, kind), exclusive=exclusive, timeout=timeout)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def forget(self, tenant_id: bytes) -> None:
+        """See `Locks.forget`."""
+        (self.directory / tenant_id.hex()).unlink(missing_ok=True)
+
+    def _take(self, name: str) -> int:
+        while True:
+            descriptor = self._open(name)
+            if not _flock(descriptor, fcntl.LOCK_EX):
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace")
+                os.close(descriptor)
+                raise _tenant_busy(holder)
+            if self._is_linked(name, descriptor):
+                return descriptor
+            os.close(descriptor)  # `forget` removed the file between opening and locking it
+
+    def _is_linked(self, name: str, descriptor: int) -> bool:
+        try:
+            there = (self.directory / name).stat()
+        except FileNotFoundError:
+            return False
+        return there.st_ino == os.fstat(descriptor).st_ino
+
+    def _open(self, name: str) -> int:
+        try:
+            self.directory.mkdir(mode=0o700, exist_ok=True)
+            return os.open(self.directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as fault:
+            raise StorageError(f"no lock can be taken in {self.directory}: {fault.strerror}") from None
+
+
+def _flock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class AdvisoryLocks:
+    """Locks by the PostgreSQL server, each on a connection of its own; they hold across machines."""
+
+    db: Database
+
+    @contextmanager
+    def tenant(self, tenant_id: bytes) -> Iterator[None]:
+        """See `Locks.tenant`."""
+        with self.db.lone() as connection:
+            _introduce(connection)
+            key = _key(b"tenant", tenant_id)
+            if not value(connection, "SELECT pg_try_advisory_lock(?)", key):
+                raise _tenant_busy(_holder_of(connection, key))
+            yield
+
+    @contextmanager
+    def maintenance(self, *, exclusive: bool, timeout: float = 30.0) -> Iterator[None]:
+        """See `Locks.maintenance`."""
+        function = "pg_try_advisory_lock" if exclusive else "pg_try_advisory_lock_shared"
+        with self.db.lone() as connection:
+            _introduce(connection)
+            # Vaults may share a server's database, each in a schema of its own.
+            key = _key(b"maintenance", value(connection, "SELECT current_schema()").encode())
+            statement = f"SELECT {function}(?)"
+            _wait(lambda: bool(value(connection, statement, key)), exclusive=exclusive, timeout=timeout)
+            yield
+
+    def forget(self, tenant_id: bytes) -> None:
+        """See `Locks.forget`; the server keeps nothing of a lock that is free."""
+
+
+def _introduce(connection: Transaction) -> None:
+    run(connection, "SELECT set_config('application_name', ?, false)", f"syncvault {_holder()}")
+
+
+def _key(kind: bytes, name: bytes) -> int:
+    digest = hashlib.blake2b(name, digest_size=8, person=kind).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _holder_of(connection: Transaction, key: int) -> str:
+    # How pg_locks shows a bigint key: the high half in classid, the low half in objid, objsubid 1.
+    statement = (
+        "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid"
+        " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.database ="
+        " (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " AND l.classid::bigint = ? AND l.objid::bigint = ?"
+    )
+    unsigned = key & 0xFFFFFFFFFFFFFFFF
+    found = value(connection, statement, unsigned >> 32, unsigned & 0xFFFFFFFF)
+    return str(found or "").removeprefix("syncvault ")

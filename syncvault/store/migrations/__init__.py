@@ -1,0 +1,1 @@
+"""Alembic migrations, one tree of versions for each database. Run by `syncvault.store.upgrade`, never by hand."""

@@ -1,0 +1,71 @@
+"""Contacts that await removal at the end of the run, after the brake has seen how many there are.
+
+Surface:
+
+    add(tx, rows: Sequence[PendingRow]) -> int                 those pending already are left alone
+    clear(tx, contact_ids) -> int                              they came back
+    clear_of_tenant(tx, tenant_id) -> int
+    count(tx, tenant_id) -> int                                what `apply` would remove
+    page(tx, tenant_id, *, after=None, limit=256) -> list[PendingRow]   ordered by contact_id
+    apply(tx, tenant_id) -> int                                removes the contacts; returns how many
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from syncvault.store.engine import Transaction
+from syncvault.store.statements import changed, fetch, insert, run_many, value
+
+
+class PendingRow(NamedTuple):
+    """A row of `pending_removals`; `folder_id` is the folder the contact left, None for a card."""
+
+    contact_id: bytes
+    tenant_id: bytes
+    folder_id: bytes | None
+    data_class: str
+    purge_at: int
+
+
+# A contact that another folder's page has brought since was moved, not removed. The ID stands in for "no folder".
+_STILL_THERE: Final = (
+    "SELECT p.contact_id FROM pending_removals p JOIN contacts c ON c.id = p.contact_id"
+    " WHERE p.tenant_id = ? AND c.tenant_id = p.tenant_id AND COALESCE(p.folder_id, c.id) = COALESCE(c.folder_id, c.id)"
+)
+
+
+def add(tx: Transaction, rows: Sequence[PendingRow]) -> int:
+    """Marks contacts for removal."""
+    return insert(tx, "pending_removals", rows, conflict="ON CONFLICT (contact_id) DO NOTHING")
+
+
+def clear(tx: Transaction, contact_ids: Sequence[bytes]) -> int:
+    """Takes the mark off contacts that came back."""
+    statement = "DELETE FROM pending_removals WHERE contact_id = ?"
+    return run_many(tx, statement, [(contact_id,) for contact_id in contact_ids])
+
+
+def clear_of_tenant(tx: Transaction, tenant_id: bytes) -> int:
+    """Takes the mark off all contacts of the tenant."""
+    return changed(tx, "DELETE FROM pending_removals WHERE tenant_id = ?", tenant_id)
+
+
+def count(tx: Transaction, tenant_id: bytes) -> int:
+    """How many contacts of the tenant await removal."""
+    found: int = value(tx, f"SELECT count(*) FROM ({_STILL_THERE}) AS waiting", tenant_id)  # noqa: S608  # a constant
+    return found
+
+
+def page(tx: Transaction, tenant_id: bytes, *, after: bytes | None = None, limit: int = 256) -> list[PendingRow]:
+    """The marks of the tenant that follow the contact `after`."""
+    where = "WHERE tenant_id = ? AND contact_id > ? ORDER BY contact_id LIMIT ?"
+    return fetch(tx, PendingRow, "pending_removals", where, tenant_id, after or b"", limit)
+
+
+def apply(tx: Transaction, tenant_id: bytes) -> int:
+    """Removes the contacts that await it, with their photos, and all marks of the tenant; returns how many."""
+    removed = changed(tx, f"DELETE FROM contacts WHERE id IN ({_STILL_THERE})", tenant_id)  # noqa: S608  # a constant
+    clear_of_tenant(tx, tenant_id)
+    return removed

@@ -1,0 +1,190 @@
+"""Tenants: their rows, the fence that keeps a lost process from writing, retagging, and removal as a whole.
+
+Surface:
+
+    insert(tx, row: TenantRow) -> None
+    get(tx, tenant_id) -> TenantRow | None
+    by_name(tx, name_ix) -> TenantRow | None
+    list_all(tx) -> list[TenantRow]                              ordered by id
+    erasing(tx) -> list[TenantRow]                               erasures under way, to be finished
+    due(tx, now) -> list[TenantRow]                              candidates: purge_at <= now
+    counts(tx) -> dict[bytes, TenantCounts]; counts_of(tx, tenant_id) -> TenantCounts
+    fence(tx, tenant_id, epoch) -> None                          raises Fenced; take it first in a write transaction
+    update_profile(tx, tenant_id, profile, name_ix) -> bool
+    begin_erasure(tx, tenant_id, intent) -> int | None           the new epoch; None if it was not live
+    set_erasure(tx, tenant_id, intent) -> None
+    set_quarantine(tx, tenant_id, code, at, advice) -> None; lift_quarantine(tx, tenant_id) -> None
+    retag(tx, tenant_id, purge_at) -> dict[str, int]             every row of the tenant; rows per table
+    tags(tx, tenant_id) -> dict[str, set[int]]                   the purge dates found in each table
+    delete_rows(tx, tenant_id) -> dict[str, int]                 children first; rows per table
+    PERSONAL_TABLES                                              what delete_rows empties, in its order
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from syncvault.store.engine import Transaction
+from syncvault.store.faults import Fenced
+from syncvault.store.statements import changed, fetch, fetch_one, run, value
+from syncvault.store.statements import insert as insert_rows
+
+
+class TenantRow(NamedTuple):
+    """A row of `tenants`; `profile` is sealed, `erasure` is the JSON of an erasure's intent."""
+
+    id: bytes
+    kind: str
+    state: str
+    epoch: int
+    name_ix: bytes
+    profile: bytes
+    erasure: str | None
+    quarantine: str | None
+    quarantined_at: int | None
+    quarantine_advice: str | None
+    data_class: str
+    purge_at: int
+
+
+class TenantCounts(NamedTuple):
+    """How much is held for a tenant."""
+
+    sources: int = 0
+    mailboxes: int = 0
+    contacts: int = 0
+    photos: int = 0
+
+
+_BY_TENANT: Final = "tenant_id = ?"
+_BY_FOLDER: Final = "folder_id IN (SELECT id FROM folders WHERE tenant_id = ?)"
+
+# Children before parents. `seen` has no index by tenant and is reached through its folder.
+PERSONAL_TABLES: Final = (
+    "photos",
+    "pending_removals",
+    "seen",
+    "checkpoints",
+    "contacts",
+    "folders",
+    "memberships",
+    "mailboxes",
+    "sources",
+    "credentials",
+    "tenants",
+)
+_SCOPES: Final = dict.fromkeys(PERSONAL_TABLES, _BY_TENANT) | {"seen": _BY_FOLDER, "tenants": "id = ?"}
+
+
+def insert(tx: Transaction, row: TenantRow) -> None:
+    """Stores a new tenant; ConflictError if its name is taken."""
+    insert_rows(tx, "tenants", [row])
+
+
+def get(tx: Transaction, tenant_id: bytes) -> TenantRow | None:
+    """The tenant, or None."""
+    return fetch_one(tx, TenantRow, "tenants", "WHERE id = ?", tenant_id)
+
+
+def by_name(tx: Transaction, name_ix: bytes) -> TenantRow | None:
+    """The tenant with the blind index of this name, or None."""
+    return fetch_one(tx, TenantRow, "tenants", "WHERE name_ix = ?", name_ix)
+
+
+def list_all(tx: Transaction) -> list[TenantRow]:
+    """All tenants, those being erased too."""
+    return fetch(tx, TenantRow, "tenants", "ORDER BY id")
+
+
+def erasing(tx: Transaction) -> list[TenantRow]:
+    """Tenants whose erasure has begun and not ended."""
+    return fetch(tx, TenantRow, "tenants", "WHERE state = 'erasing' ORDER BY id")
+
+
+def due(tx: Transaction, now: int) -> list[TenantRow]:
+    """Tenants whose tag says that they are due; the sealed facts decide."""
+    return fetch(tx, TenantRow, "tenants", "WHERE purge_at <= ? ORDER BY purge_at, id", now)
+
+
+def counts(tx: Transaction) -> dict[bytes, TenantCounts]:
+    """How much is held for each tenant that has anything."""
+    found: dict[bytes, dict[str, int]] = {}
+    for table in TenantCounts._fields:
+        grouped = run(tx, f"SELECT tenant_id, count(*) FROM {table} GROUP BY tenant_id")  # noqa: S608  # our tables
+        for tenant_id, count in grouped:
+            found.setdefault(tenant_id, {})[table] = count
+    return {tenant_id: TenantCounts(**held) for tenant_id, held in found.items()}
+
+
+def counts_of(tx: Transaction, tenant_id: bytes) -> TenantCounts:
+    """How much is held for one tenant."""
+    statement = "SELECT count(*) FROM {} WHERE tenant_id = ?"
+    return TenantCounts(*(value(tx, statement.format(table), tenant_id) for table in TenantCounts._fields))
+
+
+def fence(tx: Transaction, tenant_id: bytes, epoch: int) -> None:
+    """Makes sure that the tenant is live and still in this epoch until the transaction ends.
+
+    Raises:
+        Fenced: It is not: an erasure or a successor has taken it.
+    """
+    # SQLite lets one writer in, so reading is enough; PostgreSQL must hold off whoever would change the row.
+    lock = "" if tx.dialect.name == "sqlite" else "FOR SHARE"
+    found = run(tx, f"SELECT state, epoch FROM tenants WHERE id = ? {lock}", tenant_id).first()  # noqa: S608
+    if found is None or tuple(found) != ("live", epoch):
+        raise Fenced("the tenant was erased or taken over meanwhile")
+
+
+def update_profile(tx: Transaction, tenant_id: bytes, profile: bytes, name_ix: bytes) -> bool:
+    """Replaces the sealed profile and the name's blind index; False if there is no such tenant."""
+    statement = "UPDATE tenants SET profile = ?, name_ix = ? WHERE id = ?"
+    return changed(tx, statement, profile, name_ix, tenant_id) == 1
+
+
+def begin_erasure(tx: Transaction, tenant_id: bytes, intent: str) -> int | None:
+    """Fences the tenant off: from here on nobody commits to it but the erasure. None if it was not live."""
+    statement = "UPDATE tenants SET state = 'erasing', epoch = epoch + 1, erasure = ? WHERE id = ? AND state = 'live'"
+    if not changed(tx, statement, intent, tenant_id):
+        return None
+    epoch: int = value(tx, "SELECT epoch FROM tenants WHERE id = ?", tenant_id)
+    return epoch
+
+
+def set_erasure(tx: Transaction, tenant_id: bytes, intent: str) -> None:
+    """Records how far the erasure has come."""
+    run(tx, "UPDATE tenants SET erasure = ? WHERE id = ? AND state = 'erasing'", intent, tenant_id)
+
+
+def set_quarantine(tx: Transaction, tenant_id: bytes, code: str, at: int, advice: str) -> None:
+    """Stops pulling for the tenant; the first reason stays."""
+    statement = (
+        "UPDATE tenants SET quarantine = ?, quarantined_at = ?, quarantine_advice = ?"
+        " WHERE id = ? AND quarantine IS NULL"
+    )
+    run(tx, statement, code, at, advice, tenant_id)
+
+
+def lift_quarantine(tx: Transaction, tenant_id: bytes) -> None:
+    """Lets the tenant be pulled again."""
+    statement = "UPDATE tenants SET quarantine = NULL, quarantined_at = NULL, quarantine_advice = NULL WHERE id = ?"
+    run(tx, statement, tenant_id)
+
+
+def retag(tx: Transaction, tenant_id: bytes, purge_at: int) -> dict[str, int]:
+    """Moves the purge date of every row of the tenant; returns how many rows of each table."""
+    statement = "UPDATE {} SET purge_at = ? WHERE {}"
+    return {table: changed(tx, statement.format(table, scope), purge_at, tenant_id) for table, scope in _SCOPES.items()}
+
+
+def tags(tx: Transaction, tenant_id: bytes) -> dict[str, set[int]]:
+    """The purge dates that the tenant's rows carry, by table; one each, unless somebody meddled."""
+    statement = "SELECT DISTINCT purge_at FROM {} WHERE {}"
+    return {
+        table: set(run(tx, statement.format(table, scope), tenant_id).scalars()) for table, scope in _SCOPES.items()
+    }
+
+
+def delete_rows(tx: Transaction, tenant_id: bytes) -> dict[str, int]:
+    """Removes everything held for the tenant, itself last; returns how many rows of each table."""
+    statement = "DELETE FROM {} WHERE {}"
+    return {table: changed(tx, statement.format(table, scope), tenant_id) for table, scope in _SCOPES.items()}
