@@ -58,7 +58,7 @@ def _person(number: int, contacts: int) -> Person:
         department=_TITLE[number % len(_TITLE)],
         job_title="Angestellte",
         business_phones=(f"+49 30 555 {number:06d}",),
-        photo=_photo(number) if number % 3 == 0 else None,
+        photo=_photo(number, edge=648) if number % 3 == 0 else None,
         box=Box(build=partial(_folders, number, contacts)),
     )
 
@@ -89,5 +89,5 @@ def _item(owner: int, number: int, dice: random.Random) -> Item:
     )
 
 
-def _photo(number: int) -> bytes:
-    return jpeg(f"load {number % 32}", edge=96, weight=3_000)
+def _photo(number: int, *, edge: int = 96) -> bytes:
+    return jpeg(f"load {number % 32}", edge=edge, weight=4_000)

@@ -1,0 +1,67 @@
+"""Fixtures that every suite shares: a certificate authority, a fresh company, and the simulators over it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+
+from tests.simulators.company.cast import small_company
+from tests.simulators.company.model import Company
+from tests.simulators.online.server import OnlineSimulator
+
+if TYPE_CHECKING:
+    from tests.simulators.onprem.server import OnpremSimulator
+
+
+@dataclass(frozen=True)
+class Authority:
+    """The authority that signs the simulators' certificates; `ca_pem` is what clients trust."""
+
+    ca: trustme.CA
+    ca_file: Path
+    ca_pem: str
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    ca = trustme.CA()
+    ca_file = tmp_path_factory.mktemp("authority") / "ca.pem"
+    ca.cert_pem.write_to_path(str(ca_file))
+    return Authority(ca, ca_file, ca_file.read_text())
+
+
+@pytest.fixture
+def company() -> Company:
+    return small_company()
+
+
+@pytest.fixture
+def online(company: Company, authority: Authority) -> Iterator[OnlineSimulator]:
+    simulator = OnlineSimulator(company, authority.ca)
+    simulator.start()
+    yield simulator
+    simulator.stop()
+
+
+@pytest.fixture
+def onprem(company: Company, authority: Authority) -> Iterator[OnpremSimulator]:
+    server = pytest.importorskip("tests.simulators.onprem.server")
+    simulator = server.OnpremSimulator(company, authority.ca)
+    simulator.start()
+    yield simulator
+    simulator.stop()
+
+
+@pytest.fixture(scope="session")
+def contracts() -> Path:
+    """The folder of published contracts, named by SYNCVAULT_CONTRACTS."""
+    named = os.environ.get("SYNCVAULT_CONTRACTS")
+    if not named:
+        pytest.skip("SYNCVAULT_CONTRACTS is not set")
+    return Path(named)
