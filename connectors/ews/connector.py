@@ -1,0 +1,127 @@
+"""The connector itself: the port's verbs over one session, and no foreign exception out of any of them."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from connectors.contact import Contact
+from connectors.ews import EwsSettings, contacts, directory, photos
+from connectors.ews.codes import failure
+from connectors.ews.operations import resolve_names
+from connectors.ews.session import AnswerTooLargeError, EwsSession
+from connectors.port import (
+    Card,
+    Checkpoints,
+    ConnectorError,
+    CredentialRejected,
+    FolderGone,
+    Identity,
+    Mailbox,
+    MailboxGone,
+    NoMailbox,
+    NotPermitted,
+    Page,
+    Photo,
+    PhotoRef,
+    ProtocolViolation,
+    Source,
+    SourceGone,
+    SourceKind,
+    Throttled,
+    Unreachable,
+)
+from connectors.throttle import Now, Sleep
+
+log = logging.getLogger(__name__)
+
+
+class EwsConnector:
+    """Reads one tenant's Exchange over EWS; implements `connectors.port.Connector`."""
+
+    def __init__(self, settings: EwsSettings, *, sleep: Sleep, now: Now, page_size: int = 0) -> None:
+        self._session = EwsSession(settings, sleep=sleep, now=now)
+        self._account = settings.username
+        self._page_size = page_size
+
+    @property
+    def requests(self) -> int:
+        """How many requests went out so far."""
+        return self._session.requests
+
+    def probe(self) -> Identity:
+        """Signs in with one look into the directory. Whatever it finds there, the credential was accepted."""
+        with _normalised():
+            name = self._account.rpartition("\\")[2]
+            message = self._session.call(resolve_names(name)).messages[0]
+            error = failure(message.code, impersonating=False) if message.failed else None
+            if isinstance(error, (CredentialRejected, NotPermitted)):
+                raise error
+            return Identity(account=self._account, server=self._session.host)
+
+    def resolve(self, source: Source) -> Iterator[Mailbox]:
+        """The one mailbox that an address names."""
+        if source.kind is not SourceKind.MAILBOX:
+            raise SourceGone(
+                f"Exchange on premises has no source of kind {source.kind}.",
+                code="wrong-source-kind",
+                advice="Register mailboxes by their addresses: syncvault source add TENANT --mailbox ADDR",
+            )
+        address = source.ref.strip()
+        yield Mailbox(key=address.lower(), address=address)
+
+    def card(self, mailboxes: Sequence[Mailbox]) -> Iterator[Card]:
+        """The directory entry of each mailbox."""
+        for mailbox in mailboxes:
+            with _normalised():
+                card = self._card(mailbox)
+            yield card
+
+    def changes(self, mailbox: Mailbox, checkpoints: Checkpoints) -> Iterator[Page | FolderGone]:
+        """What changed in the mailbox's contact folders since the checkpoints."""
+        with _normalised():
+            try:
+                yield from contacts.changes(self._session, mailbox, checkpoints, self._page_size)
+            except MailboxGone as error:
+                if self._entry(mailbox) is None:
+                    raise
+                raise NoMailbox("The person is in the directory and has no mailbox.", code=error.code) from None
+
+    def photos(self, wanted: Sequence[PhotoRef]) -> Iterator[Photo]:
+        """Looks at photos and brings those that changed."""
+        with _normalised():
+            yield from photos.photos(self._session, wanted)
+
+    def close(self) -> None:
+        """Ends connections."""
+        self._session.close()
+
+    def _card(self, mailbox: Mailbox) -> Card:
+        try:
+            return Card(mailbox, contact=directory.card_of(self._session, mailbox))
+        except (CredentialRejected, Throttled, Unreachable):
+            raise
+        except ConnectorError as error:
+            return Card(mailbox, error=error)
+
+    def _entry(self, mailbox: Mailbox) -> Contact | None:
+        try:
+            return directory.look_up(self._session, mailbox.address)
+        except ConnectorError:
+            return None  # the mailbox's own error says more
+
+
+@contextmanager
+def _normalised() -> Iterator[None]:
+    try:
+        yield
+    except ConnectorError:
+        raise
+    except AnswerTooLargeError:
+        raise ProtocolViolation("Exchange's answer is larger than any that is expected.") from None
+    except Exception as error:  # noqa: BLE001  # the port promises that nothing foreign comes out
+        # Where it happened, without the texts of exceptions, which may quote what a mailbox holds.
+        log.debug("unexpected %s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+        raise ProtocolViolation(f"Exchange's answer could not be understood ({type(error).__name__}).") from None
