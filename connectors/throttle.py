@@ -27,7 +27,7 @@ def utc_now() -> datetime:
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """The seconds that a `Retry-After` header asks for, as a number or an HTTP date (RFC 9110); None if it says none."""
+    """The seconds that a `Retry-After` header (a number or an HTTP date, RFC 9110) asks for; None if it says none."""
     text = (value or "").strip()
     if not text:
         return None

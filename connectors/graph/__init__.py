@@ -1,0 +1,49 @@
+"""Exchange Online through Microsoft Graph, signed in as an application.
+
+Importing this package is cheap: msal and requests are loaded by the first `connect`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from connectors.graph.credentials import CertificateError as CertificateError
+from connectors.graph.credentials import load_certificate as load_certificate
+from connectors.graph.settings import CLOUDS as CLOUDS
+from connectors.graph.settings import ClientCertificate as ClientCertificate
+from connectors.graph.settings import ClientSecret as ClientSecret
+from connectors.graph.settings import GraphSettings as GraphSettings
+from connectors.throttle import Now, Sleep, utc_now
+
+if TYPE_CHECKING:
+    from connectors.graph.connector import GraphConnector
+
+__all__ = [
+    "CLOUDS",
+    "CertificateError",
+    "ClientCertificate",
+    "ClientSecret",
+    "GraphSettings",
+    "connect",
+    "load_certificate",
+]
+
+
+def connect(
+    settings: GraphSettings, *, sleep: Sleep = time.sleep, now: Now = utc_now, page_size: int = 0
+) -> GraphConnector:
+    """A connector for one tenant. Makes no request yet.
+
+    Args:
+        settings: Where the tenant is and what opens it.
+        sleep: Waits some seconds; called between retries.
+        now: Tells the time (aware, UTC).
+        page_size: Contacts to ask for in a page; 0 leaves the choice to the connector.
+
+    Raises:
+        ValueError: An origin is not `https://host[:port]`, or `ca_pem` holds no certificate.
+    """
+    from connectors.graph.connector import open_connector  # noqa: PLC0415 - requests and msal take 0.2 s to load
+
+    return open_connector(settings, sleep=sleep, now=now, page_size=page_size)

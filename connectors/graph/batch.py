@@ -1,0 +1,156 @@
+"""JSON batching: up to 20 reads in one request, each with its own outcome, the failed ones asked again.
+
+Source: Microsoft Graph, "Combine multiple HTTP requests using JSON batching".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from connectors.graph.client import JSON_LIMIT, GraphClient, Json, fault_of, is_passing, pause
+from connectors.graph.refusals import Refusal, error_code
+from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation
+from connectors.throttle import Backoff, retry_after
+
+T = TypeVar("T")
+
+SIZE: Final = 20
+_MISSING: Final = 503  # an answer without one of the parts counts as that part's passing fault
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One part: a GET, relative to the API version. `mailbox` is the key of the mailbox it reads, if any."""
+
+    path: str = field(repr=False)
+    mailbox: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A part that was answered."""
+
+    headers: Mapping[str, str] = field(repr=False)  # names in lower case
+    body: Any = field(repr=False)
+
+    def json(self) -> Json:
+        """The body as a JSON object; raises ProtocolViolation if it is none."""
+        if not isinstance(self.body, dict):
+            raise ProtocolViolation("A part of a batch is no JSON object.", code="not-json")
+        return self.body
+
+    def content(self) -> bytes:
+        """The body as bytes, which travel in base64; raises ProtocolViolation if it is nothing of the kind."""
+        try:
+            return base64.b64decode(self.body, validate=True)
+        except (TypeError, ValueError, binascii.Error):
+            raise ProtocolViolation("A part of a batch is no base64.", code="not-base64") from None
+
+
+Outcome = Reply | Refusal | ConnectorError
+
+
+def chunks(entries: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The entries in lots that fit a batch."""
+    for start in range(0, len(entries), SIZE):
+        yield entries[start : start + SIZE]
+
+
+@dataclass(slots=True)
+class _Part:
+    read: Read
+    backoff: Backoff
+    due: float = 0.0  # seconds slept since the batch began, before which it must not be sent again
+    renewed: bool = False
+    outcome: Outcome | None = None
+
+
+def read_batch(
+    client: GraphClient, reads: Sequence[Read], *, prefer: str = "", limit: int = JSON_LIMIT
+) -> list[Outcome]:
+    """Reads up to 20 resources; the outcomes are in the order of the reads.
+
+    Args:
+        client: Sends.
+        reads: What to read.
+        prefer: The `Prefer` header of each part.
+        limit: Bytes of the whole answer at most.
+
+    Raises:
+        TooLargeError: The answer is larger than `limit`.
+        Refusal: The batch itself is refused.
+        ConnectorError: No answer to the batch can be had, or a part's token is refused twice.
+    """
+    slept = 0.0
+
+    def wait(seconds: float) -> None:
+        nonlocal slept
+        slept += seconds
+        client.sleep(seconds)
+
+    # A part does not sleep in its own back-off: it only notes until when it has to wait.
+    parts = [_Part(read, Backoff(lambda _: None, client.now, client.policy)) for read in reads]
+    while waiting := [part for part in parts if part.outcome is None]:
+        earliest = min(part.due for part in waiting)
+        if earliest > slept:
+            wait(earliest - slept)
+        ready = [part for part in waiting if part.due <= slept]
+        _send(client, ready, prefer, limit, slept)
+    return [part.outcome for part in parts if part.outcome is not None]
+
+
+def _send(client: GraphClient, parts: Sequence[_Part], prefer: str, limit: int, slept: float) -> None:
+    token = client.tokens.bearer()
+    answer = client.post_batch(
+        [_request(number, part.read, prefer) for number, part in enumerate(parts)],
+        mailboxes=[part.read.mailbox for part in parts if part.read.mailbox],
+        limit=limit,
+    )
+    responses = _by_number(answer)
+    for number, part in enumerate(parts):
+        _settle(client, part, responses.get(str(number)), slept, token)
+
+
+def _request(number: int, read: Read, prefer: str) -> Json:
+    request: Json = {"id": str(number), "method": "GET", "url": read.path}
+    return {**request, "headers": {"Prefer": prefer}} if prefer else request
+
+
+def _by_number(answer: Json) -> dict[str, Json]:
+    responses = answer.get("responses")
+    if not isinstance(responses, list):
+        raise ProtocolViolation("The answer to a batch holds no list.", code="not-json")
+    return {str(entry.get("id")): entry for entry in responses if isinstance(entry, dict)}
+
+
+def _settle(client: GraphClient, part: _Part, response: Json | None, slept: float, token: str) -> None:
+    status = response.get("status") if response else _MISSING
+    if response is None or not isinstance(status, int):
+        response, status = {}, _MISSING
+    named = response.get("headers")
+    headers = {str(name).lower(): str(value) for name, value in named.items()} if isinstance(named, dict) else {}
+    body = response.get("body")
+    if 200 <= status < 300:
+        part.outcome = Reply(headers, body)
+    elif status == 401:
+        if part.renewed:
+            raise CredentialRejected("Graph does not accept the access token.", code=error_code(body))
+        client.tokens.bearer(instead_of=token)
+        part.renewed = True
+    elif is_passing(status):
+        part.due = slept + _pause(client, part, status, headers, error_code(body))
+    else:
+        part.outcome = Refusal(status, error_code(body))
+
+
+def _pause(client: GraphClient, part: _Part, status: int, headers: Mapping[str, str], code: str) -> float:
+    before = part.backoff.waited
+    try:
+        pause(part.backoff, retry_after(headers.get("retry-after"), client.now()), fault_of(status, code))
+    except ConnectorError as failure:
+        part.outcome = failure
+    return part.backoff.waited - before

@@ -1,0 +1,250 @@
+"""Graph over HTTP: bearer tokens, retries, links that stay at home, and JSON that is what it should be.
+
+Paths are relative to the API version (`/users/…`). What the server sends as a link becomes such a path too, so a
+token can never be sent to another host, and a stored checkpoint holds no address.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+
+from connectors.graph.auth import Tokens
+from connectors.graph.refusals import Refusal, error_code
+from connectors.graph.transport import Answer, BrokenError, TooLargeError, Transport
+from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, ServerFault, Throttled, Unreachable
+from connectors.throttle import Backoff, Now, OutOfPatienceError, RetryPolicy, Sleep, Slots, retry_after
+
+Json = dict[str, Any]
+
+JSON_LIMIT: Final = 64 * 1024 * 1024
+VERSION: Final = "/v1.0"
+PER_MAILBOX: Final = 4  # "Outlook service limits": requests at once per application and mailbox
+_UNCONNECTED_ATTEMPTS: Final = 4
+_GARBLED_ATTEMPTS: Final = 3
+_LASTING: Final = frozenset({501, 505, 507, 508, 510, 511})
+_UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
+_DOTS: Final = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request, without the token. `weight` is what it counts for in `requests`."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes | None = None
+    limit: int = JSON_LIMIT
+    weight: int = 1
+
+
+class GraphClient:
+    """Sends requests for one tenant. Safe to use from several threads."""
+
+    def __init__(self, transport: Transport, origin: str, tokens: Tokens, sleep: Sleep, now: Now) -> None:
+        self.origin = origin
+        self.tokens = tokens
+        self.sleep = sleep
+        self.now = now
+        self.policy = RetryPolicy()
+        self._transport = transport
+        self._slots = Slots(PER_MAILBOX)
+        self._counting = threading.Lock()
+        self._requests = 0
+
+    @property
+    def requests(self) -> int:
+        """How many requests went out, parts of a batch counted one each."""
+        return self._requests + self.tokens.requests
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self._transport.close()
+
+    def get_json(self, path: str, *, prefer: str = "", mailbox: str = "", policy: RetryPolicy | None = None) -> Json:
+        """Reads a JSON object.
+
+        Args:
+            path: Relative to the API version.
+            prefer: The `Prefer` header.
+            mailbox: Key of the mailbox that the request reads.
+            policy: How to retry, if not as usual.
+
+        Raises:
+            Refusal: The server says no.
+            TooLargeError: The answer is larger than 64 MiB.
+            ConnectorError: No answer that can be used came.
+        """
+        headers = {"Accept": "application/json", "Prefer": prefer} if prefer else {"Accept": "application/json"}
+        with self._slots.taken([mailbox] if mailbox else []):
+            return self._json(Ask("GET", path, headers), policy)
+
+    def get_bytes(self, path: str, *, limit: int, prefer: str, mailbox: str) -> Answer:
+        """Reads a body as it is; raises as `get_json` does, `TooLargeError` beyond `limit` bytes."""
+        ask = Ask("GET", path, {"Accept": "*/*", "Prefer": prefer}, limit=limit)
+        with self._slots.taken([mailbox]):
+            return self._answer(ask, Backoff(self.sleep, self.now, self.policy))
+
+    def post_batch(self, parts: Sequence[Json], *, mailboxes: Iterable[str], limit: int = JSON_LIMIT) -> Json:
+        """Posts to `$batch` and reads the answer; raises as `get_json` does."""
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        body = orjson.dumps({"requests": parts})
+        # A batch runs up to four parts of a mailbox at once, so it takes a slot for each.
+        with self._slots.taken(mailboxes):
+            return self._json(Ask("POST", "/$batch", headers, body, limit, weight=len(parts)))
+
+    def pages(self, path: str, *, prefer: str = "", mailbox: str = "") -> Iterator[list[Any]]:
+        """The `value` of each page of a list, following its links; raises as `get_json` does."""
+        following: str | None = path
+        while following:
+            page = self.get_json(following, prefer=prefer, mailbox=mailbox)
+            yield values(page)
+            here, following = following, self.next_link(page)
+            if following == here:
+                raise ProtocolViolation("A page of a list names itself as the next one.")
+
+    def next_link(self, page: Json) -> str | None:
+        """The path of the next page, None after the last."""
+        return self.local_path(link) if (link := page.get("@odata.nextLink")) else None
+
+    def local_path(self, link: object) -> str:
+        """The path that a link of the server's leads to.
+
+        Raises:
+            ProtocolViolation: It leads to another host, port or scheme, or out of the API. Nothing was sent there.
+        """
+        if not isinstance(link, str) or _UNSAFE.search(link):
+            raise ProtocolViolation("The server gave a link that is no address.", code="foreign-link")
+        try:
+            parts = urlsplit(link)
+            home = urlsplit(self.origin)
+            same = (parts.scheme, parts.hostname, parts.port or 443) == ("https", home.hostname, home.port or 443)
+        except ValueError:
+            same = False
+        if not same or "@" in parts.netloc or not parts.path.startswith(f"{VERSION}/") or _DOTS.search(parts.path):
+            raise ProtocolViolation("The server gave a link to another host; it was not followed.", code="foreign-link")
+        path = parts.path.removeprefix(VERSION)
+        return f"{path}?{parts.query}" if parts.query else path
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _json(self, ask: Ask, policy: RetryPolicy | None = None) -> Json:
+        backoff = Backoff(self.sleep, self.now, policy or self.policy)
+        for _ in range(_GARBLED_ATTEMPTS):
+            answer = self._answer(ask, backoff)
+            if answer.is_html:
+                raise ProtocolViolation("The server answers with a web page instead of data.", code="not-json")
+            parsed = parse(answer.body)
+            if isinstance(parsed, dict):
+                return parsed
+            failure = ProtocolViolation("The server's answer is no JSON object.", code="not-json")
+            if parsed is not None:
+                raise failure
+            # Cut off without the transport noticing, most likely: ask again.
+            pause(backoff, None, failure)
+        raise failure
+
+    def _answer(self, ask: Ask, backoff: Backoff) -> Answer:
+        token, renewed, unconnected = self.tokens.bearer(), False, 0
+        while True:
+            try:
+                answer = self._send(ask, token)
+            except BrokenError as fault:
+                unconnected += not fault.connected
+                failure = Unreachable("Graph cannot be reached, or the connection breaks again and again.")
+                if unconnected >= _UNCONNECTED_ATTEMPTS:
+                    raise failure from None
+                pause(backoff, None, failure)
+                continue
+            if 200 <= answer.status < 300:
+                return answer
+            if answer.status == 401:
+                if renewed:
+                    raise CredentialRejected("Graph does not accept the access token.", code=code_of(answer))
+                token, renewed = self.tokens.bearer(instead_of=token), True
+            elif is_passing(answer.status):
+                asked = retry_after(answer.headers.get("Retry-After"), self.now())
+                pause(backoff, asked, fault_of(answer.status, code_of(answer)))
+            else:
+                raise Refusal(answer.status, code_of(answer))
+
+    def _send(self, ask: Ask, token: str) -> Answer:
+        with self._counting:
+            self._requests += ask.weight
+        return self._transport.send(
+            ask.method,
+            self.origin,
+            VERSION + ask.path,
+            headers={**ask.headers, "Authorization": f"Bearer {token}", "User-Agent": "syncvault"},
+            body=ask.body,
+            limit=ask.limit,
+        )
+
+
+def values(page: Json) -> list[Any]:
+    """The entries of a page; raises ProtocolViolation if it has none."""
+    entries = page.get("value")
+    if not isinstance(entries, list):
+        raise ProtocolViolation("A page of a list holds no list.", code="not-json")
+    return entries
+
+
+def parse(body: bytes) -> Any:
+    """The JSON in a body, None if it holds none."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        # Exchange lets half surrogates, raw control characters and broken UTF-8 through; fields are cleaned later.
+        return json.loads(body.decode("utf-8", "replace"), strict=False)
+    except (ValueError, RecursionError):
+        return None
+
+
+def is_passing(status: int) -> bool:
+    """Whether a status is worth another try."""
+    return status in {408, 429} or (status >= 500 and status not in _LASTING)
+
+
+def code_of(answer: Answer) -> str:
+    """The error code in an answer, empty where there is none."""
+    return error_code(parse(answer.body)) if answer.body and not answer.is_html else ""
+
+
+def fault_of(status: int, code: str) -> ConnectorError:
+    """The port's error for a passing fault that does not pass."""
+    if status == 429:
+        return Throttled("Graph asks to come back later.", code=code)
+    return ServerFault(f"Graph failed with HTTP {status}.", code=code or f"http-{status}")
+
+
+def pause(backoff: Backoff, asked: float | None, failure: ConnectorError) -> None:
+    """Waits before another try; raises `failure` when it is not worth waiting any more."""
+    try:
+        backoff.pause(asked)
+    except OutOfPatienceError as end:
+        if isinstance(failure, Throttled):
+            failure.retry_at = end.retry_at
+        raise failure from None
+
+
+__all__ = [
+    "JSON_LIMIT",
+    "PER_MAILBOX",
+    "GraphClient",
+    "Json",
+    "TooLargeError",
+    "fault_of",
+    "is_passing",
+    "pause",
+    "values",
+]

@@ -1,0 +1,118 @@
+"""The adapter itself: the port's methods over the rest of this package; only the port's errors come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+from urllib.parse import urlsplit
+
+from connectors.graph import contacts, directory
+from connectors.graph.auth import SignIn, Tokens, roles_in
+from connectors.graph.client import GraphClient, TooLargeError
+from connectors.graph.photos import PhotoReader
+from connectors.graph.refusals import CONTACTS, USERS, Refusal, explain
+from connectors.graph.settings import ClientCertificate, GraphSettings
+from connectors.graph.transport import Transport
+from connectors.port import (
+    Card,
+    Checkpoints,
+    ConnectorError,
+    FolderGone,
+    Identity,
+    Mailbox,
+    Page,
+    Photo,
+    PhotoRef,
+    ProtocolViolation,
+    Source,
+    SourceGone,
+    SourceKind,
+)
+from connectors.throttle import Now, RetryPolicy, Sleep
+
+_PROBE: Final = RetryPolicy(attempts=3, patience=10.0)
+
+
+class GraphConnector:
+    """Reads one tenant's Exchange Online; see `connectors.port.Connector`. Safe to use from several threads."""
+
+    def __init__(self, client: GraphClient, settings: GraphSettings, page_size: int) -> None:
+        self._client = client
+        self._settings = settings
+        self._page_size = page_size
+        self._photos = PhotoReader(client)
+
+    @property
+    def requests(self) -> int:
+        """How many requests went out so far; parts of a batch count one each."""
+        return self._client.requests
+
+    def probe(self) -> Identity:
+        """Signs in and reads one user's ID."""
+        with _normalised(USERS):
+            token = self._client.tokens.bearer()
+            try:
+                self._client.get_json("/users?$select=id&$top=1", policy=_PROBE)
+            except Refusal as refusal:
+                # The token was good for an answer; what may be read shows when something is.
+                if refusal.status in {401, 403}:
+                    raise
+        credential = self._settings.credential
+        return Identity(
+            account=self._settings.client_id,
+            server=urlsplit(self._client.origin).netloc,
+            permissions=roles_in(token),
+            expires_at=credential.not_after if isinstance(credential, ClientCertificate) else None,
+        )
+
+    def resolve(self, source: Source) -> Iterator[Mailbox]:
+        """The mailboxes of a source, each once; a group gives its transitive members, disabled ones included."""
+        with _normalised(USERS):
+            if source.kind is SourceKind.USER:
+                yield directory.user(self._client, source.ref)
+            elif source.kind is SourceKind.GROUP:
+                yield from directory.members(self._client, source.ref)
+            else:
+                raise SourceGone("An online tenant has users and groups as sources, not mailbox addresses.")
+
+    def card(self, mailboxes: Sequence[Mailbox]) -> Iterator[Card]:
+        """The directory entry of each mailbox, one outcome per mailbox."""
+        with _normalised(USERS):
+            yield from directory.cards(self._client, mailboxes)
+
+    def changes(self, mailbox: Mailbox, checkpoints: Checkpoints) -> Iterator[Page | FolderGone]:
+        """What changed in the mailbox's contact folders since the checkpoints; folders without one in full."""
+        with _normalised(CONTACTS):
+            yield from contacts.changes(self._client, mailbox, checkpoints, self._page_size)
+
+    def photos(self, wanted: Sequence[PhotoRef]) -> Iterator[Photo]:
+        """Looks at photos and brings those that changed, one outcome per reference, in any order."""
+        with _normalised(CONTACTS):
+            yield from self._photos.photos(wanted)
+
+    def close(self) -> None:
+        """Ends connections; the connector is not used afterwards."""
+        self._client.close()
+
+
+def open_connector(settings: GraphSettings, *, sleep: Sleep, now: Now, page_size: int) -> GraphConnector:
+    """Builds a connector; see `connectors.graph.connect`."""
+    transport = Transport(settings.ca_pem)
+    tokens = Tokens(settings, SignIn(transport, settings.authority_origin(), sleep, now), now)
+    client = GraphClient(transport, settings.graph_origin(), tokens, sleep, now)
+    return GraphConnector(client, settings, page_size or contacts.PAGE_SIZE)
+
+
+@contextmanager
+def _normalised(advice: str) -> Iterator[None]:
+    try:
+        yield
+    except ConnectorError:
+        raise
+    except Refusal as refusal:
+        raise explain(refusal, advice=advice) from None
+    except TooLargeError:
+        raise ProtocolViolation("The server's answer is larger than what is read.", code="answer-too-large") from None
+    except Exception as error:  # the port's promise: no foreign exception comes out
+        raise ProtocolViolation(f"The answer could not be handled ({type(error).__name__}).") from error

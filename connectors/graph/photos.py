@@ -1,0 +1,242 @@
+"""Photos of people and of contacts: only those that changed are downloaded, and none larger than the port's limit.
+
+Source: Microsoft Graph, "Get profilePhoto" and "profilePhoto resource type".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from connectors.graph import paths
+from connectors.graph.batch import Outcome, Read, Reply, chunks, read_batch
+from connectors.graph.client import GraphClient, Json, TooLargeError, values
+from connectors.graph.refusals import CONTACTS, Refusal, explain
+from connectors.port import (
+    PHOTO_LIMIT,
+    ConnectorError,
+    CredentialRejected,
+    MailboxGone,
+    Photo,
+    PhotoRef,
+    PhotoState,
+    ProtocolViolation,
+    Unreachable,
+)
+
+CARD_PIXELS: Final = 240
+_SIZES: Final = (240, 120, 96, 64, 48)  # those of Exchange Online up to ours
+_BATCH_LIMIT: Final = 12 * 1024 * 1024  # of an answer with 20 photos; beyond it they are read one by one
+_GONE: Final = frozenset({"request_resourcenotfound", "errorinvaliduser"})  # the person, not just the photo
+_PEOPLE: Final = "Grant the application User.Read.All (or ProfilePhoto.Read.All) in Entra, with admin consent."
+
+
+@dataclass(slots=True)
+class _Look:
+    """A photo being looked at: `etag` as the metadata say, `value` the path to download when it comes to that."""
+
+    ref: PhotoRef
+    metadata: str
+    value: str = ""
+    etag: str = ""
+    result: Photo | None = field(default=None)
+
+    def read(self, path: str) -> Read:
+        return Read(path, self.ref.mailbox.key if self.ref.item_id else "")
+
+    def settle(self, state: PhotoState, **fields: Any) -> None:
+        self.result = Photo(self.ref, state, **fields)
+
+    def fail(self, error: ConnectorError) -> None:
+        self.settle(PhotoState.FAILED, error=error)
+
+    def refused(self, refusal: Refusal) -> None:
+        if refusal.status == 404 and refusal.code.lower() in _GONE:
+            self.fail(MailboxGone("The user does not exist in this directory.", code=refusal.code))
+        elif refusal.status == 404 and not (refusal.no_mailbox and self.ref.item_id):
+            self.settle(PhotoState.ABSENT)
+        else:
+            self.fail(explain(refusal, advice=CONTACTS if self.ref.item_id else _PEOPLE))
+
+
+class PhotoReader:
+    """Looks at photos for one connector; remembers only whether this server names an ETag with a photo's bytes."""
+
+    def __init__(self, client: GraphClient) -> None:
+        self._client = client
+        self._etags_come_with_bytes = True
+
+    def photos(self, wanted: Sequence[PhotoRef]) -> Iterator[Photo]:
+        """One outcome for each reference."""
+        for chunk in chunks(wanted):
+            yield from self._look(chunk)
+
+    def _look(self, refs: Sequence[PhotoRef]) -> Iterator[Photo]:
+        looks = [_look_at(ref) for ref in refs]
+        # A contact's photo that was never seen is asked for at once: mostly there is none, and that is one request.
+        blind = [look for look in looks if look.value and not look.ref.etag and self._etags_come_with_bytes]
+        self._download(blind, blindly=True)
+        self._examine([look for look in looks if look.result is None])
+        self._download([look for look in looks if look.result is None], blindly=False)
+        for look in looks:
+            if look.result is not None:
+                yield look.result
+
+    # -- metadata -----------------------------------------------------------------------------------------------
+
+    def _examine(self, looks: list[_Look]) -> None:
+        """Reads metadata: settles what is absent or unchanged, and notes the etag and what to download of the rest."""
+        if not looks:
+            return
+        outcomes = read_batch(self._client, [look.read(look.metadata) for look in looks], prefer=paths.IMMUTABLE)
+        for look, outcome in zip(looks, outcomes, strict=True):
+            if isinstance(outcome, Refusal):
+                look.refused(outcome)
+            elif isinstance(outcome, Reply):
+                self._weigh(look, outcome.body if isinstance(outcome.body, dict) else {})
+            else:
+                look.fail(outcome)
+
+    def _weigh(self, look: _Look, metadata: Json) -> None:
+        width, height = metadata.get("width"), metadata.get("height")
+        look.etag = plain_etag(metadata.get("@odata.mediaEtag"))
+        if not look.etag and (width, height) == (1, 1):
+            look.settle(PhotoState.ABSENT)
+        elif look.etag and look.etag == look.ref.etag:
+            look.settle(PhotoState.UNCHANGED, etag=look.etag)
+        elif not look.value:
+            self._choose(look, width, height)
+
+    def _choose(self, look: _Look, width: Any, height: Any) -> None:
+        """Which size of a person's photo to download: the largest up to 240 pixels."""
+        if isinstance(width, int) and width == height and (width in _SIZES or width > CARD_PIXELS):
+            size = min(width, CARD_PIXELS)
+            look.value = f"{look.metadata}s/{size}x{size}/$value"
+            return
+        try:
+            look.value = self._listed_size(look)
+        except Refusal as refusal:
+            look.refused(refusal)
+        except ConnectorError as error:
+            _raise_if_hopeless(error)
+            look.fail(error)
+
+    def _listed_size(self, look: _Look) -> str:
+        """The path of the best size in the list of those there are; the photo as it is where nothing is listed."""
+        listed = values(self._client.get_json(f"{look.metadata}s"))
+        sizes = [size for entry in listed if isinstance(entry, dict) and (size := _size_of(entry))]
+        fitting = [size for size in sizes if size[0] <= CARD_PIXELS]
+        best = max(fitting) if fitting else min(sizes, default=None)
+        return f"{look.metadata}s/{best[1]}/$value" if best else f"{look.metadata}/$value"
+
+    # -- bytes --------------------------------------------------------------------------------------------------
+
+    def _download(self, looks: list[_Look], *, blindly: bool) -> None:
+        """Downloads in one batch, or one by one where that would be too much at once."""
+        if not looks:
+            return
+        reads = [look.read(look.value) for look in looks]
+        try:
+            outcomes: Sequence[Outcome | None]
+            outcomes = read_batch(self._client, reads, prefer=paths.IMMUTABLE, limit=_BATCH_LIMIT)
+        except TooLargeError:
+            outcomes = [None] * len(looks)
+        for look, outcome in zip(looks, outcomes, strict=True):
+            if isinstance(outcome, Reply):
+                self._accept(look, outcome, blindly=blindly)
+            elif outcome is None or (isinstance(outcome, Refusal) and outcome.status == 413):
+                self._download_alone(look, blindly=blindly)
+            elif isinstance(outcome, Refusal):
+                self._refused_bytes(look, outcome)
+            else:
+                look.fail(outcome)
+
+    def _accept(self, look: _Look, reply: Reply, *, blindly: bool) -> None:
+        try:
+            content = reply.content()
+        except ProtocolViolation:
+            # Some answers do not fit into a batch; alone the photo comes as it is.
+            self._download_alone(look, blindly=blindly)
+            return
+        self._present(look, content, plain_etag(reply.headers.get("etag")), blindly=blindly)
+
+    def _download_alone(self, look: _Look, *, blindly: bool) -> None:
+        try:
+            answer = self._client.get_bytes(
+                look.value, limit=PHOTO_LIMIT, prefer=paths.IMMUTABLE, mailbox=look.ref.mailbox.key
+            )
+        except TooLargeError:
+            look.fail(_too_large())
+        except Refusal as refusal:
+            self._refused_bytes(look, refusal)
+        except ConnectorError as error:
+            _raise_if_hopeless(error)
+            look.fail(error)
+        else:
+            if answer.is_html:
+                look.fail(ProtocolViolation("The server answers with a web page instead of a photo."))
+            else:
+                self._present(look, answer.body, plain_etag(answer.headers.get("ETag")), blindly=blindly)
+
+    def _refused_bytes(self, look: _Look, refusal: Refusal) -> None:
+        if refusal.status == 404 and not look.ref.item_id and "/photos/" in look.value:
+            # Metadata are of the largest photo; not every server has it in every smaller size.
+            tried, look.value = look.value, ""
+            self._choose(look, None, None)
+            if look.result is None and look.value != tried:
+                self._download_alone(look, blindly=False)
+                return
+        if look.result is None:
+            look.refused(refusal)
+
+    def _present(self, look: _Look, content: bytes, etag: str, *, blindly: bool) -> None:
+        if not content or _is_single_pixel(content):
+            look.settle(PhotoState.ABSENT)
+        elif len(content) > PHOTO_LIMIT:
+            look.fail(_too_large())
+        elif blindly and not etag:
+            # The metadata have to be read before the bytes, else a change in between would go unseen.
+            self._etags_come_with_bytes = False
+        else:
+            # Metadata are what the next look compares with, so theirs counts.
+            look.settle(PhotoState.PRESENT, content=content, etag=look.etag or etag)
+
+
+def _look_at(ref: PhotoRef) -> _Look:
+    if not ref.item_id:
+        return _Look(ref, f"{paths.user(ref.mailbox.key)}/photo")
+    photo = paths.contact_photo(ref.mailbox.key, ref.folder_id, ref.item_id)
+    return _Look(ref, photo, f"{photo}/$value")
+
+
+def plain_etag(value: object) -> str:
+    """An etag without quotes and weakness: metadata and headers write the same one differently."""
+    return value.strip().removeprefix("W/").strip('"') if isinstance(value, str) else ""
+
+
+def _size_of(entry: Json) -> tuple[int, str] | None:
+    """The longer edge in pixels and the name of a size, such as (240, "240x240")."""
+    name, width, height = entry.get("id"), entry.get("width"), entry.get("height")
+    if not isinstance(width, int) or not isinstance(height, int) or width <= 1:
+        return None
+    plain = isinstance(name, str) and name.lower() == f"{width}x{height}"
+    return max(width, height), str(name) if plain else f"{width}x{height}"
+
+
+def _is_single_pixel(content: bytes) -> bool:
+    return content[:4] == b"GIF8" and len(content) >= 10 and struct.unpack_from("<HH", content, 6) == (1, 1)
+
+
+def _too_large() -> ConnectorError:
+    return ConnectorError(
+        f"A photo is larger than {PHOTO_LIMIT // 2**20} MiB and was left out.",
+        code="photo-too-large",
+        advice="Nothing to do, or have the photo made smaller at the source.",
+    )
+
+
+def _raise_if_hopeless(error: ConnectorError) -> None:
+    if isinstance(error, CredentialRejected | Unreachable):
+        raise error

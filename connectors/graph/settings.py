@@ -1,0 +1,83 @@
+"""What the adapter has to know of a tenant: where it is, who we are there, and what proves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+
+class Cloud(NamedTuple):
+    """One of Microsoft's clouds: the origins of sign-in and of Graph ("National cloud deployments")."""
+
+    authority: str
+    graph: str
+
+
+CLOUDS: Final = {
+    "global": Cloud("https://login.microsoftonline.com", "https://graph.microsoft.com"),
+    "us-gov": Cloud("https://login.microsoftonline.us", "https://graph.microsoft.us"),
+    "us-dod": Cloud("https://login.microsoftonline.us", "https://dod-graph.microsoft.us"),
+    "china": Cloud("https://login.partner.microsoftonline.cn", "https://microsoftgraph.chinacloudapi.cn"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSecret:
+    """A client secret as Entra shows it once (the value, not its ID)."""
+
+    secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """A certificate with its private key, in the one form that is stored; `load_certificate` makes it.
+
+    Attributes:
+        private_key_pem: The key, PKCS 8, not encrypted.
+        certificate_pem: The certificate of the key first, then those of its issuers that came along.
+        not_after: When the certificate ends.
+        thumbprint: SHA-1 in upper-case hexadecimal digits, as Entra shows it. To tell certificates apart, not to trust.
+    """
+
+    private_key_pem: bytes = field(repr=False)
+    certificate_pem: bytes = field(repr=False)
+    not_after: datetime | None = None
+    thumbprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSettings:
+    """One tenant. `authority` and `graph_url` are origins that replace the cloud's; `ca_pem` adds to system trust."""
+
+    directory_id: str
+    client_id: str
+    credential: ClientSecret | ClientCertificate
+    cloud: str = "global"
+    authority: str = ""
+    graph_url: str = ""
+    ca_pem: str = field(default="", repr=False)
+
+    def authority_origin(self) -> str:
+        """Where to sign in; raises ValueError if it is no https origin."""
+        return https_origin(self.authority or CLOUDS[self.cloud].authority)
+
+    def graph_origin(self) -> str:
+        """Where Graph is; raises ValueError if it is no https origin."""
+        return https_origin(self.graph_url or CLOUDS[self.cloud].graph)
+
+
+def https_origin(url: str) -> str:
+    """The origin in its normal form, `https://host[:port]` without the default port.
+
+    Raises:
+        ValueError: It is something else: another scheme, a path, a user name.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or parts.path not in {"", "/"} or "@" in parts.netloc:
+        raise ValueError("not an origin like https://graph.microsoft.com")
+    if parts.query or parts.fragment:
+        raise ValueError("not an origin like https://graph.microsoft.com")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"https://{host}" if parts.port in {None, 443} else f"https://{host}:{parts.port}"
