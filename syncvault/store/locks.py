@@ -85,8 +85,8 @@ class FileLocks:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, _holder().encode(), 0)
             yield
-            os.ftruncate(descriptor, 0)
         finally:
+            os.ftruncate(descriptor, 0)
             os.close(descriptor)
 
     @contextmanager
@@ -152,22 +152,33 @@ class AdvisoryLocks:
             key = _key(b"tenant", tenant_id)
             if not value(connection, "SELECT pg_try_advisory_lock(?)", key):
                 raise _tenant_busy(_holder_of(connection, key))
-            yield
+            with _freeing(connection, "pg_advisory_unlock", key):
+                yield
 
     @contextmanager
     def maintenance(self, *, exclusive: bool, timeout: float = 30.0) -> Iterator[None]:
         """See `Locks.maintenance`."""
-        function = "pg_try_advisory_lock" if exclusive else "pg_try_advisory_lock_shared"
+        suffix = "" if exclusive else "_shared"
         with self.db.lone() as connection:
             _introduce(connection)
             # Vaults may share a server's database, each in a schema of its own.
             key = _key(b"maintenance", value(connection, "SELECT current_schema()").encode())
-            statement = f"SELECT {function}(?)"
+            statement = f"SELECT pg_try_advisory_lock{suffix}(?)"
             _wait(lambda: bool(value(connection, statement, key)), exclusive=exclusive, timeout=timeout)
-            yield
+            with _freeing(connection, f"pg_advisory_unlock{suffix}", key):
+                yield
 
     def forget(self, tenant_id: bytes) -> None:
         """See `Locks.forget`; the server keeps nothing of a lock that is free."""
+
+
+@contextmanager
+def _freeing(connection: Transaction, function: str, key: int) -> Iterator[None]:
+    # The server notices a closed connection a moment later; who comes next must not find the lock still taken.
+    try:
+        yield
+    finally:
+        run(connection, f"SELECT {function}(?)", key)
 
 
 def _introduce(connection: Transaction) -> None:

@@ -16,12 +16,13 @@ Surface:
     set_quarantine(tx, tenant_id, code, at, advice) -> None; lift_quarantine(tx, tenant_id) -> None
     retag(tx, tenant_id, purge_at) -> dict[str, int]             every row of the tenant; rows per table
     tags(tx, tenant_id) -> dict[str, set[int]]                   the purge dates found in each table
-    delete_rows(tx, tenant_id) -> dict[str, int]                 children first; rows per table
+    delete_rows(tx, tenant_id, *, tables=PERSONAL_TABLES) -> dict[str, int]   children first; rows per table
     PERSONAL_TABLES                                              what delete_rows empties, in its order
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from syncvault.store.engine import Transaction
@@ -184,7 +185,7 @@ def tags(tx: Transaction, tenant_id: bytes) -> dict[str, set[int]]:
     }
 
 
-def delete_rows(tx: Transaction, tenant_id: bytes) -> dict[str, int]:
+def delete_rows(tx: Transaction, tenant_id: bytes, *, tables: Sequence[str] = PERSONAL_TABLES) -> dict[str, int]:
     """Removes everything held for the tenant, itself last; returns how many rows of each table."""
     statement = "DELETE FROM {} WHERE {}"
-    return {table: changed(tx, statement.format(table, scope), tenant_id) for table, scope in _SCOPES.items()}
+    return {table: changed(tx, statement.format(table, _SCOPES[table]), tenant_id) for table in tables}

