@@ -1,0 +1,55 @@
+"""Microsoft's schemas as a judge of bodies, for the server and for tests."""
+
+from __future__ import annotations
+
+import copy
+import os
+from functools import cache
+from pathlib import Path
+
+from lxml import etree
+
+from tests.simulators.onprem.soap import MESSAGES, TYPES, M, S, T, children
+
+FOLDER_VARIABLE = "SYNCVAULT_CONTRACTS"
+# The schema fixes RequestServerVersion to its own version; every older client differs there.
+_HEADERS = {f"{T}ExchangeImpersonation", f"{T}ServerVersionInfo", f"{T}MailboxCulture"}
+
+
+def schema_folder() -> Path | None:
+    """Where the schemas are, if the environment names a folder that has them."""
+    named = os.environ.get(FOLDER_VARIABLE, "")
+    folder = Path(named).resolve() / "ews" if named else None
+    return folder if folder is not None and (folder / "messages.xsd").is_file() else None
+
+
+@cache
+def load(folder: Path) -> etree.XMLSchema:
+    """The schemas, compiled; they import each other by relative paths."""
+    wrapper = etree.Element("{http://www.w3.org/2001/XMLSchema}schema")
+    for namespace, name in ((MESSAGES, "messages.xsd"), (TYPES, "types.xsd")):
+        location = (folder / name).as_uri()
+        etree.SubElement(
+            wrapper, "{http://www.w3.org/2001/XMLSchema}import", namespace=namespace, schemaLocation=location
+        )
+    return etree.XMLSchema(etree.fromstring(etree.tostring(wrapper)))
+
+
+def violations(schema: etree.XMLSchema, root: etree._Element) -> list[tuple[int, str]]:
+    """What in an envelope the schemas do not allow: line and sentence. A fault's body is SOAP's own."""
+    found: list[tuple[int, str]] = []
+    for part in (*children(root.find(f"{S}Header")), *children(root.find(f"{S}Body"))):
+        if part.tag in _HEADERS or part.tag.startswith(M):
+            found += _judge(schema, part)
+    return found
+
+
+def _judge(schema: etree.XMLSchema, element: etree._Element) -> list[tuple[int, str]]:
+    if element.tag == f"{M}FindPeople" and "Traversal" in element.attrib:
+        # A widespread client sends this attribute; Exchange lets it pass.
+        element = copy.deepcopy(element)
+        del element.attrib["Traversal"]
+    # A subtree is judged where it stands, so that namespaces declared further up count.
+    if schema.validate(etree.ElementTree(element)):
+        return []
+    return [(entry.line, entry.message) for entry in schema.error_log]

@@ -1,0 +1,77 @@
+"""GetItem and FindItem."""
+
+from __future__ import annotations
+
+from lxml import etree
+
+from tests.simulators.company.model import ContactFolder, Item
+from tests.simulators.onprem.fields import Wanted
+from tests.simulators.onprem.folders import page
+from tests.simulators.onprem.mailboxes import DistributionList, Mailbox, distribution_list
+from tests.simulators.onprem.restrictions import admits, item_reader
+from tests.simulators.onprem.shapes import contact_element, list_element, read_shape
+from tests.simulators.onprem.soap import EwsError, M, children, local, response, success
+from tests.simulators.onprem.state import Call
+
+
+def get_item(call: Call) -> str:
+    """Named items, one message each."""
+    wanted = read_shape(call.body.find(f"{M}ItemShape"))
+
+    def answer(reference: etree._Element) -> str:
+        if local(reference) != "ItemId":
+            raise EwsError("ErrorInvalidIdMalformed")
+        _, folder, item = call.access.item(reference.get("Id", ""), call.mailbox)
+        return success("GetItem", f"<m:Items>{element(call, item, folder, wanted)}</m:Items>")
+
+    return response("GetItem", call.each(children(call.body.find(f"{M}ItemIds")), answer))
+
+
+def find_item(call: Call) -> str:
+    """The items of folders, one message for each folder."""
+    shape = call.body.find(f"{M}ItemShape")
+    wanted = read_shape(shape, light=True)
+    restriction = call.body.find(f"{M}Restriction")
+    view = call.body.find(f"{M}IndexedPageItemView")
+    if view is None:
+        view = call.body.find(f"{M}ContactsView")
+
+    def answer(reference: etree._Element) -> str:
+        mailbox, parent = call.access.folder(reference, call.mailbox)
+        found = [] if parent.contacts is None else content(mailbox, parent.contacts)
+        if call.body.get("Traversal") != "Shallow":
+            found = []  # nothing is associated or soft-deleted here
+        if restriction is not None:
+            found = [item for item in found if isinstance(item, Item) and admits(restriction, item_reader(item))]
+        shown, attributes = page(_sorted(call, found), view)
+        inner = "" if parent.contacts is None else "".join(element(call, i, parent.contacts, wanted) for i in shown)
+        return success("FindItem", f"<m:RootFolder {attributes}><t:Items>{inner}</t:Items></m:RootFolder>")
+
+    return response("FindItem", call.each(children(call.body.find(f"{M}ParentFolderIds")), answer))
+
+
+def content(mailbox: Mailbox, folder: ContactFolder) -> list[Item | DistributionList]:
+    """All that lies in a contact folder."""
+    group = distribution_list(mailbox.box, folder)
+    return [*folder.items.values(), *([group] if group else [])]
+
+
+def element(call: Call, item: Item | DistributionList, folder: ContactFolder, wanted: Wanted) -> str:
+    """An item of a folder in the properties wanted."""
+    if isinstance(item, DistributionList):
+        return list_element(item, folder.id, wanted)
+    return contact_element(call.state.entry(item, folder), wanted)
+
+
+_SORTABLE = {"contacts:DisplayName": "display_name", "item:Subject": "display_name", "contacts:Surname": "surname"}
+
+
+def _sorted(call: Call, found: list[Item | DistributionList]) -> list[Item | DistributionList]:
+    for order in reversed(children(call.body.find(f"{M}SortOrder"))):
+        paths = children(order)
+        attribute = _SORTABLE.get(paths[0].get("FieldURI", ""), "") if paths else ""
+        if attribute:
+            found = sorted(
+                found, key=lambda item: getattr(item, attribute, ""), reverse=order.get("Order") == "Descending"
+            )
+    return found

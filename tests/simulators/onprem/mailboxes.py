@@ -1,0 +1,223 @@
+"""Whose mailbox a request is about, and which folders a mailbox has beside those for contacts."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from lxml import etree
+
+from tests.simulators.company.model import Box, Company, ContactFolder, Item, Person, stable_id
+from tests.simulators.company.records import new_box
+from tests.simulators.onprem.soap import EwsError, SoapFault, T, local, value
+
+CONTACTS = "IPF.Contact"
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A mailbox; `owner` is the person's object ID, empty for the service account's own."""
+
+    owner: str
+    address: str
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class FolderView:
+    """A folder as clients see it; `contacts` is set for those that the company keeps."""
+
+    id: str
+    parent_id: str
+    name: str
+    folder_class: str
+    distinguished: str = ""
+    contacts: ContactFolder | None = None
+    children: int = 0
+
+    @property
+    def element(self) -> str:
+        """The element that stands for this kind of folder."""
+        if self.folder_class.startswith(CONTACTS):
+            return "ContactsFolder"
+        return "CalendarFolder" if self.folder_class == "IPF.Appointment" else "Folder"
+
+    @property
+    def change_key(self) -> str:
+        """Differs when the folder's own properties changed."""
+        return f"AwAAABYAAAD{zlib.crc32(f'{self.id}{self.name}{self.parent_id}'.encode()):08x}"
+
+
+@dataclass(frozen=True, slots=True)
+class DistributionList:
+    """A personal distribution list: an entry of a contact folder that is no contact."""
+
+    id: str
+    display_name: str
+    members: tuple[tuple[str, str], ...]  # name, address
+    change_key: str = "EgAAABYAAAC00000000"
+
+
+_STANDARD = (  # distinguished name, display name, class, distinguished name of the parent
+    ("root", "root", "", ""),
+    ("msgfolderroot", "Top of Information Store", "IPF.Note", "root"),
+    ("inbox", "Inbox", "IPF.Note", "msgfolderroot"),
+    ("sentitems", "Sent Items", "IPF.Note", "msgfolderroot"),
+    ("drafts", "Drafts", "IPF.Note", "msgfolderroot"),
+    ("deleteditems", "Deleted Items", "IPF.Note", "msgfolderroot"),
+    ("calendar", "Calendar", "IPF.Appointment", "msgfolderroot"),
+)
+
+
+def primary_address(person: Person) -> str:
+    """The address a person's mailbox goes by."""
+    return person.mail or person.user_principal_name
+
+
+def hierarchy(mailbox: Mailbox) -> dict[str, FolderView]:
+    """All folders of a mailbox by ID, parents before children."""
+    ids = {name: stable_id(mailbox.owner, mailbox.address, "standard", name) for name, *_ in _STANDARD}
+    views = [
+        FolderView(ids[name], ids.get(parent, ""), shown, folder_class, name)
+        for name, shown, folder_class, parent in _STANDARD
+    ]
+    pending = [(mailbox.box.default, ids["msgfolderroot"], "contacts")]
+    while pending:
+        folder, parent_id, distinguished = pending.pop(0)
+        views.append(FolderView(folder.id, parent_id, folder.name, CONTACTS, distinguished, folder))
+        pending += [(child, folder.id, "") for child in mailbox.box.children(folder.id)]
+    # Outlook keeps what it has learnt of recipients in a folder that looks like one for contacts.
+    cache_id = stable_id(mailbox.owner, mailbox.address, "standard", "recipientcache")
+    views.append(
+        FolderView(cache_id, mailbox.box.default.id, "Recipient Cache", f"{CONTACTS}.RecipientCache", "recipientcache")
+    )
+    counts: dict[str, int] = {}
+    for view in views:
+        counts[view.parent_id] = counts.get(view.parent_id, 0) + 1
+    return {
+        view.id: FolderView(
+            view.id,
+            view.parent_id,
+            view.name,
+            view.folder_class,
+            view.distinguished,
+            view.contacts,
+            counts.get(view.id, 0),
+        )
+        for view in views
+    }
+
+
+def below(views: dict[str, FolderView], parent_id: str) -> Iterator[FolderView]:
+    """Every folder below one, however deep."""
+    inside = {parent_id}
+    for view in views.values():
+        if view.parent_id in inside:
+            inside.add(view.id)
+            yield view
+
+
+def distribution_list(box: Box, folder: ContactFolder) -> DistributionList | None:
+    """The list that lies in the last of several folders; a mailbox with one folder has none."""
+    folders = list(box.folders.values())
+    if len(folders) < 2 or folder is not folders[-1]:
+        return None
+    members = (("Erste Adresse", "eins@verteiler.example"), ("Zweite Adresse", "zwei@verteiler.example"))
+    return DistributionList(stable_id(folder.id, "list"), "Verteiler", members)
+
+
+@dataclass(slots=True)
+class Access:
+    """Who may open what. The service account may impersonate everybody who is not denied."""
+
+    company: Company
+    service_address: str
+    denied: set[str] = field(default_factory=set)
+    granted: set[str] = field(default_factory=set)
+    service_box: Box = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.service_box = new_box("service account", self.service_address)
+
+    @property
+    def service_mailbox(self) -> Mailbox:
+        """The service account's own mailbox; nothing is in it."""
+        return Mailbox("", self.service_address, self.service_box)
+
+    def impersonated(self, named: tuple[str, str] | None) -> Mailbox:
+        """The mailbox a request acts in; a fault where it may not."""
+        if named is None:
+            return self.service_mailbox
+        kind, name = named
+        if kind in {"PrimarySmtpAddress", "SmtpAddress"} and name.casefold() == self.service_address.casefold():
+            return self.service_mailbox
+        person = self.company.find_person(name) if "@" in name else None
+        if person is None or person.box is None:
+            raise SoapFault("ErrorNonExistentMailbox")
+        address = primary_address(person)
+        if kind == "PrimarySmtpAddress" and name.casefold() != address.casefold():
+            raise SoapFault("ErrorNonPrimarySmtpAddress")
+        if address.casefold() in self.denied:
+            raise SoapFault("ErrorImpersonateUserDenied")
+        return Mailbox(person.object_id, address, person.box)
+
+    def delegated(self, address: str, current: Mailbox) -> Mailbox:
+        """The mailbox a folder reference names; an error where the caller has no right to it."""
+        if address.casefold() == current.address.casefold():
+            return current
+        person = self.company.find_person(address)
+        if person is None or person.box is None:
+            raise EwsError("ErrorNonExistentMailbox")
+        primary = primary_address(person)
+        if primary.casefold() not in self.granted:
+            raise EwsError("ErrorAccessDenied")
+        return Mailbox(person.object_id, primary, person.box)
+
+    def reachable(self, current: Mailbox) -> Iterator[Mailbox]:
+        """The mailboxes whose IDs a request may use: its own, then those that were opened to it."""
+        yield current
+        for address in sorted(self.granted):
+            person = self.company.find_person(address)
+            if person is not None and person.box is not None and person.object_id != current.owner:
+                yield Mailbox(person.object_id, primary_address(person), person.box)
+
+    def folder(self, reference: etree._Element, current: Mailbox) -> tuple[Mailbox, FolderView]:
+        """The folder that a FolderId or DistinguishedFolderId names."""
+        wanted = reference.get("Id", "")
+        if local(reference) == "DistinguishedFolderId":
+            address = value(reference, "t:Mailbox/t:EmailAddress")
+            mailbox = self.delegated(address, current) if address else current
+            for view in hierarchy(mailbox).values():
+                if view.distinguished == wanted:
+                    return mailbox, view
+            raise EwsError("ErrorFolderNotFound")
+        for mailbox in self.reachable(current):
+            view = hierarchy(mailbox).get(wanted)
+            if view is not None:
+                return mailbox, view
+        raise EwsError("ErrorFolderNotFound" if _looks_like_id(wanted) else "ErrorInvalidIdMalformed")
+
+    def item(self, item_id: str, current: Mailbox) -> tuple[Mailbox, ContactFolder, Item | DistributionList]:
+        """The item with an ID."""
+        for mailbox in self.reachable(current):
+            found = mailbox.box.find(item_id)
+            if found is not None:
+                return mailbox, found[0], found[1]
+            for folder in mailbox.box.folders.values():
+                group = distribution_list(mailbox.box, folder)
+                if group is not None and group.id == item_id:
+                    return mailbox, folder, group
+        raise EwsError("ErrorItemNotFound" if _looks_like_id(item_id) else "ErrorInvalidIdMalformed")
+
+
+def _looks_like_id(identifier: str) -> bool:
+    return len(identifier) >= 16
+
+
+def target(element: etree._Element) -> etree._Element:
+    """The reference inside an element such as SyncFolderId."""
+    for child in element:
+        if isinstance(child.tag, str) and child.tag in {f"{T}FolderId", f"{T}DistinguishedFolderId"}:
+            return child
+    raise SoapFault("ErrorInvalidRequest")

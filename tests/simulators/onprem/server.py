@@ -1,0 +1,177 @@
+"""The simulator: a company's mailboxes behind an EWS URL, for tests and for trying things out by hand."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+
+import trustme
+
+from tests.simulators.company.model import Company
+from tests.simulators.onprem import photos
+from tests.simulators.onprem.faults import Faults, Mode
+from tests.simulators.onprem.mailboxes import Access
+from tests.simulators.onprem.ntlm import SCHEMES, Accounts, ConnectionSignIn, Verdict
+from tests.simulators.onprem.recorder import Recorded, Recorder
+from tests.simulators.onprem.service import Outcome, Service
+from tests.simulators.onprem.state import State
+from tests.simulators.onprem.transport import Application, Incoming, Outgoing, Server
+
+PATH = "/ews/exchange.asmx"
+PHOTO_PATH = "/ews/exchange.asmx/s/getuserphoto"
+DOMAIN = "example.com"
+_XML = ("Content-Type", "text/xml; charset=utf-8")
+
+
+class OnpremSimulator(Application):
+    """An Exchange 2016 server on a loopback port, with one service account that may impersonate.
+
+    Attributes:
+        url: The whole EWS URL.
+        username: The service account as `DOMAIN\\user`; `upn` is its other name, `user@domain`.
+        password: Its password; change it with `set_password`.
+        recorder: What came in and went out.
+        faults: Failures on demand.
+        refused_logins: How often somebody tried to sign in with a wrong name or password.
+    """
+
+    def __init__(
+        self,
+        company: Company,
+        authority: trustme.CA,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        *,
+        username: str = "EXAMPLE\\svc-contacts",
+        password: str = "Correct-Horse-7-Battery",
+        schemes: tuple[str, ...] = SCHEMES,
+        require_channel_binding: bool = False,
+    ) -> None:
+        self.company = company
+        self.recorder, self.faults = Recorder(), Faults()
+        user = username.rpartition("\\")[2].partition("@")[0]
+        self.username, self.upn = username, f"{user}@{DOMAIN}"
+        self.refused_logins = 0
+        self._accounts = Accounts(username, password, self.upn)
+        self._schemes = schemes
+        self._state = State(company, Access(company, self.upn), self.faults)
+        self._service = Service(self._state, self.recorder)
+        self._counting = threading.Lock()
+        leaf = authority.issue_cert(*dict.fromkeys((host, "127.0.0.1", "localhost")))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        leaf.configure_cert(context)
+        certificate = ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
+        self._bound_to = certificate if require_channel_binding else None
+        self._server = Server((host, port), context, self)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self.url = f"https://{host}:{self._server.server_address[1]}/EWS/Exchange.asmx"
+
+    @property
+    def password(self) -> str:
+        """The service account's password."""
+        return self._accounts.password
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops listening and closes every connection."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+        self._server.close_connections()
+        self._accounts.close()
+
+    # -- what an administrator of the server would do ------------------------------------------------------------
+
+    def set_password(self, password: str) -> None:
+        """Changes the service account's password; everybody is signed out."""
+        self._accounts.set_password(password)
+
+    def deny_impersonation(self, address: str) -> None:
+        """Takes the mailbox with this primary address out of the account's impersonation scope."""
+        self._state.access.denied.add(address.casefold())
+
+    def allow_impersonation(self, address: str) -> None:
+        """Puts a mailbox back into the impersonation scope."""
+        self._state.access.denied.discard(address.casefold())
+
+    def grant_delegate(self, address: str) -> None:
+        """Lets the account open this mailbox as a delegate, without impersonation."""
+        self._state.access.granted.add(address.casefold())
+
+    def refuse_item(self, item_id: str, code: str = "ErrorAccessDenied") -> None:
+        """Answers an item or attachment with an error from now on; an empty code ends it."""
+        self.faults.refuse_item(item_id, code)
+
+    @property
+    def photo_absent_status(self) -> int:
+        """The HTTP status of a GetUserPhoto operation that finds none: 404, as Exchange does, or 200."""
+        return self._state.photo_absent_status
+
+    @photo_absent_status.setter
+    def photo_absent_status(self, status: int) -> None:
+        self._state.photo_absent_status = status
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    def new_sign_in(self) -> ConnectionSignIn:
+        """Nobody yet."""
+        return ConnectionSignIn(self._accounts, self._schemes, bound_to_certificate=self._bound_to)
+
+    def crashed(self, story: str) -> None:
+        """Keeps a mistake of the simulator for tests to find."""
+        self.recorder.crashes.append(story)
+
+    def respond(self, incoming: Incoming) -> Outgoing:
+        """Judges the sign-in, then serves the operation or the photo."""
+        verdict, challenges = incoming.sign_in.judge(incoming.headers.get("Authorization"))
+        if verdict is not Verdict.ACCEPTED:
+            if verdict is Verdict.REFUSED:
+                with self._counting:
+                    self.refused_logins += 1
+            outgoing = Outgoing(401, headers=tuple(("WWW-Authenticate", offer) for offer in challenges))
+            self._record(incoming, Outcome(401, b""))
+            return outgoing
+        path = incoming.target.partition("?")[0].rstrip("/").casefold()
+        if path == PHOTO_PATH and incoming.method == "GET":
+            return self._photo(incoming)
+        if path != PATH:
+            return Outgoing(404)
+        if incoming.method != "POST":
+            return Outgoing(200, b"<html><body>Service</body></html>", (("Content-Type", "text/html"),))
+        return self._operation(incoming)
+
+    def _operation(self, incoming: Incoming) -> Outgoing:
+        outcome = self._service.answer(incoming.body)
+        self._record(incoming, outcome)
+        planned = outcome.planned
+        if planned is not None and planned.mode is Mode.HTTP:
+            later = (("Retry-After", str(planned.retry_after)),) if planned.retry_after is not None else ()
+            return Outgoing(planned.status, b"", later)
+        end = {Mode.RESET: "reset", Mode.TRUNCATE: "truncate"}.get(planned.mode, "") if planned else ""
+        return Outgoing(outcome.status, outcome.body, (_XML,), end)
+
+    def _photo(self, incoming: Incoming) -> Outgoing:
+        with self.company.lock:
+            status, headers, body = photos.download(
+                self.company, incoming.target, incoming.headers.get("If-None-Match")
+            )
+        self._record(incoming, Outcome(status, body, "GET GetUserPhoto"))
+        return Outgoing(status, body, tuple(headers.items()))
+
+    def _record(self, incoming: Incoming, outcome: Outcome) -> None:
+        self.recorder.add(
+            Recorded(
+                incoming.method,
+                incoming.target,
+                outcome.operation,
+                outcome.mailbox,
+                outcome.status,
+                incoming.body,
+                outcome.body,
+            )
+        )

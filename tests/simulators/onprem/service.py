@@ -1,0 +1,166 @@
+"""From a request's bytes to an answer's: checks, impersonation, planned failures, and the table of operations."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lxml import etree
+
+from tests.simulators.onprem import (
+    attachments,
+    contract,
+    directory,
+    folders,
+    items,
+    photos,
+    sync,
+    writes,
+)
+from tests.simulators.onprem.faults import Mode, Planned
+from tests.simulators.onprem.recorder import Recorder
+from tests.simulators.onprem.soap import (
+    EwsError,
+    M,
+    Request,
+    SoapFault,
+    children,
+    envelope,
+    failure,
+    fault,
+    local,
+    parse,
+    read_request,
+    response,
+    schema_fault,
+    success,
+    text,
+)
+from tests.simulators.onprem.state import Call, State
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An answer, and what the recorder wants to know of its request."""
+
+    status: int
+    body: bytes
+    operation: str = ""
+    mailbox: str = ""
+    planned: Planned | None = None
+
+
+def convert_id(call: Call) -> str:
+    """IDs in another format; only those that exist here are known, and they look the same in every format."""
+
+    def answer(reference: etree._Element) -> str:
+        identifier = reference.get("Id", "")
+        if local(reference) != "AlternateId" or len(identifier) < 16:
+            raise EwsError("ErrorInvalidIdMalformed")
+        form, mailbox = call.body.get("DestinationFormat", ""), reference.get("Mailbox", "")
+        attributes = f'Format="{form}" Id="{text(identifier)}" Mailbox="{text(mailbox)}"'
+        return success(
+            "ConvertId",
+            f'<m:AlternateId xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="t:AlternateIdType" '
+            f"{attributes}/>",
+        )
+
+    return response("ConvertId", call.each(children(call.body.find(f"{M}SourceIds")), answer))
+
+
+_ZONES = {"UTC": "(UTC) Coordinated Universal Time", "W. Europe Standard Time": "(UTC+01:00) Amsterdam, Berlin, Rome"}
+
+
+def get_server_time_zones(call: Call) -> str:
+    """The names of a few time zones."""
+    asked = {element.text or "" for element in children(call.body.find(f"{M}Ids"))}
+    zones = "".join(
+        f'<t:TimeZoneDefinition Id="{text(zone)}" Name="{text(name)}"/>'
+        for zone, name in _ZONES.items()
+        if not asked or zone in asked
+    )
+    content = f"<m:TimeZoneDefinitions>{zones}</m:TimeZoneDefinitions>"
+    return response("GetServerTimeZones", [success("GetServerTimeZones", content)])
+
+
+OPERATIONS: dict[str, Callable[[Call], str]] = {
+    "GetFolder": folders.get_folder,
+    "FindFolder": folders.find_folder,
+    "SyncFolderHierarchy": sync.sync_folder_hierarchy,
+    "SyncFolderItems": sync.sync_folder_items,
+    "GetItem": items.get_item,
+    "FindItem": items.find_item,
+    "CreateItem": writes.create_item,
+    "UpdateItem": writes.update_item,
+    "DeleteItem": writes.delete_item,
+    "GetAttachment": attachments.get_attachment,
+    "CreateAttachment": attachments.create_attachment,
+    "DeleteAttachment": attachments.delete_attachment,
+    "ResolveNames": directory.resolve_names,
+    "ExpandDL": directory.expand_dl,
+    "FindPeople": directory.find_people,
+    "GetPersona": directory.get_persona,
+    "GetUserPhoto": photos.get_user_photo,
+    "ConvertId": convert_id,
+    "GetServerTimeZones": get_server_time_zones,
+}
+
+
+class Service:
+    """Answers authenticated requests."""
+
+    def __init__(self, state: State, recorder: Recorder) -> None:
+        self._state = state
+        self._recorder = recorder
+        folder = contract.schema_folder()
+        self._schema = contract.load(folder) if folder else None
+
+    def answer(self, payload: bytes) -> Outcome:
+        """The answer to one request; the simulator's own mistakes are kept and shown as an internal error."""
+        try:
+            request = read_request(payload)
+        except SoapFault as problem:
+            return Outcome(problem.status, fault(problem))
+        try:
+            return self._perform(payload, request)
+        except SoapFault as problem:
+            return Outcome(problem.status, fault(problem), request.operation)
+        except Exception:  # noqa: BLE001 (a server answers 500 whatever went wrong in it)
+            self._recorder.crashes.append(traceback.format_exc())
+            return Outcome(500, fault(SoapFault("ErrorInternalServerError")), request.operation)
+
+    def _perform(self, payload: bytes, request: Request) -> Outcome:
+        name = request.operation
+        if name not in OPERATIONS:
+            raise SoapFault("ErrorInvalidRequest", f"The operation {name} is not known.")
+        self._validate(payload)
+        state = self._state
+        with state.company.lock:
+            mailbox = state.access.impersonated(request.impersonate)
+            planned = state.faults.draw(name, mailbox.address.lower())
+            if planned is not None and planned.mode in {Mode.HTTP, Mode.RESET}:
+                return Outcome(planned.status, b"", name, mailbox.address, planned)
+            if planned is not None and planned.mode is Mode.SOAP:
+                back_off = {} if planned.back_off_ms is None else {"BackOffMilliseconds": str(planned.back_off_ms)}
+                raise SoapFault(planned.code, values=back_off)
+            status, body = self._run(Call(state, request, mailbox, planned))
+        return Outcome(status, envelope(body), name, mailbox.address, planned)
+
+    def _run(self, call: Call) -> tuple[int, str]:
+        name, planned = call.request.operation, call.planned
+        if planned is not None and planned.mode is Mode.RESPONSE:
+            references = children(next((e for e in children(call.body) if local(e).endswith("Ids")), None))
+            return 200, response(name, [failure(name, EwsError(planned.code))] * max(1, len(references)))
+        try:
+            return 200, OPERATIONS[name](call)
+        except photos.PhotoAbsent:
+            return call.state.photo_absent_status, photos.absent()
+
+    def _validate(self, payload: bytes) -> None:
+        if self._schema is None:
+            return
+        found = contract.violations(self._schema, parse(payload))
+        if found:
+            line, sentence = found[0]
+            raise schema_fault(sentence, line)
