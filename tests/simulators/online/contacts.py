@@ -123,11 +123,11 @@ def _delete(call: Call) -> Answer:
 
 
 def _translate(call: Call) -> dict[str, Any]:
-    body = call.json_body()
-    immutable = "immutable" in str(body.get("targetIdType", "")).lower()
+    body = {name.lower(): value for name, value in call.json_body().items()}
+    immutable = "immutable" in str(body.get("targetidtype", "")).lower()
     value = [
         {"sourceId": key, "targetId": identifiers.translate(call.box, key, immutable=immutable)}
-        for key in body.get("inputIds", [])
+        for key in body.get("inputids", [])
     ]
     return {"@odata.context": call.context("Collection(microsoft.graph.convertIdResult)"), "value": value}
 
