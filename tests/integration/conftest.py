@@ -12,6 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
+from syncvault.store import upgrade
+from syncvault.store.engine import Database, Role, open_database
+
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrls:
@@ -56,3 +59,22 @@ def database_urls(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Da
     with psycopg.connect(server, autocommit=True) as connection:
         for name in names:
             connection.execute(f'DROP SCHEMA "{name}" CASCADE')
+
+
+@pytest.fixture
+def data_db(database_urls: DatabaseUrls) -> Iterator[Database]:
+    """An empty data database with all its tables."""
+    yield from _migrated(database_urls.data, "data")
+
+
+@pytest.fixture
+def key_db(database_urls: DatabaseUrls) -> Iterator[Database]:
+    """An empty key database with all its tables."""
+    yield from _migrated(database_urls.keys, "keys")
+
+
+def _migrated(url: str, role: Role) -> Iterator[Database]:
+    database = open_database(url, role=role, create=True)
+    upgrade.migrate(database)
+    yield database
+    database.close()

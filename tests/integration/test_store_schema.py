@@ -96,7 +96,8 @@ def test_opening_a_vault_that_is_up_to_date_does_not_import_alembic(tmp_path) ->
     upgrade.migrate(database)
     database.close()
     program = (
-        "import sys; from syncvault.store.engine import open_database; from syncvault.store.upgrade import check_schema;"
+        "import sys; from syncvault.store.engine import open_database;"
+        "from syncvault.store.upgrade import check_schema;"
         f"assert check_schema(open_database({url!r})); print(sorted({{'alembic', 'psycopg'}} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -1,0 +1,137 @@
+"""Settings, run history, the audit trail, the key database and the erasure ledger in the store."""
+
+from __future__ import annotations
+
+import pytest
+
+from syncvault.store import audit, keys, ledger, meta, runs, tenants
+from syncvault.store.audit import AuditEntry
+from syncvault.store.engine import Database
+from syncvault.store.faults import ConflictError
+from syncvault.store.keys import VAULT_TENANT, KeyName, RootRow
+from tests.integration import store_rows as rows
+
+
+def test_settings_are_set_replaced_and_listed_in_either_database(data_db: Database, key_db: Database) -> None:
+    for database, in_keys in ((data_db, False), (key_db, True)):
+        with database.write() as tx:
+            assert meta.get(tx, "vault_id", keys=in_keys) is None
+            meta.put(tx, "vault_id", "old", keys=in_keys)
+            meta.put(tx, "vault_id", "100 % ?", keys=in_keys)
+            assert meta.get(tx, "vault_id", keys=in_keys) == "100 % ?"
+            assert meta.all_settings(tx, keys=in_keys) == {"vault_id": "100 % ?"}
+
+
+def test_the_last_run_is_the_latest_that_ended(data_db: Database) -> None:
+    owner, other = rows.tenant(), rows.tenant()
+    early, late, open_run = rows.run(owner, 100), rows.run(owner, 200), rows.run(owner, 300)
+    with data_db.write() as tx:
+        for row in (early, late, open_run, rows.run(other, 400)):
+            runs.insert(tx, row)
+        assert runs.last(tx, owner.id) is None
+        assert runs.finish(tx, early.id, 150, "ok", "{}")
+        assert runs.finish(tx, late.id, 250, "partial", '{"added": 1}')
+        assert not runs.finish(tx, late.id, 999, "ok", "{}")
+        latest = late._replace(ended_at=250, status="partial", counts='{"added": 1}')
+        assert runs.last(tx, owner.id) == latest
+        assert runs.last_per_tenant(tx) == {owner.id: latest}
+        assert runs.abandon(tx, owner.id, 350, "failed") == 1
+        assert [row.started_at for row in runs.of_tenant(tx, owner.id)] == [300, 200, 100]
+
+
+def test_runs_and_audit_entries_are_pruned_by_their_own_date(data_db: Database) -> None:
+    owner = rows.tenant()
+    with data_db.write() as tx:
+        runs.insert(tx, rows.run(owner, purge_at=10))
+        runs.insert(tx, rows.run(owner, purge_at=11))
+        first = audit.append(tx, AuditEntry(1, 0, "admin", "tenant add", owner.id, "ok", "audit", 10))
+        assert runs.prune(tx, 10) == 1
+        assert audit.prune(tx, 10) == 1
+        assert audit.append(tx, AuditEntry(2, 0, "admin", "init", None, "ok", "audit", 11)) > first
+
+
+def test_audit_entries_are_listed_newest_first_in_pages(data_db: Database) -> None:
+    with data_db.write() as tx:
+        numbers = [audit.append(tx, AuditEntry(n, 0, "admin", "sync", None, "ok", "audit", 99)) for n in range(5)]
+        first = audit.list_latest(tx, limit=3)
+        rest = audit.list_latest(tx, before=first[-1].seq)
+    assert [row.seq for row in first + rest] == numbers[::-1]
+    assert rest[-1][1:] == (0, 0, "admin", "sync", None, "ok", "audit", 99)
+
+
+def test_the_next_root_generation_takes_over_with_every_key_or_not_at_all(key_db: Database) -> None:
+    tenant_id = rows.new_id()
+    stored = [rows.wrapped_key(tenant_id), rows.wrapped_key(VAULT_TENANT, "names")]
+    with key_db.write() as tx:
+        keys.insert_root(tx, RootRow(1, "file", "{}", "current", 100))
+        keys.insert_root(tx, RootRow(2, "file", "{}", "creating", 200))
+        keys.insert_many(tx, stored)
+    with pytest.raises(ConflictError), key_db.write() as tx:
+        keys.rewrap_all(tx, 2, {stored[0].id: b"new"})
+    with key_db.read() as tx:
+        assert keys.current_root(tx) == RootRow(1, "file", "{}", "current", 100)
+    with key_db.write() as tx:
+        assert keys.rewrap_all(tx, 2, {row.id: b"new" for row in stored}) == 2
+        keys.promote_root(tx, 2)
+    with key_db.read() as tx:
+        assert {(row.blob, row.root_generation) for row in keys.list_all(tx)} == {(b"new", 2)}
+        assert [row.state for row in keys.roots(tx)] == ["retired", "current"]
+
+
+def test_only_a_root_generation_that_never_came_into_force_can_be_forgotten(key_db: Database) -> None:
+    with key_db.write() as tx:
+        keys.insert_root(tx, RootRow(1, "file", "{}", "current", 100))
+        keys.insert_root(tx, RootRow(2, "file", "{}", "creating", 200))
+        assert not keys.delete_root(tx, 1)
+        assert keys.delete_root(tx, 2)
+        assert keys.set_root_handle(tx, 1, '{"path": "x"}')
+        assert keys.set_root_state(tx, 1, "destroyed")
+        assert keys.roots(tx) == [RootRow(1, "file", '{"path": "x"}', "destroyed", 100)]
+    with pytest.raises(ConflictError), key_db.write() as tx:
+        keys.promote_root(tx, 9)
+
+
+def test_deleting_a_tenants_keys_names_them_and_keeps_what_must_outlive_it(key_db: Database) -> None:
+    tenant_id, other = rows.new_id(), rows.new_id()
+    purposes = ("data", "index", "order")
+    with key_db.write() as tx:
+        keys.insert_root(tx, RootRow(1, "file", "{}", "current", 100))
+        keys.insert_many(tx, [rows.wrapped_key(tenant_id, purpose) for purpose in purposes])
+        keys.insert_many(tx, [rows.wrapped_key(tenant_id, generation=2), rows.wrapped_key(other)])
+        keys.insert_many(tx, [rows.wrapped_key(VAULT_TENANT, "names")])
+        assert keys.tenant_ids(tx) == {tenant_id, other}
+        gone = keys.delete_of_tenant(tx, tenant_id, keep={"order"})
+        assert gone == [KeyName("data", 1), KeyName("data", 2), KeyName("index", 1)]
+        assert [row.purpose for row in keys.of_tenant(tx, tenant_id)] == ["order"]
+        assert len(keys.of_tenant(tx, other)) == 1
+
+
+def test_a_key_has_each_generation_once_the_vaults_own_too(key_db: Database) -> None:
+    key = rows.wrapped_key(VAULT_TENANT, "receipt")
+    with key_db.write() as tx:
+        keys.insert_root(tx, RootRow(1, "file", "{}", "current", 100))
+        keys.insert_many(tx, [key])
+        assert keys.get(tx, VAULT_TENANT, "receipt", 1) == key
+        assert keys.get(tx, VAULT_TENANT, "receipt", 2) is None
+        assert keys.retire(tx, VAULT_TENANT, "receipt") == 1
+        assert keys.of_tenant(tx, VAULT_TENANT) == [key._replace(state="retired")]
+    with pytest.raises(ConflictError), key_db.write() as tx:
+        keys.insert_many(tx, [rows.wrapped_key(VAULT_TENANT, "receipt")])
+
+
+def test_the_ledger_numbers_its_entries_in_the_order_of_writing(key_db: Database) -> None:
+    tenant_id = rows.new_id()
+    with key_db.write() as tx:
+        first = ledger.append(tx, 100, "intent", tenant_id, "{}")
+        second = ledger.append(tx, 101, "completed", tenant_id, '{"counts": 1}')
+        ledger.append(tx, 102, "intent", rows.new_id(), "{}")
+        assert [row.event for row in ledger.of_tenant(tx, tenant_id)] == ["intent", "completed"]
+        assert ledger.list_all(tx)[0] == (first, 100, "intent", tenant_id, "{}")
+        assert next(row.seq for row in ledger.list_all(tx, after=first)) == second
+    with pytest.raises(ConflictError), key_db.write() as tx:
+        ledger.append(tx, 103, "forgotten", tenant_id, "{}")  # type: ignore[arg-type]
+
+
+def test_a_state_that_no_tenant_can_have_is_refused(data_db: Database) -> None:
+    with pytest.raises(ConflictError), data_db.write() as tx:
+        tenants.insert(tx, rows.tenant(state="asleep"))

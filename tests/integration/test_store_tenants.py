@@ -1,0 +1,152 @@
+"""Tenants in the store: the fence, quarantine, retagging, counting, and removal as a whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from syncvault.store import contacts, credentials, folders, mailboxes, photos, removals, runs, sources, tenants
+from syncvault.store.engine import Database
+from syncvault.store.faults import ConflictError, Fenced
+from syncvault.store.statements import insert
+from syncvault.store.tenants import TenantCounts, TenantRow
+from tests.integration import store_rows as rows
+
+
+def populate(db: Database, *, people: int = 3) -> TenantRow:
+    """Stores a tenant that has something in every table."""
+    owner = rows.tenant()
+    group, box = rows.source(owner), rows.mailbox(owner)
+    place = rows.folder(box)
+    entries = [rows.contact(box, place) for _ in range(people)]
+    with db.write() as tx:
+        tenants.insert(tx, owner)
+        credentials.put(tx, rows.credential(owner))
+        sources.insert(tx, group)
+        mailboxes.insert_many(tx, [box])
+        sources.put_memberships(tx, [rows.membership(group, box)])
+        folders.insert(tx, place)
+        folders.set_checkpoint(tx, rows.checkpoint(place))
+        contacts.insert_many(tx, [rows.contact(box), *entries])
+        folders.add_seen(tx, [rows.seen(entry) for entry in entries])
+        photos.put_many(tx, [rows.photo(entry) for entry in entries[1:]])
+        removals.add(tx, [rows.pending(entries[0])])
+        runs.insert(tx, rows.run(owner))
+    return owner
+
+
+FULL = {"contacts": 4, "photos": 2, "seen": 3} | dict.fromkeys(
+    ("tenants", "credentials", "sources", "mailboxes", "memberships", "folders", "checkpoints", "pending_removals"), 1
+)
+
+
+def test_a_tenant_comes_back_as_it_was_stored(data_db: Database) -> None:
+    owner = rows.tenant(profile=bytes(range(256)))
+    with data_db.write() as tx:
+        tenants.insert(tx, owner)
+    with data_db.read() as tx:
+        assert tenants.get(tx, owner.id) == owner
+        assert tenants.by_name(tx, owner.name_ix) == owner
+        assert tenants.list_all(tx) == [owner]
+        assert tenants.get(tx, rows.new_id()) is None
+
+
+def test_a_second_tenant_of_the_same_name_is_a_conflict_and_leaves_nothing(data_db: Database) -> None:
+    owner = rows.tenant()
+    with data_db.write() as tx:
+        tenants.insert(tx, owner)
+    with pytest.raises(ConflictError), data_db.write() as tx:
+        insert(tx, "tenants", [rows.tenant(), rows.tenant(name_ix=owner.name_ix)])
+    with data_db.read() as tx:
+        assert tenants.list_all(tx) == [owner]
+
+
+def test_the_fence_lets_through_only_a_live_tenant_in_the_same_epoch(data_db: Database) -> None:
+    owner = populate(data_db)
+    with data_db.write() as tx:
+        tenants.fence(tx, owner.id, 1)
+    for tenant_id, epoch in ((owner.id, 2), (rows.new_id(), 1)):
+        with pytest.raises(Fenced), data_db.write() as tx:
+            tenants.fence(tx, tenant_id, epoch)
+
+
+def test_an_erasure_that_has_begun_fences_everybody_off(data_db: Database) -> None:
+    owner = populate(data_db)
+    with data_db.write() as tx:
+        assert tenants.begin_erasure(tx, owner.id, '{"contacts": 4}') == 2
+    for epoch in (1, 2):
+        with pytest.raises(Fenced), data_db.write() as tx:
+            tenants.fence(tx, owner.id, epoch)
+    with data_db.write() as tx:
+        assert tenants.begin_erasure(tx, owner.id, "{}") is None
+        tenants.set_erasure(tx, owner.id, '{"step": 2}')
+        (found,) = tenants.erasing(tx)
+    assert (found.epoch, found.erasure) == (2, '{"step": 2}')
+
+
+def test_quarantine_keeps_its_first_reason_until_it_is_lifted(data_db: Database) -> None:
+    owner = populate(data_db)
+    with data_db.write() as tx:
+        tenants.set_quarantine(tx, owner.id, "AADSTS7000215", 500, "rotate it")
+        tenants.set_quarantine(tx, owner.id, "other", 600, "other")
+        found = tenants.get(tx, owner.id)
+        assert found is not None
+        assert (found.quarantine, found.quarantined_at, found.quarantine_advice) == ("AADSTS7000215", 500, "rotate it")
+        tenants.lift_quarantine(tx, owner.id)
+        assert tenants.get(tx, owner.id) == owner
+
+
+def test_retagging_moves_every_personal_row_and_no_other_tenants(data_db: Database) -> None:
+    owner, other = populate(data_db), populate(data_db)
+    with data_db.write() as tx:
+        assert tenants.retag(tx, owner.id, 77) == FULL
+    with data_db.read() as tx:
+        assert tenants.tags(tx, owner.id) == {name: {77} for name in FULL}
+        assert tenants.tags(tx, other.id) == {name: {rows.PURGE_AT} for name in FULL}
+
+
+def test_tenants_are_due_from_the_instant_of_their_tag(data_db: Database) -> None:
+    early, late = rows.tenant(purge_at=100), rows.tenant(purge_at=101)
+    with data_db.write() as tx:
+        tenants.insert(tx, early)
+        tenants.insert(tx, late)
+        assert tenants.due(tx, 99) == []
+        assert tenants.due(tx, 100) == [early]
+        assert tenants.due(tx, 101) == [early, late]
+
+
+def test_counts_are_per_tenant(data_db: Database) -> None:
+    owner, other = populate(data_db, people=5), populate(data_db)
+    with data_db.read() as tx:
+        assert tenants.counts(tx) == {owner.id: TenantCounts(1, 1, 6, 4), other.id: TenantCounts(1, 1, 4, 2)}
+        assert tenants.counts_of(tx, owner.id) == TenantCounts(1, 1, 6, 4)
+        assert tenants.counts_of(tx, rows.new_id()) == TenantCounts()
+
+
+def test_removing_a_tenant_takes_everything_of_it_and_nothing_of_others(data_db: Database) -> None:
+    owner, other = populate(data_db), populate(data_db)
+    with data_db.write() as tx:
+        assert tenants.delete_rows(tx, owner.id) == FULL
+        assert set(FULL) == set(tenants.PERSONAL_TABLES)
+    with data_db.read() as tx:
+        assert tenants.tags(tx, owner.id) == {name: set() for name in FULL}
+        assert tenants.tags(tx, other.id) == {name: {rows.PURGE_AT} for name in FULL}
+        assert len(runs.of_tenant(tx, owner.id)) == 1
+    assert data_db.integrity() == []
+
+
+def test_renaming_to_a_name_that_is_taken_is_a_conflict(data_db: Database) -> None:
+    owner, other = populate(data_db), populate(data_db)
+    with data_db.write() as tx:
+        assert tenants.update_profile(tx, owner.id, b"new", owner.name_ix)
+        assert not tenants.update_profile(tx, rows.new_id(), b"new", rows.new_id())
+    with pytest.raises(ConflictError), data_db.write() as tx:
+        tenants.update_profile(tx, owner.id, b"new", other.name_ix)
+
+
+def test_a_credential_replaces_the_one_before(data_db: Database) -> None:
+    owner = populate(data_db)
+    fresh = rows.credential(owner, b"rotated")
+    with data_db.write() as tx:
+        credentials.put(tx, fresh)
+        assert credentials.get(tx, owner.id) == fresh
+        assert credentials.list_all(tx) == [fresh]
