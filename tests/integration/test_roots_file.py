@@ -86,7 +86,7 @@ def test_a_file_with_anything_else_in_it_is_refused(path: Path, content: bytes) 
         provider(path).unwrap(handle)
 
 
-@pytest.mark.parametrize("secret", ["", "AAAA", "not base64!", "A" * 64])
+@pytest.mark.parametrize("secret", ["", "AAAA", "not base64!", "####", "A" * 64])
 def test_a_key_of_another_length_is_refused_and_not_shown(path: Path, secret: str) -> None:
     handle = provider(path).create(1)
     path.write_text(f"syncvault-root-key v1 vault={VAULT} generation=1 key={secret}\n")
