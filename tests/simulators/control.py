@@ -4,7 +4,7 @@ GET  /company[?person=ID]                          everything, as JSON
 POST /company {"do": "add_contact", …}             a method of `Company` with its arguments; photos as base64
 POST /faults  {"do": "fail_next", "at": "online", …}   a method of `Faults`
 POST /faults  {"do": "expire_delta_tokens"}        or expire_access_tokens, clear
-POST /behaviour {"denied": [ID], …}                fields of `Behaviour`
+POST /behaviour {"denied": [ID], …}                fields of `Behaviour`, and `roles` of the application
 """
 
 from __future__ import annotations
@@ -115,7 +115,10 @@ class Control:
         return {}
 
     def _behave(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        behaviour = self._simulators[arguments.pop("at", "online")].behaviour
+        simulator = self._simulators[arguments.pop("at", "online")]
+        behaviour = simulator.behaviour
+        if "roles" in arguments:
+            simulator.application.roles = tuple(arguments.pop("roles"))
         for name, value in arguments.items():
             if not hasattr(behaviour, name):
                 raise ValueError(f"no such switch: {name}")

@@ -138,10 +138,12 @@ def _uploaded(call: Call) -> bytes:
     return photo
 
 
+# "You can use either PATCH or PUT" (Update profilePhoto); the O365 library uses PATCH.
 ROUTES: list[Route] = [
     get("users/{user}/photo", Area.PORTRAIT, _portrait),
     get("users/{user}/photo/$value", Area.PORTRAIT, _portrait),
     Route("PUT", "users/{user}/photo/$value", Area.PORTRAIT_WRITE, _set_portrait),
+    Route("PATCH", "users/{user}/photo/$value", Area.PORTRAIT_WRITE, _set_portrait),
     get("users/{user}/photos", Area.PORTRAIT, _portraits),
     get("users/{user}/photos/{size}", Area.PORTRAIT, _portrait_sized),
     get("users/{user}/photos/{size}/$value", Area.PORTRAIT, _portrait_sized),
@@ -152,6 +154,7 @@ ROUTES: list[Route] = [
             get(f"{place}/{{contact}}/photo", Area.MAILBOX, _contact_photo),
             get(f"{place}/{{contact}}/photo/$value", Area.MAILBOX, _contact_photo),
             Route("PUT", f"{place}/{{contact}}/photo/$value", Area.MAILBOX_WRITE, _set_contact_photo),
+            Route("PATCH", f"{place}/{{contact}}/photo/$value", Area.MAILBOX_WRITE, _set_contact_photo),
             Route("DELETE", f"{place}/{{contact}}/photo/$value", Area.MAILBOX_WRITE, _delete_contact_photo),
         )
     ),

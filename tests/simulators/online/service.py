@@ -117,7 +117,9 @@ def _plain_path(path: str) -> str:
     if version not in {"v1.0", "beta"}:
         raise bad_request("Invalid version: " + version)
     plain = _KEY.sub(lambda match: f"/{match.group(1)}" if match.group(1) else "", unquote_keys(rest))
-    return plain.rstrip("/").replace("microsoft.graph.delta", "delta")
+    # `graph` is the alias of the namespace `microsoft.graph`; msgraph-sdk writes it.
+    plain = re.sub(r"/graph\.(?=\w+)", "/microsoft.graph.", plain.rstrip("/"))
+    return plain.replace("microsoft.graph.delta", "delta")
 
 
 def unquote_keys(path: str) -> str:
