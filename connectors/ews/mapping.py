@@ -153,11 +153,9 @@ def _birthday(text: str) -> str:
         return ""
     try:
         instant = datetime.fromisoformat(text)
-    except ValueError:
+        return (instant + _TO_NEXT_DAY if text.endswith("Z") else instant).date().isoformat()
+    except (ValueError, OverflowError):
         return ""
-    if text.endswith("Z"):
-        instant += _TO_NEXT_DAY
-    return instant.date().isoformat()
 
 
 def _notes(found: Children) -> str:

@@ -1,0 +1,302 @@
+"""What changed in a mailbox's contact folders: nothing lost, nothing private, nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from connectors.ews import connect
+from connectors.ews.connector import EwsConnector
+from connectors.port import (
+    CheckpointExpired,
+    FolderGone,
+    Mailbox,
+    NoMailbox,
+    Page,
+    ProtocolViolation,
+    Removal,
+    ServerFault,
+)
+from tests.unit.ews_wire import SETTINGS, Seen, Wire, answer, error, fault, messages, paper_exchange, success
+
+ANNA = Mailbox("anna@example.com", "anna@example.com")
+
+
+def folder(folder_id: str, name: str, parent: str = "root", folder_class: str = "IPF.Contact") -> str:
+    return (
+        f'<t:ContactsFolder><t:FolderId Id="{folder_id}" ChangeKey="A"/><t:ParentFolderId Id="{parent}"/>'
+        f"<t:FolderClass>{folder_class}</t:FolderClass><t:DisplayName>{name}</t:DisplayName></t:ContactsFolder>"
+    )
+
+
+TOP = answer("GetFolder", f"<m:Folders>{folder('top', 'Kontakte')}</m:Folders>")
+
+
+def below(*folders: str, last: bool = True, offset: int = 0) -> str:
+    paging = f'IndexedPagingOffset="{offset}" TotalItemsInView="9" IncludesLastItemInRange="{str(last).lower()}"'
+    return answer(
+        "FindFolder",
+        f"<m:RootFolder {paging}><t:Folders>{''.join(folders)}</t:Folders></m:RootFolder>",
+    )
+
+
+def changed(state: str, *changes: str, last: bool = True) -> str:
+    return answer(
+        "SyncFolderItems",
+        f"<m:SyncState>{state}</m:SyncState>"
+        f"<m:IncludesLastItemInRange>{str(last).lower()}</m:IncludesLastItemInRange>"
+        f"<m:Changes>{''.join(changes)}</m:Changes>",
+    )
+
+
+def said(kind: str, item_id: str, sensitivity: str = "Normal", element: str = "Contact") -> str:
+    identity = f'<t:ItemId Id="{item_id}" ChangeKey="E"/>'
+    if kind == "Delete":
+        return f"<t:Delete>{identity}</t:Delete>"
+    return f"<t:{kind}><t:{element}>{identity}<t:Sensitivity>{sensitivity}</t:Sensitivity></t:{element}></t:{kind}>"
+
+
+def contact(item_id: str, name: str = "", sensitivity: str = "Normal", picture: str = "false") -> str:
+    return (
+        f'<t:Contact><t:ItemId Id="{item_id}" ChangeKey="E"/><t:Sensitivity>{sensitivity}</t:Sensitivity>'
+        f"<t:DisplayName>{name or item_id}</t:DisplayName><t:HasPicture>{picture}</t:HasPicture></t:Contact>"
+    )
+
+
+def items(*contacts: str) -> str:
+    return answer("GetItem", *(f"<m:Items>{one}</m:Items>" for one in contacts))
+
+
+def asked(request: Seen) -> list[str]:
+    return [str(item_id) for item_id in request.find("//m:ItemIds/t:ItemId/@Id")]
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    with paper_exchange() as wire:
+        yield wire
+
+
+@pytest.fixture
+def connector(wire: Wire) -> Iterator[EwsConnector]:
+    connector = connect(SETTINGS, sleep=lambda seconds: None)
+    yield connector
+    connector.close()
+
+
+def pull(connector: EwsConnector, checkpoints: dict[str, str] | None = None) -> list[Any]:
+    return list(connector.changes(ANNA, checkpoints or {}))
+
+
+def test_a_first_pull_brings_each_page_with_its_state(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below())
+    wire.reply(changed("s1", said("Create", "a"), said("Create", "b"), last=False), items(contact("a"), contact("b")))
+    wire.reply(changed("s2", said("Create", "c")), items(contact("c", picture="true")))
+
+    first, second = pull(connector)
+
+    assert [(one.id, one.contact.display_name, one.has_photo) for one in first.upserts] == [
+        ("a", "a", False),
+        ("b", "b", False),
+    ]
+    assert (first.checkpoint, first.last, first.removals) == ("s1", False, ())
+    assert ([one.id for one in second.upserts], second.checkpoint, second.last) == (["c"], "s2", True)
+    assert second.upserts[0].has_photo is True
+    assert wire.seen[4].find("string(//m:SyncState)") == "s1"
+
+
+def test_a_page_is_fetched_only_when_the_one_before_was_taken(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s1", last=False), changed("s2", last=False))
+
+    pages = connector.changes(ANNA, {})
+    next(pages)
+    pages.close()  # type: ignore[attr-defined]
+
+    assert wire.operations == ["GetFolder", "FindFolder", "SyncFolderItems"]
+
+
+def test_folders_are_named_under_their_parents_and_others_left_out(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP)
+    wire.reply(below(folder("deep", "Köln", parent="team"), folder("team", "Team", "top"), last=False, offset=2))
+    wire.reply(
+        below(
+            folder("recent", "Recipient Cache", "top", "IPF.Contact.RecipientCache"),
+            folder("mail", "Mails", "top", "IPF.Note"),
+        )
+    )
+    wire.reply(changed("s"), changed("s"), changed("s"))
+
+    paths = [page.folder.path for page in pull(connector)]
+
+    assert sorted(paths) == ["Kontakte", "Kontakte/Team", "Kontakte/Team/Köln"]
+    assert wire.seen[2].find("string(//m:IndexedPageFolderView/@Offset)") == "2"
+
+
+def test_folders_that_are_gone_are_said_so(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s2"))
+
+    gone, page = pull(connector, {"top": "s1", "old": "s7"})
+
+    assert gone == FolderGone("old")
+    assert page.checkpoint == "s2"
+
+
+def test_a_folder_that_goes_while_it_is_read_is_said_so(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), messages("SyncFolderItems", error("SyncFolderItems", "ErrorSyncFolderNotFound")))
+
+    assert pull(connector, {"top": "s1"}) == [FolderGone("top")]
+
+
+def test_the_last_word_on_an_item_counts(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below())
+    wire.reply(
+        changed(
+            "s1",
+            said("Create", "a"),
+            said("Update", "a"),
+            said("Delete", "b"),
+            said("Create", "c"),
+            said("Delete", "c"),
+            '<t:ReadFlagChange><t:ItemId Id="d"/><t:IsRead>true</t:IsRead></t:ReadFlagChange>',
+        ),
+        items(contact("a")),
+    )
+
+    (page,) = pull(connector, {"top": "s0"})
+
+    assert [one.id for one in page.upserts] == ["a"]
+    assert set(page.removals) == {Removal("b"), Removal("c")}
+
+
+def test_private_items_are_not_even_fetched(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s1", said("Create", "a"), said("Create", "p", "Private")), items(contact("a")))
+
+    (page,) = pull(connector)
+
+    assert asked(wire.seen[3]) == ["a"]
+    assert [one.id for one in page.upserts] == ["a"]
+    assert (page.skipped, page.removals) == ({"private": 1}, ())
+
+
+def test_an_item_that_became_private_is_removed(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s2", said("Update", "p", "Private")))
+
+    (page,) = pull(connector, {"top": "s1"})
+
+    assert (page.skipped, page.removals) == ({"private": 1}, (Removal("p"),))
+
+
+def test_a_server_that_tells_of_privacy_only_with_the_item_is_heard_too(wire: Wire, connector: EwsConnector) -> None:
+    identity = '<t:Update><t:Contact><t:ItemId Id="p"/></t:Contact></t:Update>'
+    wire.reply(TOP, below(), changed("s2", identity), items(contact("p", sensitivity="Private")))
+
+    (page,) = pull(connector, {"top": "s1"})
+
+    assert (page.upserts, page.skipped, page.removals) == ((), {"private": 1}, (Removal("p"),))
+
+
+def test_distribution_lists_are_no_contacts(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s1", said("Create", "l", element="DistributionList")))
+
+    (page,) = pull(connector)
+
+    assert (page.upserts, page.skipped) == ((), {"not_a_contact": 1})
+
+
+def test_one_unreadable_item_does_not_hide_the_others(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s1", *(said("Create", one) for one in "abcd")))
+    wire.reply(
+        messages(
+            "GetItem",
+            success("GetItem", f"<m:Items>{contact('a')}</m:Items>"),
+            error("GetItem", "ErrorAccessDenied"),
+            error("GetItem", "ErrorItemNotFound"),
+            success("GetItem", f"<m:Items>{contact('d')}</m:Items>"),
+        )
+    )
+
+    (page,) = pull(connector)
+
+    assert [one.id for one in page.upserts] == ["a", "d"]
+    assert page.skipped == {"malformed": 1}
+
+
+def test_items_that_meet_a_passing_error_are_asked_for_again_and_come_once(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s1", *(said("Create", one) for one in "abc")))
+    wire.reply(
+        messages(
+            "GetItem",
+            success("GetItem", f"<m:Items>{contact('a')}</m:Items>"),
+            error("GetItem", "ErrorServerBusy"),
+            success("GetItem", f"<m:Items>{contact('c')}</m:Items>"),
+        )
+    )
+    wire.reply(messages("GetItem", error("GetItem", "ErrorServerBusy")), items(contact("b")))
+
+    (page,) = pull(connector)
+
+    assert sorted(one.id for one in page.upserts) == ["a", "b", "c"]
+    assert [asked(request) for request in wire.seen[4:]] == [["b"], ["b"]]
+
+
+def test_an_error_nobody_knows_stops_the_page_before_it_is_committed(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s1", said("Create", "a"), said("Create", "b")))
+    wire.reply(
+        messages(
+            "GetItem",
+            success("GetItem", f"<m:Items>{contact('a')}</m:Items>"),
+            error("GetItem", "ErrorSomethingNew"),
+        )
+    )
+
+    with pytest.raises(ServerFault, match="ErrorSomethingNew"):
+        pull(connector)
+
+
+def test_an_answer_that_misses_items_is_asked_for_in_halves(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s1", *(said("Create", one) for one in "abcd")))
+    wire.reply(items(contact("a"), contact("b"), contact("d")), items(contact("a"), contact("b")))
+    wire.reply(items(contact("c"), contact("d")))
+
+    (page,) = pull(connector)
+
+    assert [one.id for one in page.upserts] == ["a", "b", "c", "d"]
+
+
+def test_an_expired_state_names_its_folder(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), messages("SyncFolderItems", error("SyncFolderItems", "ErrorInvalidSyncStateData")))
+
+    with pytest.raises(CheckpointExpired) as caught:
+        pull(connector, {"top": "s1"})
+
+    assert caught.value.folder_id == "top"
+
+
+def test_a_sync_that_does_not_advance_ends(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s1", last=False), changed("s1", last=False))
+
+    with pytest.raises(ProtocolViolation, match="advance"):
+        pull(connector)
+
+
+def test_a_person_in_the_directory_without_a_mailbox_has_nothing_to_pull(wire: Wire, connector: EwsConnector) -> None:
+    found = (
+        '<m:ResolutionSet TotalItemsInView="1" IncludesLastItemInRange="true"><t:Resolution><t:Mailbox>'
+        "<t:Name>Anna</t:Name><t:EmailAddress>anna@example.com</t:EmailAddress></t:Mailbox></t:Resolution>"
+        "</m:ResolutionSet>"
+    )
+    wire.reply((500, {}, fault("ErrorNonExistentMailbox")), answer("ResolveNames", found))
+
+    with pytest.raises(NoMailbox):
+        pull(connector)
+
+
+def test_the_page_size_is_never_above_what_the_schema_allows(wire: Wire) -> None:
+    wire.reply(TOP, below(), changed("s1"))
+
+    (page,) = connect(SETTINGS, page_size=5_000).changes(ANNA, {})
+
+    assert isinstance(page, Page)
+    assert wire.seen[2].find("string(//m:MaxChangesReturned)") == "512"

@@ -1,0 +1,125 @@
+"""The card is the entry that carries exactly this address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from connectors.ews import connect
+from connectors.ews.connector import EwsConnector
+from connectors.port import CredentialRejected, Mailbox, NotPermitted
+from tests.unit.ews_wire import SETTINGS, Wire, answer, error, fault, messages, paper_exchange
+
+ANNA = Mailbox("anna@example.com", "anna@example.com")
+BO = Mailbox("bo@example.com", "bo@example.com")
+NOBODY = messages("ResolveNames", error("ResolveNames", "ErrorNameResolutionNoResults"))
+
+
+def found(*resolutions: str) -> str:
+    listed = "".join(f"<t:Resolution>{one}</t:Resolution>" for one in resolutions)
+    return answer("ResolveNames", f'<m:ResolutionSet TotalItemsInView="1">{listed}</m:ResolutionSet>')
+
+
+def entry(address: str, name: str, addresses: str = "", contact: bool = True) -> str:
+    mailbox = (
+        f"<t:Mailbox><t:Name>{name}</t:Name><t:EmailAddress>{address}</t:EmailAddress>"
+        "<t:RoutingType>SMTP</t:RoutingType><t:MailboxType>Mailbox</t:MailboxType></t:Mailbox>"
+    )
+    if not contact:
+        return mailbox
+    listed = "".join(
+        f'<t:Entry Key="EmailAddress{number}">{one}</t:Entry>' for number, one in enumerate(addresses.split(), 1)
+    )
+    return (
+        f"{mailbox}<t:Contact><t:DisplayName>{name}</t:DisplayName><t:EmailAddresses>{listed}</t:EmailAddresses>"
+        "<t:PhoneNumbers><t:Entry Key='BusinessPhone'>+49 221 1</t:Entry></t:PhoneNumbers></t:Contact>"
+    )
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    with paper_exchange() as wire:
+        yield wire
+
+
+@pytest.fixture
+def connector(wire: Wire) -> Iterator[EwsConnector]:
+    connector = connect(SETTINGS, sleep=lambda seconds: None)
+    yield connector
+    connector.close()
+
+
+def test_a_card_holds_the_directorys_data_and_all_addresses(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(found(entry("anna@example.com", "Anna", "smtp:a.m@example.com SMTP:anna@example.com")))
+
+    (card,) = connector.card([ANNA])
+
+    assert card.contact is not None
+    assert card.contact.display_name == "Anna"
+    assert card.contact.email_addresses == ("anna@example.com", "a.m@example.com")
+    assert card.contact.business_phones == ("+49 221 1",)
+
+
+def test_cards_are_asked_for_without_impersonation(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(found(entry("anna@example.com", "Anna")))
+
+    list(connector.card([ANNA]))
+
+    assert not wire.seen[0].find("//t:ExchangeImpersonation")
+    assert wire.seen[0].find("string(//m:ResolveNames/@SearchScope)") == "ActiveDirectory"
+
+
+def test_somebody_whose_address_only_begins_alike_is_not_taken(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(found(entry("anna@example.com.au", "Annabel"), entry("anna@example.com", "Anna")))
+
+    (card,) = connector.card([ANNA])
+
+    assert card.contact is not None
+    assert card.contact.display_name == "Anna"
+
+
+def test_an_alias_is_found_with_its_scheme(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(NOBODY, found(entry("a.m@example.com", "Anna", "SMTP:a.m@example.com smtp:anna@example.com")))
+
+    (card,) = connector.card([ANNA])
+
+    assert card.contact is not None
+    assert card.contact.email_addresses == ("a.m@example.com", "anna@example.com")
+    assert wire.seen[1].find("string(//m:UnresolvedEntry)") == "smtp:anna@example.com"
+
+
+def test_an_address_that_the_directory_does_not_know_is_a_card_by_itself(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(NOBODY, NOBODY)
+
+    (card,) = connector.card([ANNA])
+
+    assert card.contact is not None
+    assert card.contact.to_dict() == {"email_addresses": ("anna@example.com",)}
+
+
+def test_an_entry_without_contact_data_still_has_a_name(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(found(entry("anna@example.com", "Anna", contact=False)))
+
+    (card,) = connector.card([ANNA])
+
+    assert card.contact is not None
+    assert card.contact.to_dict() == {"display_name": "Anna", "email_addresses": ("anna@example.com",)}
+
+
+def test_one_card_that_fails_does_not_stop_the_next(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(fault("ErrorAccessDenied"), found(entry("bo@example.com", "Bo")))
+
+    anna, bo = connector.card([ANNA, BO])
+
+    assert isinstance(anna.error, NotPermitted)
+    assert bo.contact is not None
+
+
+def test_a_refused_credential_stops_all_cards(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply((401, {}, ""))
+
+    with pytest.raises(CredentialRejected):
+        list(connector.card([ANNA, BO]))
+
+    assert len(wire.seen) == 1

@@ -1,0 +1,54 @@
+"""What we send is what Microsoft's schemas allow, and asks for nothing beyond the canonical contact."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from connectors.ews import operations
+from connectors.ews.operations import MESSAGES
+
+REQUESTS = {
+    "contacts folder": operations.get_contacts_folder(),
+    "folders below": operations.find_contact_folders(0),
+    "first sync": operations.sync_folder_items("AAMkAGI=", "", 512),
+    "next sync": operations.sync_folder_items("AAMkAGI=", "H4sIAAA=", 100),
+    "contacts": operations.get_contacts(["AAMk1", "AAMk2"]),
+    "attachment lists": operations.get_attachment_lists(["AAMk1"]),
+    "attachments": operations.get_attachments(["AAMkX", "AAMkY"]),
+    "names": operations.resolve_names("anna@example.com"),
+    "photo": operations.get_user_photo("anna@example.com", "HR240x240"),
+}
+
+
+@pytest.fixture(scope="module")
+def schema() -> etree.XMLSchema:
+    contracts = os.environ.get("SYNCVAULT_CONTRACTS", "")
+    if not contracts:
+        pytest.skip("SYNCVAULT_CONTRACTS names no folder")
+    return etree.XMLSchema(etree.parse(str(Path(contracts) / "ews" / "messages.xsd")))
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_request_is_valid_by_the_schema(schema: etree.XMLSchema, name: str) -> None:
+    request = etree.fromstring(etree.tostring(REQUESTS[name]))
+
+    schema.assertValid(request)
+
+
+def test_the_schema_check_refuses_a_wrong_order(schema: etree.XMLSchema) -> None:
+    request = etree.fromstring(etree.tostring(REQUESTS["names"]))
+    request.append(etree.SubElement(request, f"{{{MESSAGES}}}ParentFolderIds"))
+
+    assert not schema.validate(request)
+
+
+def test_contacts_are_asked_for_without_fields_that_are_not_stored() -> None:
+    request = etree.tostring(REQUESTS["contacts"]).decode()
+
+    assert "AllProperties" not in request
+    assert "BusinessFax" not in request
+    assert "WeddingAnniversary" not in request

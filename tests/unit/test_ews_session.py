@@ -1,0 +1,347 @@
+"""One refused login and no second; passing faults ridden out; nothing personal said aloud."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from requests import exceptions
+from urllib3.exceptions import MaxRetryError, NewConnectionError
+
+from connectors.ews import EwsSettings, connect
+from connectors.ews.connector import EwsConnector
+from connectors.port import (
+    ConnectorError,
+    CredentialRejected,
+    Mailbox,
+    MailboxGone,
+    NotPermitted,
+    ProtocolViolation,
+    ServerFault,
+    Source,
+    SourceGone,
+    SourceKind,
+    Throttled,
+    Unreachable,
+)
+from tests.unit.ews_wire import SETTINGS, URL, Reply, Wire, answer, error, fault, messages, paper_exchange
+
+NOW = datetime(2027, 1, 1, tzinfo=UTC)
+ANNA = Mailbox("anna@example.com", "Anna@example.com")
+NOBODY = messages("ResolveNames", error("ResolveNames", "ErrorNameResolutionNoResults"))
+DENIED: Reply = (401, {"WWW-Authenticate": 'Basic realm="mail"'}, "")
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    with paper_exchange() as wire:
+        yield wire
+
+
+@pytest.fixture
+def waits() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def connector(wire: Wire, waits: list[float]) -> Iterator[EwsConnector]:
+    connector = connect(SETTINGS, sleep=waits.append, now=lambda: NOW)
+    yield connector
+    connector.close()
+
+
+def test_a_probe_is_one_request_with_the_password_as_utf_8(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(NOBODY)
+
+    identity = connector.probe()
+
+    assert (identity.account, identity.server) == ("EXAMPLE\\svc-sync", "mail.example.com")
+    assert connector.requests == len(wire.seen) == 1
+    sent = base64.b64decode(wire.seen[0].headers["Authorization"].removeprefix("Basic "))
+    assert sent == "EXAMPLE\\svc-sync:pässword".encode()
+
+
+def test_a_refused_login_is_not_tried_again(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(DENIED)
+
+    for _ in range(3):
+        with pytest.raises(CredentialRejected):
+            connector.probe()
+    with pytest.raises(CredentialRejected):
+        list(connector.changes(ANNA, {}))
+
+    assert len(wire.seen) == 1
+
+
+def test_a_wrong_password_is_offered_once_however_many_threads_begin(wire: Wire, connector: EwsConnector) -> None:
+    started = threading.Barrier(4)
+    refused: list[ConnectorError] = []
+    wire.reply(DENIED, DENIED, DENIED, DENIED)
+
+    def begin() -> None:
+        started.wait()
+        try:
+            connector.probe()
+        except CredentialRejected as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=begin) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(refused) == 4
+    assert len(wire.seen) == 1
+
+
+def test_a_password_that_was_changed_meanwhile_is_refused_once_too(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(NOBODY, DENIED)
+    connector.probe()
+
+    for _ in range(2):
+        with pytest.raises(CredentialRejected):
+            connector.probe()
+
+    assert len(wire.seen) == 2
+
+
+def test_a_server_that_does_not_offer_the_way_to_sign_in_refuses_no_credential(wire: Wire) -> None:
+    settings = EwsSettings(URL, "EXAMPLE\\svc-sync", b"secret", auth="ntlm")
+    wire.reply((401, {"WWW-Authenticate": "Basic"}, ""))
+
+    with pytest.raises(ProtocolViolation, match="sign in") as caught:
+        connect(settings).probe()
+
+    assert "--auth basic" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [
+        (503, {}, ""),
+        (429, {"Retry-After": "1"}, ""),
+        (502, {}, "<html/>"),
+        (302, {"Location": "/ews/genericerrorpage.htm?aspxerrorpath=/ews/exchange.asmx"}, ""),
+        (500, {}, fault("ErrorServerBusy", '<t:Value Name="BackOffMilliseconds">1500</t:Value>')),
+        (500, {}, fault("ErrorInternalServerTransientError")),
+        fault("ErrorTooManyObjectsOpened"),
+        messages("ResolveNames", error("ResolveNames", "ErrorExceededConnectionCount")),
+        NOBODY[:300],
+        exceptions.ConnectionError("reset"),
+        exceptions.ReadTimeout("slow"),
+        exceptions.ChunkedEncodingError("cut off"),
+        KeyError("www-authenticate"),
+    ],
+    ids=str,
+)
+def test_a_passing_fault_is_ridden_out(wire: Wire, connector: EwsConnector, waits: list[float], passing: Reply) -> None:
+    wire.reply(passing, NOBODY)
+
+    connector.probe()
+
+    assert len(wire.seen) == 2
+    assert len(waits) == 1
+
+
+def test_the_wait_is_what_the_server_asks_for(wire: Wire, connector: EwsConnector, waits: list[float]) -> None:
+    wire.reply(
+        fault("ErrorServerBusy", '<t:Value Name="BackOffMilliseconds">1500</t:Value>'),
+        (503, {"Retry-After": "7"}, ""),
+        NOBODY,
+    )
+
+    connector.probe()
+
+    assert waits == [1.5, 7.0]
+
+
+def test_a_server_that_asks_for_more_than_a_run_waits_is_left_until_then(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(fault("ErrorServerBusy", '<t:Value Name="BackOffMilliseconds">3600000</t:Value>'))
+
+    with pytest.raises(Throttled) as caught:
+        connector.probe()
+
+    assert caught.value.retry_at == NOW + timedelta(hours=1)
+    assert caught.value.code == "ErrorServerBusy"
+
+
+def test_a_fault_that_stays_is_given_up(wire: Wire, connector: EwsConnector, waits: list[float]) -> None:
+    wire.reply(NOBODY, *[(503, {}, "") for _ in range(20)])
+    connector.probe()
+
+    with pytest.raises(ServerFault, match="HTTP 503"):
+        connector.probe()
+
+    assert 3 <= len(waits) <= 10
+
+
+def test_a_server_that_is_not_there_is_no_passing_fault_at_first(wire: Wire, connector: EwsConnector) -> None:
+    reason = NewConnectionError(None, "refused")  # type: ignore[arg-type]
+    wire.reply(exceptions.ConnectionError(MaxRetryError(None, URL, reason)))  # type: ignore[arg-type]
+
+    with pytest.raises(Unreachable):
+        connector.probe()
+
+    assert len(wire.seen) == 1
+
+
+def test_an_untrusted_certificate_is_not_tried_again(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"))
+
+    with pytest.raises(Unreachable, match="not trusted"):
+        connector.probe()
+
+    assert len(wire.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ((302, {"Location": "https://evil.example/"}, ""), ProtocolViolation),
+        ((404, {}, ""), ProtocolViolation),
+        ((403, {}, ""), NotPermitted),
+        ((200, {}, "<html>Sign in here</html>"), ProtocolViolation),
+        (fault("ErrorAccessDenied"), NotPermitted),
+        (TypeError("Anna Müller"), ProtocolViolation),
+    ],
+    ids=str,
+)
+def test_a_lasting_fault_is_not_repeated(
+    wire: Wire, connector: EwsConnector, reply: Reply, expected: type[ConnectorError]
+) -> None:
+    wire.reply(reply)
+
+    with pytest.raises(expected) as caught:
+        connector.probe()
+
+    assert len(wire.seen) == 1
+    assert "Müller" not in f"{caught.value!r} {caught.value.message}"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("ErrorImpersonateUserDenied", NotPermitted),
+        ("ErrorImpersonationDenied", NotPermitted),
+        ("ErrorAccessDenied", NotPermitted),
+        ("ErrorNonPrimarySmtpAddress", NotPermitted),
+        ("ErrorAccountDisabled", NotPermitted),
+        ("ErrorNonExistentMailbox", MailboxGone),
+        ("ErrorMailboxMoveInProgress", ServerFault),
+    ],
+)
+def test_what_exchange_says_of_a_mailbox_becomes_the_ports_error(
+    wire: Wire, connector: EwsConnector, code: str, expected: type[ConnectorError]
+) -> None:
+    wire.reply((500, {}, fault(code)), NOBODY, NOBODY)
+
+    with pytest.raises(expected) as caught:
+        list(connector.changes(ANNA, {}))
+
+    assert caught.value.code == code
+    assert "anna" not in caught.value.message.lower()
+
+
+def test_a_refusal_to_impersonate_names_the_role(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply((500, {}, fault("ErrorImpersonateUserDenied")))
+
+    with pytest.raises(NotPermitted) as caught:
+        list(connector.changes(ANNA, {}))
+
+    assert "ApplicationImpersonation" in caught.value.advice
+
+
+def test_impersonation_travels_in_the_envelope_and_the_header(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply((500, {}, fault("ErrorImpersonateUserDenied")))
+
+    with pytest.raises(NotPermitted):
+        list(connector.changes(ANNA, {}))
+
+    (request,) = wire.seen
+    assert request.headers["X-AnchorMailbox"] == ANNA.address
+    path = "s:Header/t:ExchangeImpersonation/t:ConnectingSID/t:PrimarySmtpAddress/text()"
+    assert request.find(path) == [ANNA.address]
+    assert request.find("s:Header/t:RequestServerVersion/@Version") == ["Exchange2016"]
+
+
+def test_an_alias_is_replaced_by_the_primary_address_that_exchange_names(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(
+        fault("ErrorNonPrimarySmtpAddress", '<t:Value Name="Primary">a.mueller@example.com</t:Value>'),
+        fault("ErrorImpersonateUserDenied"),
+    )
+
+    with pytest.raises(NotPermitted):
+        list(connector.changes(ANNA, {}))
+
+    assert wire.seen[1].headers["X-AnchorMailbox"] == "a.mueller@example.com"
+
+
+def test_an_older_exchange_is_spoken_to_in_its_own_version(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply((500, {}, fault("ErrorInvalidServerVersion")), NOBODY, NOBODY)
+
+    connector.probe()
+    connector.probe()
+
+    path = "string(s:Header/t:RequestServerVersion/@Version)"
+    assert [request.find(path) for request in wire.seen] == ["Exchange2016", "Exchange2013_SP1", "Exchange2013_SP1"]
+
+
+def test_no_log_line_holds_an_address_a_name_or_the_password(
+    wire: Wire, connector: EwsConnector, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    wire.reply(answer("GetFolder", "<m:Folders/>"), fault("ErrorServerBusy"), fault("ErrorImpersonateUserDenied"))
+
+    for _ in range(2):
+        with pytest.raises(ConnectorError):
+            list(connector.changes(ANNA, {}))
+
+    assert "EWS GetFolder: HTTP 200" in caplog.text
+    for word in ("anna", "svc-sync", "pässword", "<t:", "<m:"):
+        assert word not in caplog.text.lower()
+
+
+def test_two_tenants_with_the_same_address_and_account_share_nothing(wire: Wire) -> None:
+    first, second = connect(SETTINGS), connect(SETTINGS)
+    wire.reply(DENIED, NOBODY)
+
+    with pytest.raises(CredentialRejected):
+        first.probe()
+
+    assert second.probe().account == SETTINGS.username
+
+
+def test_settings_show_no_password() -> None:
+    assert "pässword" not in repr(SETTINGS)
+    assert repr("pässword".encode())[2:-1] not in repr(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (EwsSettings("http://mail.example.com/EWS/Exchange.asmx", "u", b"p"), ProtocolViolation),
+        (EwsSettings(URL, "u", b"\xff\xfe"), CredentialRejected),
+        (EwsSettings(URL, "u", b"p", ca_pem="no certificate"), Unreachable),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_before_anything_is_sent(
+    settings: EwsSettings, expected: type[ConnectorError]
+) -> None:
+    with pytest.raises(expected):
+        connect(settings)
+
+
+def test_a_mailbox_is_known_by_its_address_in_lower_case(connector: EwsConnector) -> None:
+    (mailbox,) = connector.resolve(Source(SourceKind.MAILBOX, "Anna@Example.com"))
+
+    assert (mailbox.key, mailbox.address) == ("anna@example.com", "Anna@Example.com")
+
+
+def test_users_and_groups_are_no_sources_on_premises(connector: EwsConnector) -> None:
+    with pytest.raises(SourceGone):
+        list(connector.resolve(Source(SourceKind.GROUP, "0d1f-x")))

@@ -1,0 +1,100 @@
+"""Answers are read strictly where safety is at stake and leniently where Exchange is known to be sloppy."""
+
+from __future__ import annotations
+
+import pytest
+
+from connectors.ews import soap
+from connectors.ews.operations import TYPES
+from connectors.port import ProtocolViolation
+from tests.unit.ews_wire import answer, error, fault, messages, success
+
+
+def test_each_response_message_comes_with_its_code() -> None:
+    good, bad = soap.read(
+        messages("GetItem", success("GetItem", "<m:Items/>"), error("GetItem", "ErrorItemNotFound")).encode()
+    )
+
+    assert (good.code, good.failed) == ("NoError", False)
+    assert (bad.code, bad.failed) == ("ErrorItemNotFound", True)
+
+
+def test_a_warning_has_content() -> None:
+    text = answer("ResolveNames", "<m:ResolutionSet/>").replace('"Success"', '"Warning"')
+    text = text.replace("NoError", "ErrorNameResolutionMultipleResults")
+
+    (message,) = soap.read(text.encode())
+
+    assert not message.failed
+    assert message.find("ResolutionSet") is not None
+
+
+def test_a_fault_names_its_code_and_how_long_to_stay_away() -> None:
+    (message,) = soap.read(fault("ErrorServerBusy", '<t:Value Name="BackOffMilliseconds">297749</t:Value>').encode())
+
+    assert message.is_fault
+    assert message.code == "ErrorServerBusy"
+    assert message.values == {"BackOffMilliseconds": "297749"}
+
+
+def test_a_fault_without_detail_gives_the_code_of_its_faultcode() -> None:
+    text = fault("ErrorImpersonateUserDenied")
+    text = text[: text.index("<detail>")] + text[text.index("</s:Fault>") :]
+
+    assert soap.read(text.encode())[0].code == "ErrorImpersonateUserDenied"
+
+
+def test_an_answer_without_a_list_of_messages_is_its_own_message() -> None:
+    text = answer("X").replace("m:XResponse>", "m:GetUserPhotoResponse>")
+    text = text.replace("<m:ResponseMessages></m:ResponseMessages>", "<m:HasChanged>true</m:HasChanged>")
+
+    (message,) = soap.read(text.encode())
+
+    assert message.truth("HasChanged") is True
+
+
+@pytest.mark.parametrize("sloppy", [b"a&#x1;b&#11;c&#xD800;d", b"a\x01b\x0bcd", b"a\xffb"])
+def test_characters_that_xml_forbids_do_not_lose_the_rest(sloppy: bytes) -> None:
+    text = answer("GetItem", f'<m:Items><t:Contact xmlns:t="{TYPES}"><t:Surname>@</t:Surname></t:Contact></m:Items>')
+
+    (message,) = soap.read(text.encode().replace(b"@", sloppy))
+
+    surname = message.element.findtext(f".//{{{TYPES}}}Surname")
+    assert surname is not None
+    assert surname.replace("�", "")[:2] == "ab"
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.97])
+def test_an_answer_that_stops_early_is_known_as_cut_off(share: float) -> None:
+    text = answer("GetItem", "<m:Items/>", "<m:Items/>").encode()
+
+    with pytest.raises(soap.TruncatedError):
+        soap.read(text[: int(len(text) * share)])
+
+
+@pytest.mark.parametrize("start", [b"", b"<?xml vers", b"<s:Enve"])
+def test_an_answer_that_hardly_began_is_known_as_cut_off(start: bytes) -> None:
+    with pytest.raises(soap.TruncatedError):
+        soap.read(start)
+
+
+@pytest.mark.parametrize("text", ["<html><body>Sign in</body></html>", '{"error": 1}', "<a/>"])
+def test_what_is_no_soap_is_refused(text: str) -> None:
+    with pytest.raises(ProtocolViolation):
+        soap.read(text.encode())
+
+
+def test_a_document_type_is_refused_before_it_can_define_entities() -> None:
+    bomb = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]>'
+    text = answer("GetItem", "<m:Items/>")
+    head, rest = text.split("?>", 1)
+
+    with pytest.raises(ProtocolViolation, match="document type"):
+        soap.read(f"{head}?>{bomb}{rest}".encode())
+
+
+def test_a_document_type_hidden_in_another_encoding_is_refused() -> None:
+    text = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE x [<!ENTITY a "a">]>' + answer("GetItem").split("?>", 1)[1]
+
+    with pytest.raises(ProtocolViolation):
+        soap.read(text.encode("utf-16"))
