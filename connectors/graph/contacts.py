@@ -34,11 +34,12 @@ def changes(
     client: GraphClient, mailbox: Mailbox, checkpoints: Checkpoints, page_size: int
 ) -> Iterator[Page | FolderGone]:
     """The pages of every folder's round, then the folders that went away."""
+    begun = dict(checkpoints)  # the caller may commit into its own while this goes on
     folders = contact_folders(client, mailbox.key)
     for folder in folders:
-        yield from _round(client, mailbox.key, folder, checkpoints.get(folder.id, ""), page_size)
+        yield from _round(client, mailbox.key, folder, begun.get(folder.id, ""), page_size)
     present = {folder.id for folder in folders}
-    for folder_id in checkpoints:
+    for folder_id in begun:
         if folder_id not in present:
             yield FolderGone(folder_id)
 
