@@ -8,6 +8,7 @@ Surface:
     by_remote(tx, mailbox_id, remote_ixs) -> dict[bytes, ContactRow]              by remote_ix; unknown ones left out
     page(tx, tenant_id, mailbox_id, *, after=None, limit=256) -> list[ContactRow] ordered by remote_ix; pages by it
     stream(db, tenant_id, *, mailbox_id=None, page_size=256) -> Iterator[list[ContactRow]]   a transaction per page
+    ids_among(tx, tenant_id, contact_ids) -> set[bytes]                           those of them that exist
     counts(tx, tenant_id, mailbox_id=None) -> dict[str, int]                      by kind
     delete(tx, tenant_id, contact_ids) -> int
     delete_of_mailbox(tx, mailbox_id) -> int
@@ -101,6 +102,15 @@ def by_remote(tx: Transaction, mailbox_id: bytes, remote_ixs: Sequence[bytes]) -
     for marks, part in in_lists(remote_ixs):
         rows = fetch(tx, ContactRow, "contacts", f"WHERE mailbox_id = ? AND remote_ix IN ({marks})", mailbox_id, *part)
         found.update((row.remote_ix, row) for row in rows)
+    return found
+
+
+def ids_among(tx: Transaction, tenant_id: bytes, contact_ids: Sequence[bytes]) -> set[bytes]:
+    """Those of the contacts that exist."""
+    found: set[bytes] = set()
+    for marks, part in in_lists(contact_ids):
+        statement = f"SELECT id FROM contacts WHERE tenant_id = ? AND id IN ({marks})"  # noqa: S608  # marks only
+        found.update(run(tx, statement, tenant_id, *part).scalars())
     return found
 
 

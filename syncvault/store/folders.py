@@ -15,6 +15,7 @@ Surface:
     pend_unseen(tx, folder_id) -> int                                contacts the round did not bring -> pending
     clear_seen(tx, folder_id) -> int
     pend_all(tx, folder_id) -> int                                   all contacts of a folder that is gone
+    has_contacts(tx, folder_id) -> bool
     delete(tx, folder_id) -> int                                     with its contacts; returns those
     delete_gone(tx, tenant_id) -> int                                gone folders that hold nothing any more
 """
@@ -25,7 +26,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from syncvault.store.engine import Transaction
-from syncvault.store.statements import changed, fetch, fetch_one, in_lists, run, upsert
+from syncvault.store.statements import changed, fetch, fetch_one, in_lists, run, upsert, value
 from syncvault.store.statements import insert as insert_rows
 
 
@@ -43,12 +44,11 @@ class FolderRow(NamedTuple):
 
 
 class CheckpointRow(NamedTuple):
-    """A row of `checkpoints`; `full_round` is 1 while a full round is under way."""
+    """A row of `checkpoints`; the sealed part also says whether a full round is under way."""
 
     folder_id: bytes
     tenant_id: bytes
     blob: bytes
-    full_round: int
     data_class: str
     purge_at: int
 
@@ -125,7 +125,7 @@ def clear_checkpoint(tx: Transaction, folder_id: bytes) -> None:
 
 
 def begin_round(tx: Transaction, folder_id: bytes) -> None:
-    """Starts a full round over; the first page's `set_checkpoint` marks it as under way."""
+    """Starts a full round over; nothing it saw counts any more."""
     clear_checkpoint(tx, folder_id)
     clear_seen(tx, folder_id)
 
@@ -148,6 +148,11 @@ def clear_seen(tx: Transaction, folder_id: bytes) -> int:
 def pend_all(tx: Transaction, folder_id: bytes) -> int:
     """Marks for removal all contacts of a folder that is gone; returns how many are new."""
     return changed(tx, _PEND + _ONCE, folder_id)
+
+
+def has_contacts(tx: Transaction, folder_id: bytes) -> bool:
+    """Whether anything is stored of a folder."""
+    return value(tx, "SELECT 1 FROM contacts WHERE folder_id = ? LIMIT 1", folder_id) is not None
 
 
 def delete(tx: Transaction, folder_id: bytes) -> int:

@@ -5,7 +5,8 @@ Surface:
     add(tx, rows: Sequence[PendingRow]) -> int                 those pending already are left alone
     clear(tx, contact_ids) -> int                              they came back
     clear_of_tenant(tx, tenant_id) -> int
-    count(tx, tenant_id) -> int                                what `apply` would remove
+    among(tx, contact_ids) -> set[bytes]                       those of them that are pending
+    count(tx, tenant_id) -> dict[bytes, int]                   what `apply` would remove, by mailbox
     page(tx, tenant_id, *, after=None, limit=256) -> list[PendingRow]   ordered by contact_id
     apply(tx, tenant_id) -> int                                removes the contacts; returns how many
 """
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from syncvault.store.engine import Transaction
-from syncvault.store.statements import changed, fetch, insert, run_many, value
+from syncvault.store.statements import changed, fetch, in_lists, insert, run, run_many
 
 
 class PendingRow(NamedTuple):
@@ -30,10 +31,11 @@ class PendingRow(NamedTuple):
 
 
 # A contact that another folder's page has brought since was moved, not removed. The ID stands in for "no folder".
-_STILL_THERE: Final = (
-    "SELECT p.contact_id FROM pending_removals p JOIN contacts c ON c.id = p.contact_id"
+_WAITING: Final = (
+    "FROM pending_removals p JOIN contacts c ON c.id = p.contact_id"
     " WHERE p.tenant_id = ? AND c.tenant_id = p.tenant_id AND COALESCE(p.folder_id, c.id) = COALESCE(c.folder_id, c.id)"
 )
+_STILL_THERE: Final = f"SELECT p.contact_id {_WAITING}"
 
 
 def add(tx: Transaction, rows: Sequence[PendingRow]) -> int:
@@ -47,15 +49,24 @@ def clear(tx: Transaction, contact_ids: Sequence[bytes]) -> int:
     return run_many(tx, statement, [(contact_id,) for contact_id in contact_ids])
 
 
+def among(tx: Transaction, contact_ids: Sequence[bytes]) -> set[bytes]:
+    """Those of the contacts that await removal."""
+    found: set[bytes] = set()
+    for marks, part in in_lists(contact_ids):
+        statement = f"SELECT contact_id FROM pending_removals WHERE contact_id IN ({marks})"  # noqa: S608  # marks only
+        found.update(run(tx, statement, *part).scalars())
+    return found
+
+
 def clear_of_tenant(tx: Transaction, tenant_id: bytes) -> int:
     """Takes the mark off all contacts of the tenant."""
     return changed(tx, "DELETE FROM pending_removals WHERE tenant_id = ?", tenant_id)
 
 
-def count(tx: Transaction, tenant_id: bytes) -> int:
-    """How many contacts of the tenant await removal."""
-    found: int = value(tx, f"SELECT count(*) FROM ({_STILL_THERE}) AS waiting", tenant_id)  # noqa: S608  # a constant
-    return found
+def count(tx: Transaction, tenant_id: bytes) -> dict[bytes, int]:
+    """How many contacts of the tenant await removal, by mailbox."""
+    statement = f"SELECT c.mailbox_id, count(*) {_WAITING} GROUP BY c.mailbox_id"  # a constant
+    return {bytes(mailbox_id): int(waiting) for mailbox_id, waiting in run(tx, statement, tenant_id)}
 
 
 def page(tx: Transaction, tenant_id: bytes, *, after: bytes | None = None, limit: int = 256) -> list[PendingRow]:

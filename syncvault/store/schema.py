@@ -169,7 +169,6 @@ checkpoints = Table(
     _parent("folder_id", "folders.id", primary_key=True),
     _tenant(index=True),
     _sealed(),
-    _flag("full_round"),
     *_retention(),
 )
 

@@ -9,7 +9,7 @@ Surface:
     erasing(tx) -> list[TenantRow]                               erasures under way, to be finished
     due(tx, now) -> list[TenantRow]                              candidates: purge_at <= now
     counts(tx) -> dict[bytes, TenantCounts]; counts_of(tx, tenant_id) -> TenantCounts
-    fence(tx, tenant_id, epoch) -> None                          raises Fenced; take it first in a write transaction
+    fence(tx, tenant_id, epoch) -> int                           its purge date, or Fenced; first in every write
     update_profile(tx, tenant_id, profile, name_ix) -> bool
     begin_erasure(tx, tenant_id, intent) -> int | None           the new epoch; None if it was not live
     set_erasure(tx, tenant_id, intent) -> None
@@ -123,17 +123,18 @@ def counts_of(tx: Transaction, tenant_id: bytes) -> TenantCounts:
     return TenantCounts(*(value(tx, statement.format(table), tenant_id) for table in TenantCounts._fields))
 
 
-def fence(tx: Transaction, tenant_id: bytes, epoch: int) -> None:
-    """Makes sure that the tenant is live and still in this epoch until the transaction ends.
+def fence(tx: Transaction, tenant_id: bytes, epoch: int) -> int:
+    """Makes sure that the tenant is live and still in this epoch until the transaction ends; returns its purge date.
 
     Raises:
         Fenced: It is not: an erasure or a successor has taken it.
     """
     # SQLite lets one writer in, so reading is enough; PostgreSQL must hold off whoever would change the row.
     lock = "" if tx.dialect.name == "sqlite" else "FOR SHARE"
-    found = run(tx, f"SELECT state, epoch FROM tenants WHERE id = ? {lock}", tenant_id).first()  # noqa: S608
-    if found is None or tuple(found) != ("live", epoch):
+    found = run(tx, f"SELECT state, epoch, purge_at FROM tenants WHERE id = ? {lock}", tenant_id).first()  # noqa: S608
+    if found is None or tuple(found)[:2] != ("live", epoch):
         raise Fenced("the tenant was erased or taken over meanwhile")
+    return int(found[2])
 
 
 def update_profile(tx: Transaction, tenant_id: bytes, profile: bytes, name_ix: bytes) -> bool:

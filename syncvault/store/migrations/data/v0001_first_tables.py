@@ -159,7 +159,6 @@ def upgrade() -> None:
         sa.Column("folder_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("tenant_id", sa.LargeBinary(length=16), nullable=False),
         sa.Column("blob", sa.LargeBinary(), nullable=False),
-        sa.Column("full_round", sa.Integer(), server_default="0", nullable=False),
         sa.Column("data_class", sa.Text(), nullable=False),
         sa.Column("purge_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["folder_id"], ["folders.id"], name="fk_checkpoints_folder_id", ondelete="CASCADE"),

@@ -1,0 +1,158 @@
+"""Locks between processes: refused at once with the holder's name, shared and exclusive, freed when a holder dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from syncvault.errors import BusyError, StorageError
+from syncvault.store.engine import Database
+from syncvault.store.locks import FileLocks, Locks, open_locks
+from tests.integration import store_rows as rows
+
+HOLDER = """
+import sys
+from pathlib import Path
+from syncvault.store.engine import open_database
+from syncvault.store.locks import open_locks
+locks = open_locks(open_database(sys.argv[1]), Path(sys.argv[2]))
+with eval(sys.argv[3]):
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
+Hold = Callable[[str], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def locks(data_db: Database, tmp_path: Path) -> Locks:
+    return open_locks(data_db, tmp_path)
+
+
+@pytest.fixture
+def hold(data_db: Database, tmp_path: Path) -> Iterator[Hold]:
+    """Starts a process that holds the lock of the expression until its input ends."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(expression: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", HOLDER, data_db.url, str(tmp_path), expression]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "ready"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_second_taker_of_a_tenant_is_told_who_holds_it(locks: Locks, hold: Hold) -> None:
+    tenant_id = rows.new_id()
+    holder = hold(f"locks.tenant(bytes.fromhex('{tenant_id.hex()}'))")
+    with (
+        pytest.raises(BusyError, match=f"process {holder.pid} on {socket.gethostname()[:40]}"),
+        locks.tenant(tenant_id),
+    ):
+        pass
+    with locks.tenant(rows.new_id()):
+        pass
+
+
+def test_a_lock_is_free_again_after_its_block_and_after_an_exception(locks: Locks) -> None:
+    tenant_id = rows.new_id()
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), locks.tenant(tenant_id):
+            raise ZeroDivisionError
+    with locks.tenant(tenant_id):
+        pass
+
+
+def test_a_lock_excludes_the_same_process_too(locks: Locks) -> None:
+    tenant_id = rows.new_id()
+    with locks.tenant(tenant_id), pytest.raises(BusyError, match=f"process {os.getpid()} "), locks.tenant(tenant_id):
+        pass
+
+
+@pytest.mark.parametrize("expression", ["locks.tenant(bytes(16))", "locks.maintenance(exclusive=True)"])
+def test_a_killed_holder_frees_its_lock(locks: Locks, hold: Hold, expression: str) -> None:
+    holder = hold(expression)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    _eventually(lambda: locks.tenant(bytes(16)))
+    with locks.maintenance(exclusive=True, timeout=10):
+        pass
+
+
+def test_maintenance_is_shared_by_readers_and_refused_to_one_who_wants_it_alone(locks: Locks, hold: Hold) -> None:
+    hold("locks.maintenance(exclusive=False)")
+    with locks.maintenance(exclusive=False, timeout=0):
+        pass
+    with pytest.raises(BusyError, match="still reading"), locks.maintenance(exclusive=True, timeout=0.1):
+        pass
+
+
+def test_exclusive_maintenance_keeps_readers_out_until_it_ends(locks: Locks, hold: Hold) -> None:
+    holder = hold("locks.maintenance(exclusive=True)")
+    for exclusive in (False, True):
+        with pytest.raises(BusyError), locks.maintenance(exclusive=exclusive, timeout=0.1):
+            pass
+    holder.communicate("end\n")
+    with locks.maintenance(exclusive=True, timeout=10):
+        pass
+
+
+def test_forgetting_a_tenant_leaves_no_file_and_no_second_holder(tmp_path: Path) -> None:
+    locks, tenant_id = FileLocks(tmp_path / "locks"), rows.new_id()
+    with locks.tenant(tenant_id):
+        locks.forget(tenant_id)
+    assert list((tmp_path / "locks").iterdir()) == []
+    with locks.tenant(tenant_id), pytest.raises(BusyError), locks.tenant(tenant_id):
+        pass
+
+
+def test_one_who_waits_at_a_forgotten_file_takes_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locks, tenant_id = FileLocks(tmp_path / "locks"), rows.new_id()
+    opened = FileLocks._open
+    raced: list[str] = []
+
+    def open_then_lose(self: FileLocks, name: str) -> int:
+        descriptor = opened(self, name)
+        if not raced:
+            raced.append(name)
+            self.forget(tenant_id)
+        return descriptor
+
+    monkeypatch.setattr(FileLocks, "_open", open_then_lose)
+    with locks.tenant(tenant_id), pytest.raises(BusyError), locks.tenant(tenant_id):
+        pass
+
+
+def test_lock_files_are_the_owners_alone(tmp_path: Path) -> None:
+    with FileLocks(tmp_path / "locks").tenant(bytes(16)):
+        assert (tmp_path / "locks").stat().st_mode & 0o777 == 0o700
+        assert (tmp_path / "locks" / bytes(16).hex()).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_directory_that_is_not_there_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError), FileLocks(tmp_path / "no" / "locks").tenant(bytes(16)):
+        pass
+
+
+def _eventually(take: Callable[[], object]) -> None:
+    """Takes a lock that the server frees as soon as it has noticed that the holder died."""
+    for _ in range(10_000):
+        try:
+            with take():  # type: ignore[attr-defined]
+                return
+        except BusyError:
+            continue
+    pytest.fail("the lock was never freed")
