@@ -25,6 +25,7 @@ class Label(Enum):
     MAILBOX_ADDRESS = "mailbox-address"
     FOLDER = "folder"
     ITEM = "item"
+    CARD = "card"
 
     def __init__(self, text: str) -> None:
         self.prefix = bytes((len(text),)) + text.encode("ascii")

@@ -113,7 +113,7 @@ def test_pending_removals_take_effect_only_when_applied(data_db: Database, box: 
         removals.add(tx, [rows.pending(gone), rows.pending(back), rows.pending(card)])
         removals.add(tx, [rows.pending(gone)])
         assert removals.clear(tx, [back.id]) == 1
-        assert removals.count(tx, box.tenant_id) == 2
+        assert removals.count(tx, box.tenant_id) == {box.id: 2}
         assert contacts.counts(tx, box.tenant_id) == {"card": 1, "contact": 2}
         assert removals.apply(tx, box.tenant_id) == 2
         assert contacts.by_remote(tx, box.id, [gone.remote_ix, back.remote_ix, card.remote_ix]).keys() == {
@@ -132,7 +132,7 @@ def test_a_contact_that_moved_to_another_folder_meanwhile_is_not_removed(
         contacts.insert_many(tx, [moved])
         removals.add(tx, [rows.pending(moved)])
         contacts.update_many(tx, [ContactChange(target.id, b"", None, "contact", 1, moved.id, box.tenant_id)])
-        assert removals.count(tx, box.tenant_id) == 0
+        assert removals.count(tx, box.tenant_id) == {}
         assert removals.apply(tx, box.tenant_id) == 0
         assert contacts.counts(tx, box.tenant_id) == {"contact": 1}
 

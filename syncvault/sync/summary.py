@@ -1,0 +1,98 @@
+"""What a run reports: the summary of a tenant, its failures, and the progress while it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class Status(StrEnum):
+    """How a tenant's run ended."""
+
+    OK = "ok"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+    BRAKED = "braked"
+    BUSY = "busy"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run: degrees of parallelism and what to look at again."""
+
+    tenants: int = 4
+    mailboxes: int = 4
+    full: bool = False
+    dry_run: bool = False
+    accept_removals: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One mailbox, source or tenant that failed; `mailbox` is its masked reference, None for the whole tenant."""
+
+    mailbox: str | None
+    code: str
+    message: str
+    advice: str
+
+
+@dataclass(slots=True)
+class Summary:
+    """The outcome of one tenant's run. Counts are of contacts, cards included."""
+
+    tenant: str
+    status: Status = Status.OK
+    mailboxes: int = 0
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    photos: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    failures: list[Failure] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plain form for `--json`."""
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        plain["status"] = str(self.status)
+        plain["seconds"] = round(self.seconds, 3)
+        plain["failures"] = [{name: getattr(entry, name) for name in Failure.__slots__} for entry in self.failures]
+        return plain
+
+
+class Progress(Protocol):
+    """Follows runs from outside; called from several threads at once."""
+
+    def begin(self, tenant: str) -> None:
+        """A tenant's run begins."""
+
+    def expect(self, tenant: str, mailboxes: int) -> None:
+        """How many mailboxes the tenant's sources resolved to."""
+
+    def advance(self, tenant: str, *, mailboxes: int = 0, contacts: int = 0, photos: int = 0) -> None:
+        """So much more is done."""
+
+    def end(self, tenant: str, summary: Summary) -> None:
+        """The tenant's run has ended."""
+
+
+class Silence:
+    """Progress that nobody watches."""
+
+    def begin(self, tenant: str) -> None:
+        """Says nothing."""
+
+    def expect(self, tenant: str, mailboxes: int) -> None:
+        """Says nothing."""
+
+    def advance(self, tenant: str, *, mailboxes: int = 0, contacts: int = 0, photos: int = 0) -> None:
+        """Says nothing."""
+
+    def end(self, tenant: str, summary: Summary) -> None:
+        """Says nothing."""

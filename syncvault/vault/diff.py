@@ -1,0 +1,206 @@
+"""Comparing what was pulled with what is stored. A contact whose sealed content equals what came is not touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+from uuid import uuid4
+
+from syncvault.crypto.place import Place
+from syncvault.crypto.record import row_version
+from syncvault.policy.catalogue import DataClass
+from syncvault.store import contacts as contact_rows
+from syncvault.store import photos as photo_rows
+from syncvault.store import removals as removal_rows
+from syncvault.store.contacts import ContactChange, ContactRow, PhotoDueChange
+from syncvault.store.engine import Transaction
+from syncvault.vault.keys import TenantKeys
+from syncvault.vault.model import Tenant
+from syncvault.vault.sealing import open_bytes, or_nothing, to_json
+from syncvault.vault.sources import StoredMailbox
+
+CONTACT: Final = "contact"
+CARD: Final = "card"
+PLACES: Final = {CONTACT: Place.CONTACT, CARD: Place.CARD}
+
+
+class Incoming(NamedTuple):
+    """A contact as it was pulled: the server's ID, the filled fields, and whether it has a photo (None: unknown)."""
+
+    id: str
+    fields: Mapping[str, Any]
+    has_photo: bool | None = None
+
+
+class Stored(NamedTuple):
+    """A stored contact, whether it has a photo, and whether it awaits removal."""
+
+    row: ContactRow
+    has_photo: bool
+    is_pending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the contacts of a page stand.
+
+    Attributes:
+        tenant: Whose they are.
+        mailbox: Where they were found.
+        folder_id: Our ID of their folder; None for cards.
+        purge_at: Their purge date.
+        now: The run's reference time.
+        is_full: Whether they came because everything did; else each was named because something about it changed.
+    """
+
+    tenant: Tenant
+    mailbox: StoredMailbox
+    folder_id: bytes | None
+    purge_at: int
+    now: int
+    is_full: bool
+
+    @property
+    def kind(self) -> str:
+        """Cards have no folder."""
+        return CARD if self.folder_id is None else CONTACT
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a page came to, in contacts."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+
+
+@dataclass(slots=True)
+class Diff:
+    """What a page changes, sealed and ready to be written; `returned` awaited removal and are there after all."""
+
+    tally: Tally = field(default_factory=Tally)
+    inserts: list[ContactRow] = field(default_factory=list)
+    changes: list[ContactChange] = field(default_factory=list)
+    photo_due: list[PhotoDueChange] = field(default_factory=list)
+    photos_gone: list[bytes] = field(default_factory=list)
+    returned: list[bytes] = field(default_factory=list)
+
+    @property
+    def has_effect(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.inserts or self.changes or self.photo_due or self.photos_gone or self.returned)
+
+    def take_in(self, other: Diff) -> None:
+        """Adds another diff to this one."""
+        self.inserts += other.inserts
+        self.changes += other.changes
+        self.photo_due += other.photo_due
+        self.photos_gone += other.photos_gone
+        self.returned += other.returned
+        self.tally.added += other.tally.added
+        self.tally.changed += other.tally.changed
+        self.tally.unchanged += other.tally.unchanged
+
+
+def read_stored(tx: Transaction, mailbox: StoredMailbox, remote_ixs: Sequence[bytes]) -> dict[bytes, Stored]:
+    """Those of a mailbox's contacts that are stored, by the index of their server ID."""
+    rows = contact_rows.by_remote(tx, mailbox.id, remote_ixs)
+    ids = [row.id for row in rows.values()]
+    pictured, pending = photo_rows.details(tx, ids), removal_rows.among(tx, ids)
+    return {ix: Stored(row, row.id in pictured, row.id in pending) for ix, row in rows.items()}
+
+
+def compare(
+    keys: TenantKeys, standing: Standing, latest: Mapping[bytes, Incoming], stored: Mapping[bytes, Stored]
+) -> Diff:
+    """What these contacts change.
+
+    Args:
+        keys: The tenant's.
+        standing: Where the contacts stand.
+        latest: What came, by the index of its server ID.
+        stored: What is stored of it.
+    """
+    diff = Diff()
+    for remote_ix, entry in latest.items():
+        plain = to_json({"id": entry.id, "fields": entry.fields})
+        known = stored.get(remote_ix)
+        if known is None:
+            diff.inserts.append(_new_row(keys, standing, remote_ix, plain, entry))
+            diff.tally.added += 1
+            continue
+        row = known.row
+        if row.folder_id == standing.folder_id and open_contact(keys, row) == plain:
+            diff.tally.unchanged += 1
+            due = _next_look(known, entry, standing)
+            if due != row.photo_due_at:
+                diff.photo_due.append(PhotoDueChange(due, row.id, row.tenant_id))
+        else:
+            diff.changes.append(_changed_row(keys, standing, row, plain, entry))
+            diff.tally.changed += 1
+        if known.is_pending:
+            diff.returned.append(row.id)
+        if entry.has_photo is False and known.has_photo:
+            diff.photos_gone.append(row.id)
+    return diff
+
+
+def write(tx: Transaction, diff: Diff) -> None:
+    """Writes a diff."""
+    contact_rows.insert_many(tx, diff.inserts)
+    contact_rows.update_many(tx, diff.changes)
+    contact_rows.set_photo_due_many(tx, diff.photo_due)
+    photo_rows.delete(tx, diff.photos_gone)
+    removal_rows.clear(tx, diff.returned)
+
+
+def open_contact(keys: TenantKeys, row: ContactRow) -> bytes:
+    """The sealed content of a stored contact: JSON with the server's ID and the filled fields."""
+    place = PLACES[row.kind]
+    return open_bytes(keys.cipher, place, row.id, row.blob, row.mailbox_id, or_nothing(row.folder_id), row.remote_ix)
+
+
+def _new_row(keys: TenantKeys, standing: Standing, remote_ix: bytes, plain: bytes, entry: Incoming) -> ContactRow:
+    contact_id, folder_id = uuid4().bytes, standing.folder_id
+    place = PLACES[standing.kind]
+    return ContactRow(
+        id=contact_id,
+        tenant_id=standing.tenant.id,
+        mailbox_id=standing.mailbox.id,
+        folder_id=folder_id,
+        kind=standing.kind,
+        remote_ix=remote_ix,
+        blob=keys.cipher.seal(place, contact_id, plain, standing.mailbox.id, or_nothing(folder_id), remote_ix),
+        photo_due_at=_first_look(entry, standing),
+        data_class=DataClass.CONTACT,
+        purge_at=standing.purge_at,
+    )
+
+
+def _changed_row(keys: TenantKeys, standing: Standing, row: ContactRow, plain: bytes, entry: Incoming) -> ContactChange:
+    bound = (row.mailbox_id, or_nothing(standing.folder_id), row.remote_ix)
+    version = row_version(row.blob) + 1
+    return ContactChange(
+        folder_id=standing.folder_id,
+        blob=keys.cipher.seal(PLACES[row.kind], row.id, plain, *bound, row_version=version),
+        photo_due_at=_first_look(entry, standing),
+        data_class=DataClass.CONTACT,
+        purge_at=standing.purge_at,
+        id=row.id,
+        tenant_id=row.tenant_id,
+    )
+
+
+def _first_look(entry: Incoming, standing: Standing) -> int | None:
+    """When to look at the photo of a contact that is new or changed: in this run, unless there is none."""
+    return None if entry.has_photo is False else standing.now
+
+
+def _next_look(known: Stored, entry: Incoming, standing: Standing) -> int | None:
+    """When to look at the photo of a contact whose content did not change."""
+    if entry.has_photo is False:
+        return None
+    photo_may_differ = not standing.is_full or (entry.has_photo is True and not known.has_photo)
+    return standing.now if photo_may_differ else known.row.photo_due_at

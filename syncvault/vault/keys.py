@@ -1,0 +1,247 @@
+"""The key ring: unlocks the vault with its root key, makes, opens, re-wraps and destroys tenant and vault keys."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import groupby
+from operator import attrgetter
+from typing import Final
+from uuid import UUID, uuid4
+
+import orjson
+
+from syncvault.crypto.index import BlindIndex
+from syncvault.crypto.place import ID_SIZE, Place
+from syncvault.crypto.record import KEY_SIZE, RecordCipher, RecordRefusedError, WrongKeyError
+from syncvault.errors import DamagedError, NotFoundError, RootKeyError
+from syncvault.roots.port import Destroyed, Destruction, Handle, RootKeyProvider
+from syncvault.store import keys as rows
+from syncvault.store.engine import Database, Transaction
+from syncvault.store.schema import VAULT_TENANT
+
+
+class Purpose(StrEnum):
+    """What a wrapped key is for; at most 16 ASCII characters, because it is bound into the record that wraps it."""
+
+    NAMES = "names"  # vault: blind index of tenant names
+    RECEIPT = "receipt"  # vault: seed of the signing key
+    DATA = "data"  # tenant: records
+    INDEX = "index"  # tenant: blind indexes
+
+
+VAULT_PURPOSES: Final = (Purpose.NAMES, Purpose.RECEIPT)
+TENANT_PURPOSES: Final = (Purpose.DATA, Purpose.INDEX)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantKeys:
+    """What seals and indexes one tenant's rows."""
+
+    cipher: RecordCipher
+    index: BlindIndex
+
+
+@dataclass(frozen=True, slots=True)
+class RootChange:
+    """A re-keyed root: what is current now, what was replaced, and what became of that."""
+
+    provider: str
+    generation: int
+    replaced: int
+    destruction: Destruction
+
+
+class KeyRing:
+    """The keys of an unlocked vault. Tenant keys are unwrapped at their first use and dropped by `forget`."""
+
+    def __init__(self, vault_id: bytes, database: Database, provider: RootKeyProvider) -> None:
+        self._vault_id = vault_id
+        self._database = database
+        self._provider = provider
+        self._lock = threading.Lock()
+        self._tenants: dict[bytes, TenantKeys] = {}
+        self._root_generation, self._root_key = self._unlock()
+        self._vault_keys = self._open_vault_keys()
+        self.names: Final = BlindIndex(self._vault_keys[Purpose.NAMES])
+
+    def __repr__(self) -> str:
+        return f"KeyRing(root={self._provider.name}/{self._root_generation})"
+
+    @property
+    def receipt_seed(self) -> bytes:
+        """The seed of the key that signs receipts."""
+        return self._vault_keys[Purpose.RECEIPT]
+
+    def tenant(self, tenant_id: bytes) -> TenantKeys:
+        """The keys of a tenant.
+
+        Raises:
+            NotFoundError: It has none (any more).
+            DamagedError: They do not open.
+        """
+        with self._lock:
+            if tenant_id not in self._tenants:
+                self._tenants[tenant_id] = self._open_tenant_keys(tenant_id)
+            return self._tenants[tenant_id]
+
+    def create_tenant(self, tenant_id: bytes, now: datetime) -> TenantKeys:
+        """Makes and stores the keys of a new tenant. Hold the maintenance lock shared, so that no root is re-keyed."""
+        with self._database.write() as tx:
+            self._follow_root(tx)
+            rows.insert_many(tx, fresh_keys(self._root_cipher(tenant_id), tenant_id, TENANT_PURPOSES, now))
+        return self.tenant(tenant_id)
+
+    def destroy_tenant(self, tx: Transaction, tenant_id: bytes) -> list[tuple[str, int]]:
+        """Deletes a tenant's wrapped keys; returns the purposes and generations there were."""
+        self.forget(tenant_id)
+        return [(name.purpose, name.generation) for name in rows.delete_of_tenant(tx, tenant_id)]
+
+    def forget(self, tenant_id: bytes) -> None:
+        """Drops a tenant's keys from memory."""
+        with self._lock:
+            self._tenants.pop(tenant_id, None)
+
+    def rekey(self, now: datetime, scrub: Callable[[], object]) -> RootChange:
+        """Replaces the root key: makes a new generation, re-wraps every key in one transaction, destroys the old one.
+
+        Hold the maintenance lock exclusively. A crash at any point leaves one root key that opens everything.
+
+        Args:
+            now: When.
+            scrub: Removes what the re-wrapped rows left in the key database; called before the old root is destroyed.
+        """
+        with self._database.write() as tx:
+            self._follow_root(tx)
+            replaced = self._root_generation
+            handle = self._provider.create(replaced + 1)
+            key = self._provider.unwrap(handle)
+            rows.insert_root(tx, root_row(self._provider, replaced + 1, handle, now))
+            self._rewrap(tx, replaced + 1, key)
+            rows.promote_root(tx, replaced + 1)
+        self._root_generation, self._root_key = replaced + 1, key
+        scrub()
+        return RootChange(self._provider.name, replaced + 1, replaced, self.destroy_retired_roots()[replaced])
+
+    def destroy_retired_roots(self) -> dict[int, Destruction]:
+        """Asks the provider to destroy what is no longer current; also finishes what a crash left undone."""
+        with self._database.read() as tx:
+            retired = [root for root in rows.roots(tx) if root.state == "retired"]
+        outcome = {root.generation: self._provider.destroy(orjson.loads(root.handle)) for root in retired}
+        with self._database.write() as tx:
+            for generation, destruction in outcome.items():
+                if isinstance(destruction, Destroyed):
+                    rows.set_root_state(tx, generation, "destroyed")
+        return outcome
+
+    def _unlock(self) -> tuple[int, bytes]:
+        with self._database.read() as tx:
+            return self._current_root(tx)
+
+    def _current_root(self, tx: Transaction) -> tuple[int, bytes]:
+        root = rows.current_root(tx)
+        if root is None:
+            raise RootKeyError("The key store names no root key.", advice="Restore the key store from its backup.")
+        return root.generation, self._provider.unwrap(orjson.loads(root.handle))
+
+    def _follow_root(self, tx: Transaction) -> None:
+        """Takes over a root key that another process has made current meanwhile."""
+        root = rows.current_root(tx)
+        if root is None or root.generation != self._root_generation:
+            self._root_generation, self._root_key = self._current_root(tx)
+
+    def _open_vault_keys(self) -> dict[str, bytes]:
+        try:
+            opened = {purpose: keys[current] for purpose, (keys, current) in self._open_all(VAULT_TENANT).items()}
+        except NotFoundError:
+            opened = {}
+        if set(opened) != set(VAULT_PURPOSES):
+            raise DamagedError("The key store lacks keys of the vault itself.", advice="Restore it from its backup.")
+        return opened
+
+    def _open_tenant_keys(self, tenant_id: bytes) -> TenantKeys:
+        opened = self._open_all(tenant_id)
+        if set(opened) != set(TENANT_PURPOSES):
+            raise DamagedError(f"The key store lacks keys of tenant {UUID(bytes=tenant_id)}.")
+        data, current = opened[Purpose.DATA]
+        index, current_index = opened[Purpose.INDEX]
+        return TenantKeys(
+            RecordCipher(data, current, vault_id=self._vault_id, tenant_id=tenant_id), BlindIndex(index[current_index])
+        )
+
+    def _open_all(self, tenant_id: bytes) -> dict[str, tuple[dict[int, bytes], int]]:
+        """All generations of a tenant's keys by purpose, with the current one."""
+        with self._database.read() as tx:
+            wrapped = rows.of_tenant(tx, tenant_id)
+            self._follow_root(tx)
+        if not wrapped:
+            raise NotFoundError("The tenant has no keys: it is erased, or being erased.")
+        root = self._root_cipher(tenant_id)
+        opened: dict[str, tuple[dict[int, bytes], int]] = {}
+        for row in wrapped:
+            keys, current = opened.get(row.purpose, ({}, 0))
+            keys[row.generation] = _unwrap(root, row)
+            opened[row.purpose] = keys, row.generation if row.state == "current" else current
+        return opened
+
+    def _root_cipher(self, tenant_id: bytes) -> RecordCipher:
+        keys = {self._root_generation: self._root_key}
+        return RecordCipher(keys, self._root_generation, vault_id=self._vault_id, tenant_id=tenant_id)
+
+    def _rewrap(self, tx: Transaction, generation: int, key: bytes) -> None:
+        """Re-wraps every key under a new root, opening each again before it is trusted."""
+        rewrapped: dict[bytes, bytes] = {}
+        for tenant_id, wrapped in groupby(rows.list_all(tx), key=attrgetter("tenant_id")):
+            old = self._root_cipher(tenant_id)
+            new = RecordCipher({generation: key}, generation, vault_id=self._vault_id, tenant_id=tenant_id)
+            for row in wrapped:
+                plain = _unwrap(old, row)
+                rewrapped[row.id] = new.seal(Place.WRAPPED_KEY, row.id, plain, *_bound(row))
+                if not hmac.compare_digest(_unwrap(new, row._replace(blob=rewrapped[row.id])), plain):
+                    raise RootKeyError("The new root key does not open what it sealed.")
+        rows.rewrap_all(tx, generation, rewrapped)
+
+
+def root_row(provider: RootKeyProvider, generation: int, handle: Handle, now: datetime) -> rows.RootRow:
+    """The row of a root generation that is about to come into force."""
+    text = orjson.dumps(dict(handle)).decode("utf-8")
+    return rows.RootRow(generation, provider.name, text, "creating", int(now.timestamp()))
+
+
+def fresh_keys(
+    root: RecordCipher, tenant_id: bytes, purposes: Iterable[Purpose], now: datetime
+) -> list[rows.WrappedKeyRow]:
+    """New random keys of generation 1, wrapped under a root key."""
+    wrapped = []
+    for purpose in purposes:
+        row = rows.WrappedKeyRow(
+            id=uuid4().bytes,
+            tenant_id=tenant_id,
+            purpose=str(purpose),
+            generation=1,
+            state="current",
+            root_generation=root.current,
+            blob=b"",
+            created_at=int(now.timestamp()),
+        )
+        blob = root.seal(Place.WRAPPED_KEY, row.id, os.urandom(KEY_SIZE), *_bound(row))
+        wrapped.append(row._replace(blob=blob))
+    return wrapped
+
+
+def _bound(row: rows.WrappedKeyRow) -> tuple[bytes, bytes]:
+    return row.purpose.encode("ascii").ljust(ID_SIZE, b"\x00"), row.generation.to_bytes(ID_SIZE, "big")
+
+
+def _unwrap(root: RecordCipher, row: rows.WrappedKeyRow) -> bytes:
+    try:
+        return root.open(Place.WRAPPED_KEY, row.id, row.blob, *_bound(row))
+    except WrongKeyError:
+        raise RootKeyError("The root key is not the one this vault was made with.") from None
+    except RecordRefusedError as error:
+        raise DamagedError(f"Row {UUID(bytes=row.id)} of wrapped_keys does not open: {error}.") from None

@@ -1,0 +1,128 @@
+"""Where a vault lies: its home directory, its two databases, and where its root key comes from.
+
+`vault.toml` in the home directory holds this and no secret. It is written last when a vault is made, so a
+directory without it holds no vault.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from syncvault.errors import NoVaultError, StorageError
+
+FILE_NAME: Final = "vault.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A vault's places.
+
+    Attributes:
+        home: The data directory.
+        database: URL of the database with sealed rows.
+        key_database: URL of the database with wrapped keys.
+        root_key: Name of the root-key provider.
+        root_key_file: Where the key or credential lies, for providers that keep a file.
+    """
+
+    home: Path
+    database: str
+    key_database: str
+    root_key: str
+    root_key_file: Path | None = None
+
+    @property
+    def receipts(self) -> Path:
+        """The directory in which receipts are kept."""
+        return self.home / "receipts"
+
+    @property
+    def ledger_mirror(self) -> Path:
+        """The fsynced copy of the erasure ledger."""
+        return self.home / "erasure.ledger"
+
+
+def default_database(home: Path) -> str:
+    """The database for sealed rows, unless another is named."""
+    return f"sqlite:///{home / 'vault.db'}"
+
+
+def default_key_database(home: Path) -> str:
+    """The database for wrapped keys, unless another is named."""
+    return f"sqlite:///{home / 'keys.db'}"
+
+
+def default_root_key_file(home: Path) -> Path:
+    """The key file's place for the provider `file`: beside the data directory, never in it."""
+    return home.with_name(home.name + "-root-key") / "root.key"
+
+
+def exists(home: Path) -> bool:
+    """Whether a vault lives in this directory."""
+    return (home / FILE_NAME).is_file()
+
+
+def load(home: Path) -> Layout:
+    """Reads `vault.toml`.
+
+    Raises:
+        NoVaultError: There is none here.
+        StorageError: It cannot be read.
+    """
+    try:
+        content = tomllib.loads((home / FILE_NAME).read_text("utf-8"))
+        root_key_file = content.get("root_key_file")
+        return Layout(
+            home=home,
+            database=content["database"],
+            key_database=content["key_database"],
+            root_key=content["root_key"],
+            root_key_file=Path(root_key_file) if root_key_file else None,
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        raise NoVaultError(f"There is no vault at {home}.") from None
+    except OSError as error:
+        raise StorageError(f"{home / FILE_NAME} cannot be read: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError):
+        raise StorageError(f"{home / FILE_NAME} is damaged.", advice="Restore it from a backup.") from None
+
+
+def save(layout: Layout) -> None:
+    """Writes `vault.toml`, whole or not at all."""
+    values = {
+        "database": layout.database,
+        "key_database": layout.key_database,
+        "root_key": layout.root_key,
+        "root_key_file": str(layout.root_key_file) if layout.root_key_file else None,
+    }
+    # JSON strings are TOML basic strings, but for characters that no path or URL here holds.
+    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items() if value is not None)
+    write_durably(layout.home / FILE_NAME, text.encode("utf-8"))
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replaces a file atomically and waits until the disk has it; readable by the owner alone."""
+    draft = path.with_name(path.name + ".new")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def sync_directory(directory: Path) -> None:
+    """Waits until the disk has a directory's entries."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,174 @@
+"""What the vault keeps of a tenant, as values; each knows the plain JSON form in which it is sealed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any
+
+from syncvault.policy.catalogue import RULE_VERSION
+from syncvault.policy.subscription import Subscription, SubscriptionKind
+from syncvault.secret import Secret
+
+
+class TenantKind(StrEnum):
+    """Where the tenant's Exchange is."""
+
+    ONLINE = "online"
+    ONPREM = "onprem"
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineConnection:
+    """How to reach a tenant of Exchange Online; empty overrides mean the cloud's own hosts."""
+
+    directory_id: str
+    client_id: str
+    cloud: str = "global"
+    authority: str = ""
+    graph_url: str = ""
+    ca_pem: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OnpremConnection:
+    """How to reach a tenant's own Exchange."""
+
+    ews_url: str
+    username: str = field(repr=False)
+    auth: str = "ntlm"
+    ca_pem: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantProfile:
+    """The facts about a tenant. Purge dates follow from `subscription` and `rule_version`, never from tags."""
+
+    name: str
+    connection: OnlineConnection | OnpremConnection
+    subscription: Subscription
+    admin_mail: str = field(repr=False)
+    billing_mail: str = field(default="", repr=False)
+    customer_number: str = field(default="", repr=False)
+    locale: str = "en"
+    rule_version: int = RULE_VERSION
+
+    @property
+    def kind(self) -> TenantKind:
+        """Online or on-premises."""
+        return TenantKind.ONLINE if isinstance(self.connection, OnlineConnection) else TenantKind.ONPREM
+
+    def with_subscription(self, subscription: Subscription) -> TenantProfile:
+        """The same tenant under another contract."""
+        return replace(self, subscription=subscription)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plain form that is sealed."""
+        plain = asdict(self)
+        plain["kind"] = str(self.kind)
+        plain["subscription"]["ends_on"] = self.subscription.ends_on.isoformat()
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> TenantProfile:
+        """The inverse of `to_dict`."""
+        values = dict(plain)
+        connection = OnlineConnection if TenantKind(values.pop("kind")) is TenantKind.ONLINE else OnpremConnection
+        facts = values["subscription"]
+        values["connection"] = connection(**values["connection"])
+        values["subscription"] = Subscription(
+            **{
+                **facts,
+                "kind": SubscriptionKind(facts["kind"]),
+                "ends_on": date.fromisoformat(facts["ends_on"]),
+            }
+        )
+        return cls(**values)
+
+
+class CredentialKind(StrEnum):
+    """What opens a tenant's Exchange."""
+
+    CERTIFICATE = "certificate"
+    SECRET = "secret"  # noqa: S105  the name of a kind
+    PASSWORD = "password"  # noqa: S105  the name of a kind
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A credential: the secret itself (password, client secret, private key in PEM) and what may be shown of it.
+
+    Attributes:
+        kind: What it is.
+        secret: The secret.
+        certificate_pem: The certificate (chain) that goes with a private key.
+        thumbprint: SHA-256 of the certificate in hex, for comparing with what Entra shows.
+        expires_at: When it ends, where that is known.
+    """
+
+    kind: CredentialKind
+    secret: Secret
+    certificate_pem: str = field(default="", repr=False)
+    thumbprint: str = ""
+    expires_at: datetime | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plain form that is padded and sealed."""
+        return {
+            "kind": str(self.kind),
+            "secret": self.secret.reveal().decode("utf-8"),
+            "certificate_pem": self.certificate_pem,
+            "thumbprint": self.thumbprint,
+            "expires_at": int(self.expires_at.timestamp()) if self.expires_at else None,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Credential:
+        """The inverse of `to_dict`."""
+        expires = plain["expires_at"]
+        return cls(
+            kind=CredentialKind(plain["kind"]),
+            secret=Secret(plain["secret"]),
+            certificate_pem=plain["certificate_pem"],
+            thumbprint=plain["thumbprint"],
+            expires_at=None if expires is None else datetime.fromtimestamp(expires, UTC),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Why a tenant is not pulled until its credential is replaced."""
+
+    code: str
+    since: datetime
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many rows of a tenant there are, by what they are."""
+
+    sources: int = 0
+    mailboxes: int = 0
+    contacts: int = 0  # cards included
+    photos: int = 0
+    credentials: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A registered tenant. `profile` is None once its erasure has begun: its keys may be gone already."""
+
+    id: bytes
+    epoch: int
+    profile: TenantProfile | None
+    purge_at: datetime
+    quarantine: Quarantine | None = None
+
+    @property
+    def facts(self) -> TenantProfile:
+        """The profile of a tenant that is known to be alive."""
+        if self.profile is None:
+            raise ValueError("a tenant in erasure has no profile any more")
+        return self.profile

@@ -1,0 +1,121 @@
+"""Photos: which are to be looked at, what became of the look, and reading one back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from syncvault.crypto.place import Place
+from syncvault.policy.catalogue import DataClass
+from syncvault.store import contacts as contact_rows
+from syncvault.store import photos as rows
+from syncvault.store.contacts import PhotoDue, PhotoDueChange
+from syncvault.store.photos import PhotoRow
+from syncvault.vault.diff import open_contact
+from syncvault.vault.keys import TenantKeys
+from syncvault.vault.model import Tenant
+from syncvault.vault.sealing import open_bytes, open_json, to_instant, to_json
+from syncvault.vault.sources import StoredMailbox, open_mailbox
+from syncvault.vault.vault import Vault
+
+LOOK_AGAIN_SECONDS: Final = 24 * 3600
+_EVERYTHING: Final = (1 << 62) - 1  # later than any date on which a look is due
+_PAGE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class DuePhoto:
+    """A contact whose photo is to be looked at; the server's IDs are empty for a card, the etag if none is stored."""
+
+    contact_id: bytes
+    mailbox: StoredMailbox
+    folder_id: str = field(repr=False)
+    item_id: str = field(repr=False)
+    etag: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """What became of a look: new content, none at the source, or (both empty) as it was.
+
+    `content` is None when it did not change, and empty bytes when the source has no photo.
+    """
+
+    contact_id: bytes
+    content: bytes | None = field(repr=False)
+    etag: str = field(default="", repr=False)
+
+
+def due(vault: Vault, tenant: Tenant, *, everything: bool = False) -> Iterator[list[DuePhoto]]:
+    """Photos to look at now, by the page; each must be reported to `store` or left for the next run.
+
+    Args:
+        vault: The vault.
+        tenant: Whose photos.
+        everything: Whether to look at all that may exist, not only at those whose time has come.
+    """
+    keys = vault.keys.tenant(tenant.id)
+    until, after = _EVERYTHING if everything else vault.instant, None
+    while True:
+        with vault.read() as tx:
+            found = contact_rows.photo_due(tx, tenant.id, until, after=after, limit=_PAGE)
+        if not found:
+            return
+        after = found[-1]
+        yield [_to_due(keys, entry) for entry in found]
+
+
+def store(vault: Vault, tenant: Tenant, looks: Sequence[LookedAt]) -> int:
+    """Commits what became of some looks; returns how many photos are new, changed or gone."""
+    keys, purge_at = vault.keys.tenant(tenant.id), to_instant(tenant.purge_at)
+    fresh = [_row(keys, tenant, look, purge_at) for look in looks if look.content]
+    next_look = [PhotoDueChange(vault.instant + LOOK_AGAIN_SECONDS, look.contact_id, tenant.id) for look in looks]
+    with vault.writing(tenant) as tx:
+        present = contact_rows.ids_among(tx, tenant.id, [row.contact_id for row in fresh])
+        stored = rows.put_many(tx, [row for row in fresh if row.contact_id in present])
+        gone = rows.delete(tx, [look.contact_id for look in looks if look.content == b""])
+        contact_rows.set_photo_due_many(tx, next_look)
+    return stored + gone
+
+
+def read(vault: Vault, tenant: Tenant, contact_id: bytes) -> bytes | None:
+    """A contact's photo as the server gave it, or None."""
+    with vault.read() as tx:
+        row = rows.get(tx, tenant.id, contact_id)
+    if row is None:
+        return None
+    return open_bytes(vault.keys.tenant(tenant.id).cipher, Place.PHOTO_CONTENT, contact_id, row.content)
+
+
+def open_details(keys: TenantKeys, contact_id: bytes, blob: bytes) -> dict[str, Any]:
+    """A photo's `etag`, `sha256` and `size`."""
+    return open_json(keys.cipher, Place.PHOTO_DETAILS, contact_id, blob)
+
+
+def _row(keys: TenantKeys, tenant: Tenant, look: LookedAt, purge_at: int) -> PhotoRow:
+    content = look.content or b""
+    details = {"etag": look.etag, "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    return PhotoRow(
+        contact_id=look.contact_id,
+        tenant_id=tenant.id,
+        details=keys.cipher.seal(Place.PHOTO_DETAILS, look.contact_id, to_json(details)),
+        content=keys.cipher.seal(Place.PHOTO_CONTENT, look.contact_id, content),
+        data_class=DataClass.PHOTO,
+        purge_at=purge_at,
+    )
+
+
+def _to_due(keys: TenantKeys, entry: PhotoDue) -> DuePhoto:
+    contact, folder_id, item_id = entry.contact, "", ""
+    if entry.folder is not None:
+        folder = entry.folder
+        folder_id = open_json(keys.cipher, Place.FOLDER, folder.id, folder.blob, folder.mailbox_id, folder.folder_ix)[
+            "id"
+        ]
+        item_id = orjson.loads(open_contact(keys, contact))["id"]
+    etag = "" if entry.details is None else open_details(keys, contact.id, entry.details)["etag"]
+    return DuePhoto(contact.id, open_mailbox(keys, entry.mailbox), folder_id, item_id, etag)

@@ -1,0 +1,132 @@
+"""The receipt: a signed statement of what was erased, verifiable by anyone who holds the vault's public key."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+from syncvault.crypto.signature import is_signed_by, sign
+from syncvault.errors import InputError
+
+SCHEMA: Final = "syncvault/receipt/1"
+MAX_SIZE: Final = 1024 * 1024  # bytes; a receipt takes about one kilobyte
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a receipt says. It holds no personal data: tenants and vaults appear by their random IDs.
+
+    Attributes:
+        reason: `on-demand` or `retention`.
+        requested_by: The role that asked (`root`, `user`), not the person.
+        counts: Rows removed, by data class.
+        keys_destroyed: Tenant keys destroyed, as `purpose/generation`.
+        root_key: The provider, and the root generation that was replaced.
+        storage: What was done to the storage below the database.
+        outstanding: What still keeps the erased data recoverable; empty in a final receipt.
+    """
+
+    vault_id: bytes
+    tenant_id: bytes
+    reason: str
+    requested_by: str
+    requested_at: datetime
+    issued_at: datetime
+    rule_version: int
+    counts: Mapping[str, int]
+    keys_destroyed: tuple[str, ...]
+    root_key: Mapping[str, Any]
+    storage: tuple[str, ...]
+    outstanding: tuple[str, ...]
+
+    @property
+    def status(self) -> str:
+        """`final`, or `interim` while anything is outstanding."""
+        return "interim" if self.outstanding else "final"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plain form that is signed."""
+        return {
+            "schema": SCHEMA,
+            "status": self.status,
+            "vault_id": str(UUID(bytes=self.vault_id)),
+            "tenant_id": str(UUID(bytes=self.tenant_id)),
+            "reason": self.reason,
+            "requested_by": self.requested_by,
+            "requested_at": _instant(self.requested_at),
+            "issued_at": _instant(self.issued_at),
+            "rule_version": self.rule_version,
+            "counts": dict(self.counts),
+            "keys_destroyed": list(self.keys_destroyed),
+            "root_key": dict(self.root_key),
+            "storage": list(self.storage),
+            "outstanding": list(self.outstanding),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a receipt is genuine, and what it says."""
+
+    valid: bool
+    content: Mapping[str, Any]
+
+
+def issue(statement: Statement, seed: bytes) -> bytes:
+    """The receipt as JSON text, with its signature beside the statement."""
+    document = statement.to_dict()
+    signature = base64.b64encode(sign(seed, document)).decode("ascii")
+    return orjson.dumps({"statement": document, "signature": signature}, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def verify(receipt: bytes, public_pem: bytes) -> Verdict:
+    """Whether a receipt was issued by the vault with this public key and is unchanged.
+
+    Raises:
+        InputError: The public key is none, or the file is no receipt at all.
+    """
+    try:
+        document = json.loads(receipt, object_pairs_hook=_unique)
+        statement, signature = document["statement"], base64.b64decode(document["signature"], validate=True)
+        well_formed = set(document) == {"statement", "signature"} and statement["schema"] == SCHEMA
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError("The file is not a receipt.", advice="Name the JSON file `tenant delete` wrote.") from error
+    try:
+        genuine = is_signed_by(public_pem, statement, signature)
+    except ValueError as error:
+        raise InputError(
+            "The public key file holds no Ed25519 public key.",
+            advice="`syncvault receipt public-key` prints the one of this vault.",
+        ) from error
+    except TypeError:
+        genuine = False  # a value that no receipt holds, so nothing that could have been signed
+    return Verdict(well_formed and genuine, statement)
+
+
+def read_receipt(path: Path) -> bytes:
+    """The bytes of a receipt file, refusing what is far too large to be one."""
+    with path.open("rb") as file:
+        content = file.read(MAX_SIZE + 1)
+    if len(content) > MAX_SIZE:
+        raise InputError("The file is too large to be a receipt.", advice="Name the JSON file `tenant delete` wrote.")
+    return content
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names are unique: a repeated one would show readers two different statements."""
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a name appears twice in one object")
+    return document
+
+
+def _instant(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,76 @@
+"""What is gone at the source: counted for the brake first, removed at the end of the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from syncvault.store import contacts as contact_rows
+from syncvault.store import folders as folder_rows
+from syncvault.store import mailboxes as mailbox_rows
+from syncvault.store import removals as rows
+from syncvault.store import sources as source_rows
+from syncvault.store.engine import Transaction
+from syncvault.vault.model import Tenant
+from syncvault.vault.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a run would remove.
+
+    Attributes:
+        lost: Contacts and cards that are gone at the source, or whose mailbox no source names any more.
+        released: Those of mailboxes whose sources were unregistered; no brake asks about them.
+        stored: Contacts and cards the tenant has.
+    """
+
+    lost: int
+    released: int
+    stored: int
+
+
+def stored(vault: Vault, tenant: Tenant) -> int:
+    """How many contacts and cards a tenant has."""
+    with vault.read() as tx:
+        return sum(contact_rows.counts(tx, tenant.id).values())
+
+
+def outlook(vault: Vault, tenant: Tenant) -> Outlook:
+    """What awaits removal."""
+    with vault.read() as tx:
+        leaving = [row.id for row in mailbox_rows.leaving(tx, tenant.id)]
+        released = [row.id for row in mailbox_rows.without_source(tx, tenant.id)]
+        waiting = rows.count(tx, tenant.id)
+        for mailbox_id in (*leaving, *released):  # these go whole
+            waiting.pop(mailbox_id, None)
+        return Outlook(
+            lost=sum(waiting.values()) + _held(tx, tenant, leaving),
+            released=_held(tx, tenant, released),
+            stored=sum(contact_rows.counts(tx, tenant.id).values()),
+        )
+
+
+def release(vault: Vault, tenant: Tenant) -> int:
+    """Removes what only unregistered sources named; returns how many contacts and cards that were."""
+    with vault.writing(tenant) as tx:
+        return _remove_mailboxes(tx, tenant, [row.id for row in mailbox_rows.without_source(tx, tenant.id)])
+
+
+def apply(vault: Vault, tenant: Tenant) -> int:
+    """Removes all that awaits it, in one transaction; returns how many contacts and cards that were."""
+    with vault.writing(tenant) as tx:
+        removed = rows.apply(tx, tenant.id)
+        source_rows.delete_leaving(tx, tenant.id)
+        removed += _remove_mailboxes(tx, tenant, [row.id for row in mailbox_rows.without_source(tx, tenant.id)])
+        folder_rows.delete_gone(tx, tenant.id)
+    return removed
+
+
+def _remove_mailboxes(tx: Transaction, tenant: Tenant, mailbox_ids: list[bytes]) -> int:
+    removed = _held(tx, tenant, mailbox_ids)
+    mailbox_rows.delete(tx, tenant.id, mailbox_ids)
+    return removed
+
+
+def _held(tx: Transaction, tenant: Tenant, mailbox_ids: list[bytes]) -> int:
+    return sum(sum(contact_rows.counts(tx, tenant.id, mailbox_id).values()) for mailbox_id in mailbox_ids)

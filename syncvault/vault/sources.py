@@ -1,0 +1,215 @@
+"""Sources, and the mailboxes they resolve to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID, uuid4
+
+from syncvault.crypto.index import Label, normalise_address
+from syncvault.crypto.place import Place
+from syncvault.errors import NotFoundError
+from syncvault.policy.catalogue import DataClass
+from syncvault.store import mailboxes as mailbox_rows
+from syncvault.store import sources as rows
+from syncvault.store.mailboxes import MailboxChange, MailboxRow
+from syncvault.store.sources import MembershipRow, SourceRow
+from syncvault.vault.keys import TenantKeys
+from syncvault.vault.model import Tenant
+from syncvault.vault.sealing import open_json, or_nothing, to_datetime, to_instant, to_json
+from syncvault.vault.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSource:
+    """A registered source; `ref` is an object ID or an address."""
+
+    id: bytes
+    kind: str
+    ref: str = field(repr=False)
+    mailboxes: int
+    purge_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMailbox:
+    """A mailbox; `key` is its object ID (online) or its address in lower case (on-premises)."""
+
+    id: bytes
+    key: str = field(repr=False)
+    address: str = field(repr=False)
+
+    @property
+    def ref(self) -> str:
+        """What an administrator knows it by: its address, or the object ID of a person who has none."""
+        return self.address or self.key
+
+
+class Named(NamedTuple):
+    """A mailbox that a source names; see `StoredMailbox`."""
+
+    key: str
+    address: str
+
+
+def add(vault: Vault, tenant: Tenant, kind: str, ref: str) -> StoredSource:
+    """Registers a source; one that is registered already is given back as it is."""
+    keys = vault.keys.tenant(tenant.id)
+    ref_ix = keys.index.of(Label.SOURCE, f"{kind}:{normalise_address(ref)}")
+    source_id = uuid4().bytes
+    row = SourceRow(
+        id=source_id,
+        tenant_id=tenant.id,
+        kind=kind,
+        ref_ix=ref_ix,
+        blob=keys.cipher.seal(Place.SOURCE, source_id, to_json({"kind": kind, "ref": ref}), ref_ix),
+        data_class=DataClass.SOURCE,
+        purge_at=to_instant(tenant.purge_at),
+    )
+    with vault.writing(tenant) as tx:
+        known = rows.by_ref(tx, tenant.id, kind, ref_ix)
+        if known is None:
+            rows.insert(tx, row)
+        counts = rows.mailbox_counts(tx, tenant.id)
+    return _to_source(keys, known or row, counts)
+
+
+def listing(vault: Vault, tenant: Tenant) -> list[StoredSource]:
+    """The sources of a tenant."""
+    keys = vault.keys.tenant(tenant.id)
+    with vault.read() as tx:
+        found, counts = rows.of_tenant(tx, tenant.id), rows.mailbox_counts(tx, tenant.id)
+    return [_to_source(keys, row, counts) for row in found]
+
+
+def remove(vault: Vault, tenant: Tenant, source_id: bytes) -> None:
+    """Unregisters a source; what only it named goes at the end of the next run, without a brake.
+
+    Raises:
+        NotFoundError: The tenant has no such source.
+    """
+    with vault.writing(tenant) as tx:
+        if not rows.delete(tx, tenant.id, source_id):
+            raise NotFoundError(
+                f"The tenant has no source {UUID(bytes=source_id)}.", advice="Run `syncvault source list`."
+            )
+
+
+def name_mailboxes(vault: Vault, tenant: Tenant, source_id: bytes, named: Sequence[Named]) -> list[bytes]:
+    """Records that a source names these mailboxes; what is recorded already is left untouched.
+
+    Returns:
+        The IDs of the mailboxes, in the order given.
+    """
+    keys = vault.keys.tenant(tenant.id)
+    key_ixs = [_key_index(keys, entry.key) for entry in named]
+    with vault.read() as tx:
+        known = mailbox_rows.by_keys(tx, tenant.id, key_ixs)
+        members = {row.mailbox_id: row for row in rows.memberships(tx, source_id)}
+    purge_at = to_instant(tenant.purge_at)
+    fresh: dict[bytes, MailboxRow] = {}
+    moved: list[MailboxChange] = []
+    ids: list[bytes] = []
+    for entry, key_ix in zip(named, key_ixs, strict=True):
+        row = known.get(key_ix) or fresh.get(key_ix)
+        if row is None:
+            row = fresh[key_ix] = _mailbox_row(keys, tenant.id, uuid4().bytes, entry, purge_at)
+        elif key_ix in known and open_mailbox(keys, row).address != entry.address:
+            changed = _mailbox_row(keys, tenant.id, row.id, entry, purge_at)
+            moved.append(MailboxChange(changed.address_ix, changed.blob, row.id, tenant.id))
+        ids.append(row.id)
+    joining = [
+        MembershipRow(source_id, mailbox_id, tenant.id, 0, DataClass.MAILBOX, purge_at)
+        for mailbox_id in dict.fromkeys(ids)
+        if mailbox_id not in members or members[mailbox_id].leaving
+    ]
+    if fresh or moved or joining:
+        with vault.writing(tenant) as tx:
+            mailbox_rows.insert_many(tx, list(fresh.values()))
+            mailbox_rows.update_many(tx, moved)
+            rows.put_memberships(tx, joining)
+    return ids
+
+
+def finish_source(vault: Vault, tenant: Tenant, source_id: bytes, named: Set[bytes]) -> None:
+    """Marks what the source has stopped naming, once it has been resolved to its end."""
+    with vault.read() as tx:
+        gone = [
+            row.mailbox_id for row in rows.memberships(tx, source_id) if not row.leaving and row.mailbox_id not in named
+        ]
+    if gone:
+        with vault.writing(tenant) as tx:
+            rows.set_leaving(tx, source_id, gone)
+
+
+def to_pull(vault: Vault, tenant: Tenant) -> list[StoredMailbox]:
+    """The mailboxes that some source names."""
+    keys = vault.keys.tenant(tenant.id)
+    with vault.read() as tx:
+        wanted = {row.mailbox_id for row in rows.memberships_of_tenant(tx, tenant.id) if not row.leaving}
+        found = [row for row in mailbox_rows.of_tenant(tx, tenant.id) if row.id in wanted]
+    return [open_mailbox(keys, row) for row in found]
+
+
+def mailbox(vault: Vault, tenant: Tenant, ref: str) -> StoredMailbox:
+    """The mailbox with this ID, address or object ID.
+
+    Raises:
+        NotFoundError: The tenant has none, or the address is that of two.
+    """
+    keys = vault.keys.tenant(tenant.id)
+    with vault.read() as tx:
+        row = mailbox_rows.by_key(tx, tenant.id, _key_index(keys, ref))
+        if row is None and (mailbox_id := _as_uuid(ref)) is not None:
+            row = mailbox_rows.get(tx, tenant.id, mailbox_id)
+        if row is None:
+            with_address = mailbox_rows.by_address(tx, tenant.id, _address_index(keys, ref))
+            row = with_address[0] if len(with_address) == 1 else None
+    if row is None:
+        raise NotFoundError(
+            "The tenant has no such mailbox, or two with this address.",
+            advice="Name it by the mailbox `id` that `syncvault contact list --json` shows.",
+        )
+    return open_mailbox(keys, row)
+
+
+def mailboxes_by_id(vault: Vault, tenant: Tenant) -> dict[bytes, StoredMailbox]:
+    """All mailboxes of a tenant."""
+    keys = vault.keys.tenant(tenant.id)
+    with vault.read() as tx:
+        return {row.id: open_mailbox(keys, row) for row in mailbox_rows.of_tenant(tx, tenant.id)}
+
+
+def _to_source(keys: TenantKeys, row: SourceRow, counts: dict[bytes, int]) -> StoredSource:
+    plain = open_json(keys.cipher, Place.SOURCE, row.id, row.blob, row.ref_ix)
+    return StoredSource(row.id, plain["kind"], plain["ref"], counts.get(row.id, 0), to_datetime(row.purge_at))
+
+
+def _mailbox_row(keys: TenantKeys, tenant_id: bytes, mailbox_id: bytes, entry: Named, purge_at: int) -> MailboxRow:
+    key_ix = _key_index(keys, entry.key)
+    address_ix = _address_index(keys, entry.address) if entry.address else None
+    blob = keys.cipher.seal(Place.MAILBOX, mailbox_id, to_json(entry._asdict()), key_ix, or_nothing(address_ix))
+    return MailboxRow(mailbox_id, tenant_id, key_ix, address_ix, blob, DataClass.MAILBOX, purge_at)
+
+
+def open_mailbox(keys: TenantKeys, row: MailboxRow) -> StoredMailbox:
+    """A mailbox from its row."""
+    plain = open_json(keys.cipher, Place.MAILBOX, row.id, row.blob, row.key_ix, or_nothing(row.address_ix))
+    return StoredMailbox(row.id, plain["key"], plain["address"])
+
+
+def _key_index(keys: TenantKeys, key: str) -> bytes:
+    return keys.index.of(Label.MAILBOX_KEY, normalise_address(key))
+
+
+def _address_index(keys: TenantKeys, address: str) -> bytes:
+    return keys.index.of(Label.MAILBOX_ADDRESS, normalise_address(address))
+
+
+def _as_uuid(text: str) -> bytes | None:
+    try:
+        return UUID(text).bytes
+    except ValueError:
+        return None

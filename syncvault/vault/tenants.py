@@ -1,0 +1,177 @@
+"""Tenants: registering, finding, changing and quarantining them."""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import uuid4
+
+from syncvault.crypto.index import Label
+from syncvault.crypto.place import Place
+from syncvault.errors import InputError, NotFoundError
+from syncvault.policy.catalogue import DataClass
+from syncvault.store import credentials as credential_rows
+from syncvault.store import keys as key_rows
+from syncvault.store import tenants as rows
+from syncvault.store.engine import Transaction
+from syncvault.store.faults import ConflictError
+from syncvault.store.schema import VAULT_TENANT
+from syncvault.store.tenants import TenantRow
+from syncvault.vault.credentials import sealed_credential
+from syncvault.vault.model import Counts, Credential, Quarantine, Tenant, TenantProfile
+from syncvault.vault.sealing import open_json, to_datetime, to_instant, to_json
+from syncvault.vault.vault import Vault
+
+LIVE: Final = "live"
+_ORPHAN_SECONDS: Final = 3600  # keys that have had no tenant for so long are left over from a crash
+
+
+def register(vault: Vault, profile: TenantProfile, credential: Credential) -> Tenant:
+    """Stores a new tenant with its credential: keys first, then its rows.
+
+    Raises:
+        InputError: The name is taken.
+    """
+    with vault.beside_others():
+        _sweep(vault)
+        if _row_by_name(vault, profile.name) is not None:
+            raise _name_taken()
+        tenant_id = uuid4().bytes
+        keys = vault.keys.create_tenant(tenant_id, vault.now)
+        purge_at = profile.subscription.purge_at(vault.now)
+        name_ix = vault.keys.names.of(Label.TENANT_NAME, profile.name)
+        row = TenantRow(
+            id=tenant_id,
+            kind=str(profile.kind),
+            state=LIVE,
+            epoch=1,
+            name_ix=name_ix,
+            profile=keys.cipher.seal(Place.TENANT_PROFILE, tenant_id, to_json(profile.to_dict()), name_ix),
+            erasure=None,
+            quarantine=None,
+            quarantined_at=None,
+            quarantine_advice=None,
+            data_class=DataClass.TENANT_PROFILE,
+            purge_at=to_instant(purge_at),
+        )
+        with vault.data.write() as tx:
+            _insert(tx, row)
+            credential_rows.put(tx, sealed_credential(keys, tenant_id, credential, row.purge_at))
+    return Tenant(tenant_id, row.epoch, profile, purge_at)
+
+
+def find(vault: Vault, name: str) -> Tenant:
+    """The tenant of that name.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    row = _row_by_name(vault, name)
+    if row is None:
+        raise NotFoundError(f"There is no tenant named {name}.")
+    return _to_tenant(vault, row)
+
+
+def is_name_free(vault: Vault, name: str) -> bool:
+    """Whether a tenant could be registered under this name."""
+    return _row_by_name(vault, name) is None
+
+
+def everyone(vault: Vault) -> list[Tenant]:
+    """All tenants by name; those in erasure last, without a profile."""
+    with vault.read() as tx:
+        found = rows.list_all(tx)
+    tenants = [_to_tenant(vault, row) for row in found]
+    return sorted(tenants, key=lambda tenant: (tenant.profile is None, tenant.profile.name if tenant.profile else ""))
+
+
+def counts(vault: Vault) -> dict[bytes, Counts]:
+    """How much is held for each tenant."""
+    with vault.read() as tx:
+        found = rows.counts(tx)
+    return {
+        tenant_id: Counts(held.sources, held.mailboxes, held.contacts, held.photos) for tenant_id, held in found.items()
+    }
+
+
+def update(vault: Vault, tenant: Tenant, profile: TenantProfile) -> Tenant:
+    """Replaces a tenant's facts; when its purge date moves, every row's tag moves in the same transaction.
+
+    Raises:
+        InputError: The new name is taken.
+        BusyError: The tenant is being erased.
+    """
+    purge_at = profile.subscription.purge_at(vault.now)
+    name_ix = vault.keys.names.of(Label.TENANT_NAME, profile.name)
+    cipher = vault.keys.tenant(tenant.id).cipher
+    blob = cipher.seal(Place.TENANT_PROFILE, tenant.id, to_json(profile.to_dict()), name_ix)
+    with vault.write() as tx:
+        rows.fence(tx, tenant.id, tenant.epoch)
+        try:
+            rows.update_profile(tx, tenant.id, blob, name_ix)
+        except ConflictError:
+            raise _name_taken() from None
+        _retag(tx, tenant, to_instant(purge_at))
+    return Tenant(tenant.id, tenant.epoch, profile, purge_at, tenant.quarantine)
+
+
+def repair_tags(vault: Vault, tenant: Tenant) -> bool:
+    """Brings every row's purge tag to what the sealed facts say; returns whether any was off.
+
+    A running paid subscription gets here when a term has ended and the next one has begun.
+    """
+    due = to_instant(tenant.facts.subscription.purge_at(vault.now))
+    with vault.read() as tx:
+        found = rows.tags(tx, tenant.id)
+    if all(tags <= {due} for tags in found.values()):
+        return False
+    with vault.write() as tx:
+        rows.fence(tx, tenant.id, tenant.epoch)
+        rows.retag(tx, tenant.id, due)
+    return True
+
+
+def quarantine(vault: Vault, tenant: Tenant, *, code: str, advice: str) -> None:
+    """Stops pulling for a tenant until its credential is replaced; the first reason stays."""
+    with vault.writing(tenant) as tx:
+        rows.set_quarantine(tx, tenant.id, code, vault.instant, advice)
+
+
+def _retag(tx: Transaction, tenant: Tenant, purge_at: int) -> None:
+    if purge_at != to_instant(tenant.purge_at):
+        rows.retag(tx, tenant.id, purge_at)
+
+
+def _row_by_name(vault: Vault, name: str) -> TenantRow | None:
+    with vault.data.read() as tx:
+        return rows.by_name(tx, vault.keys.names.of(Label.TENANT_NAME, name))
+
+
+def _to_tenant(vault: Vault, row: TenantRow) -> Tenant:
+    profile = None
+    if row.state == LIVE:
+        cipher = vault.keys.tenant(row.id).cipher
+        profile = TenantProfile.from_dict(open_json(cipher, Place.TENANT_PROFILE, row.id, row.profile, row.name_ix))
+    held = None
+    if row.quarantine is not None:
+        held = Quarantine(row.quarantine, to_datetime(row.quarantined_at or 0), row.quarantine_advice or "")
+    return Tenant(row.id, row.epoch, profile, to_datetime(row.purge_at), held)
+
+
+def _insert(tx: Transaction, row: TenantRow) -> None:
+    try:
+        rows.insert(tx, row)
+    except ConflictError:
+        raise _name_taken() from None
+
+
+def _sweep(vault: Vault) -> None:
+    """Removes keys that a registration left without a tenant when it was killed."""
+    with vault.key_data.write() as keys, vault.data.read() as tx:
+        known = {row.id for row in rows.list_all(tx)} | {VAULT_TENANT}
+        old = {row.tenant_id for row in key_rows.list_all(keys) if row.created_at < vault.instant - _ORPHAN_SECONDS}
+        for orphan in old - known:
+            key_rows.delete_of_tenant(keys, orphan)
+
+
+def _name_taken() -> InputError:
+    return InputError("A tenant of that name is registered already.", advice="Choose another name, or edit that one.")

@@ -1,0 +1,261 @@
+"""The open vault: its two databases, its locks and its key ring; and how one is made, opened and put right."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import UUID, uuid4
+
+from syncvault.clock import Clock, system_clock
+from syncvault.crypto.record import KEY_SIZE, RecordCipher
+from syncvault.crypto.signature import public_key_pem
+from syncvault.errors import BusyError, InputError, RootKeyError, SchemaError, StorageError
+from syncvault.roots.port import ProviderSettings, RootKeyProvider
+from syncvault.roots.registry import open_provider
+from syncvault.secret import Secret
+from syncvault.store import keys as key_rows
+from syncvault.store import meta
+from syncvault.store import tenants as tenant_rows
+from syncvault.store.engine import Database, Transaction, open_database
+from syncvault.store.locks import Locks, open_locks
+from syncvault.store.schema import VAULT_TENANT
+from syncvault.store.upgrade import check_schema, migrate
+from syncvault.vault import layout as layouts
+from syncvault.vault.keys import VAULT_PURPOSES, KeyRing, fresh_keys, root_row
+from syncvault.vault.layout import Layout
+from syncvault.vault.model import Tenant
+
+AskPassphrase = Callable[[], Secret]
+
+MAINTENANCE_SECONDS = 60.0  # how long an erasure waits for readers to end
+
+
+class Vault:
+    """An unlocked vault. One reference time serves the whole command; safe to share between threads.
+
+    Attributes:
+        id: 16 bytes.
+        layout: Where it lies.
+        now: The instant the command began, aware, UTC, whole seconds.
+        data: The database with sealed rows.
+        key_data: The database with wrapped keys.
+        locks: Tenant locks and the maintenance lock.
+        keys: The key ring.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        vault_id: bytes,
+        *,
+        data: Database,
+        key_data: Database,
+        provider: RootKeyProvider,
+        clock: Clock,
+    ) -> None:
+        self.layout = layout
+        self.id = vault_id
+        self.data = data
+        self.key_data = key_data
+        self.locks: Locks = open_locks(data, layout.home)
+        self.clock = clock
+        self.now: datetime = clock().astimezone(UTC).replace(microsecond=0)
+        self.keys = KeyRing(vault_id, key_data, provider)
+        self._is_alone = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def receipt_public_key(self) -> str:
+        """The public key that verifies this vault's receipts, in PEM."""
+        return public_key_pem(self.keys.receipt_seed)
+
+    @property
+    def instant(self) -> int:
+        """`now` as it is stored: whole seconds since 1970, UTC."""
+        return int(self.now.timestamp())
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """One state of the sealed rows, to read from."""
+        with self._beside_others(), self.data.read() as tx:
+            yield tx
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """A transaction on the sealed rows, committed at the end of the block."""
+        with self._beside_others(), self.data.write() as tx:
+            yield tx
+
+    @contextmanager
+    def writing(self, tenant: Tenant) -> Iterator[Transaction]:
+        """A transaction on a tenant's rows.
+
+        Raises:
+            Fenced: The tenant was erased, or taken over, after it had been read.
+        """
+        with self.write() as tx:
+            purge_at = tenant_rows.fence(tx, tenant.id, tenant.epoch)
+            yield tx
+            if purge_at != int(tenant.purge_at.timestamp()):  # the subscription changed after the tenant had been read
+                tenant_rows.retag(tx, tenant.id, purge_at)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds off every other reader and writer of the vault, to scrub it or to re-key its root."""
+        with self.locks.maintenance(exclusive=True, timeout=MAINTENANCE_SECONDS):
+            self._is_alone = True
+            try:
+                yield
+            finally:
+                self._is_alone = False
+
+    @contextmanager
+    def beside_others(self) -> Iterator[None]:
+        """Holds off whoever wants the vault alone."""
+        with self.locks.maintenance(exclusive=False, timeout=MAINTENANCE_SECONDS):
+            yield
+
+    def close(self) -> None:
+        """Closes both databases."""
+        self.data.close()
+        self.key_data.close()
+
+    @contextmanager
+    def _beside_others(self) -> Iterator[None]:
+        # On PostgreSQL the server itself keeps a VACUUM FULL and its readers apart, row by row of the catalogue.
+        if self._is_alone or self.data.dialect != "sqlite":
+            yield
+        else:
+            with self.beside_others():
+                yield
+
+
+def create_vault(layout: Layout, *, passphrase: AskPassphrase | None = None, clock: Clock = system_clock) -> Vault:
+    """Makes a vault and opens it. Killed in between, it can simply be called again.
+
+    Raises:
+        InputError: One lives there already, or the databases hold another.
+        RootKeyError: The provider cannot make a root key here.
+    """
+    if layouts.exists(layout.home):
+        raise InputError(f"There is a vault at {layout.home} already.", advice="Name another directory with --home.")
+    _make_home(layout)
+    data = open_database(layout.database, role="data", create=True)
+    key_data = open_database(layout.key_database, role="keys", create=True)
+    migrate(data)
+    migrate(key_data)
+    vault_id = _make_keys(layout, key_data, passphrase, clock)
+    with data.write() as tx:
+        other = meta.get(tx, "vault_id")
+        if other not in {None, vault_id.hex()}:
+            raise InputError("The database holds the rows of another vault.", advice="Name another with --database.")
+        meta.put(tx, "vault_id", vault_id.hex())
+    layouts.save(layout)
+    provider = _provider(layout, vault_id, passphrase)
+    return Vault(layout, vault_id, data=data, key_data=key_data, provider=provider, clock=clock)
+
+
+def open_vault(home: Path, *, passphrase: AskPassphrase | None = None, clock: Clock = system_clock) -> Vault:
+    """Opens a vault, and finishes what a crash left half done of its root key and of registrations.
+
+    Raises:
+        NoVaultError: There is none at `home`.
+        RootKeyError: Its root key is missing, unreachable or another one.
+        SchemaError: A newer version made it.
+    """
+    layout = layouts.load(home.absolute())
+    data, key_data = open_database(layout.database, role="data"), open_database(layout.key_database, role="keys")
+    for database in (data, key_data):
+        if not check_schema(database):
+            migrate(database)
+    vault_id = _vault_id(data, key_data)
+    provider = _provider(layout, vault_id, passphrase)
+    vault = Vault(layout, vault_id, data=data, key_data=key_data, provider=provider, clock=clock)
+    _finish_rekey(vault)
+    return vault
+
+
+def _provider(layout: Layout, vault_id: bytes, passphrase: AskPassphrase | None) -> RootKeyProvider:
+    settings = ProviderSettings(
+        vault_id=UUID(bytes=vault_id),
+        root_key_file=layout.root_key_file,
+        home=layout.home,
+        passphrase=passphrase,
+        environment=os.environ,
+    )
+    return open_provider(layout.root_key, settings)
+
+
+def _make_home(layout: Layout) -> None:
+    try:
+        layout.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        layout.receipts.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"The directory {layout.home} cannot be made: {error.strerror}.") from None
+
+
+def _make_keys(layout: Layout, key_data: Database, passphrase: AskPassphrase | None, clock: Clock) -> bytes:
+    """The root key and the vault's own keys, in one transaction; those of an interrupted `init` are taken over."""
+    with key_data.read() as tx:
+        made = meta.get(tx, "vault_id", keys=True)
+        root = key_rows.current_root(tx)
+    if made is not None and root is not None:
+        if root.provider != layout.root_key:
+            raise InputError(
+                f"An interrupted init left keys here that the provider {root.provider} opens.",
+                advice=f"Run init again with --root-key {root.provider}, or remove the directory.",
+            )
+        return bytes.fromhex(made)
+    vault_id, now = uuid4().bytes, clock()
+    provider = _provider(layout, vault_id, passphrase)
+    handle = provider.create(1)
+    key = provider.unwrap(handle)
+    if len(key) != KEY_SIZE:
+        raise RootKeyError(f"The provider {layout.root_key} gave a root key of {len(key)} bytes.")
+    cipher = RecordCipher({1: key}, 1, vault_id=vault_id, tenant_id=VAULT_TENANT)
+    with key_data.write() as tx:
+        meta.put(tx, "vault_id", vault_id.hex(), keys=True)
+        key_rows.insert_root(tx, root_row(provider, 1, handle, now))
+        key_rows.insert_many(tx, fresh_keys(cipher, VAULT_TENANT, VAULT_PURPOSES, now))
+        key_rows.promote_root(tx, 1)
+    return vault_id
+
+
+def _vault_id(data: Database, key_data: Database) -> bytes:
+    with data.read() as tx:
+        of_data = meta.get(tx, "vault_id")
+    with key_data.read() as tx:
+        of_keys = meta.get(tx, "vault_id", keys=True)
+    if of_data is None or of_keys is None:
+        raise SchemaError("A database of this vault is empty.", advice="Restore both from one backup.")
+    if of_data != of_keys:
+        raise RootKeyError(
+            "The two databases belong to different vaults.", advice="Restore the key database that goes with the data."
+        )
+    return bytes.fromhex(of_data)
+
+
+def _finish_rekey(vault: Vault) -> None:
+    """Destroys root keys that a crash left behind after they were replaced; later, if somebody is at work now."""
+    with vault.key_data.read() as tx:
+        left = [root for root in key_rows.roots(tx) if root.state == "retired"]
+    if not left:
+        return
+    try:
+        with vault.locks.maintenance(exclusive=True, timeout=0):
+            vault.key_data.scrub(("wrapped_keys", "root_generations"))
+            vault.keys.destroy_retired_roots()
+    except BusyError:
+        return
