@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from connectors.contact import Contact
+from connectors.contact import Contact, clean_list
 from connectors.ews import EwsSettings, contacts, directory, photos
 from connectors.ews.codes import failure
 from connectors.ews.operations import resolve_names
@@ -27,6 +27,7 @@ from connectors.port import (
     Photo,
     PhotoRef,
     ProtocolViolation,
+    ServerFault,
     Source,
     SourceGone,
     SourceKind,
@@ -62,7 +63,7 @@ class EwsConnector:
             return Identity(account=self._account, server=self._session.host)
 
     def resolve(self, source: Source) -> Iterator[Mailbox]:
-        """The one mailbox that an address names."""
+        """The one mailbox that an address names, by its primary address."""
         if source.kind is not SourceKind.MAILBOX:
             raise SourceGone(
                 f"Exchange on premises has no source of kind {source.kind}.",
@@ -70,7 +71,12 @@ class EwsConnector:
                 advice="Register mailboxes by their addresses: syncvault source add TENANT --mailbox ADDR",
             )
         address = source.ref.strip()
-        yield Mailbox(key=address.lower(), address=address)
+        with _normalised():
+            entry = self._entry(address)
+            if entry is None and not directory.has_mailbox(self._session, address):
+                raise SourceGone("Exchange knows no mailbox with this address.", code="ErrorNonExistentMailbox")
+        primary = address if entry is None else entry.primary
+        yield Mailbox(key=primary.lower(), address=primary)
 
     def card(self, mailboxes: Sequence[Mailbox]) -> Iterator[Card]:
         """The directory entry of each mailbox."""
@@ -85,7 +91,7 @@ class EwsConnector:
             try:
                 yield from contacts.changes(self._session, mailbox, checkpoints, self._page_size)
             except MailboxGone as error:
-                if self._entry(mailbox) is None:
+                if self._entry(mailbox.address) is None:
                     raise
                 raise NoMailbox("The person is in the directory and has no mailbox.", code=error.code) from None
 
@@ -100,17 +106,23 @@ class EwsConnector:
 
     def _card(self, mailbox: Mailbox) -> Card:
         try:
-            return Card(mailbox, contact=directory.card_of(self._session, mailbox))
+            entry = directory.look_up(self._session, mailbox.address)
+            if entry is not None:
+                return Card(mailbox, contact=entry.card)
+            if not directory.has_mailbox(self._session, mailbox.address):
+                return Card(mailbox, error=MailboxGone("Exchange knows nobody with this address any more."))
+            return Card(mailbox, contact=Contact(email_addresses=clean_list((mailbox.address,))))
         except (CredentialRejected, Throttled, Unreachable):
             raise
         except ConnectorError as error:
             return Card(mailbox, error=error)
 
-    def _entry(self, mailbox: Mailbox) -> Contact | None:
+    def _entry(self, address: str) -> directory.Entry | None:
+        """The directory entry where the directory can be asked; what it refuses must not hide a mailbox."""
         try:
-            return directory.look_up(self._session, mailbox.address)
-        except ConnectorError:
-            return None  # the mailbox's own error says more
+            return directory.look_up(self._session, address)
+        except (NotPermitted, ServerFault):
+            return None
 
 
 @contextmanager

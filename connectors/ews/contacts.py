@@ -51,13 +51,12 @@ def changes(
     session: EwsSession, mailbox: Mailbox, checkpoints: Checkpoints, page_size: int
 ) -> Iterator[Page | FolderGone]:
     """What changed in the mailbox's contact folders since the checkpoints."""
+    known = dict(checkpoints)  # the caller may move its own forward while we go through the pages
     folders = contact_folders(session, mailbox.address)
-    present = {folder.id for folder in folders}
-    for folder_id in checkpoints:
-        if folder_id not in present:
-            yield FolderGone(folder_id)
+    for folder_id in known.keys() - {folder.id for folder in folders}:
+        yield FolderGone(folder_id)
     for folder in folders:
-        yield from _round(session, mailbox.address, folder, checkpoints.get(folder.id, ""), page_size)
+        yield from _round(session, mailbox.address, folder, known.get(folder.id, ""), page_size)
 
 
 # -- folders ------------------------------------------------------------------------------------------------------

@@ -1,37 +1,59 @@
-"""The directory: a mailbox's card by ResolveNames. Asked as the service account itself, without impersonation."""
+"""The directory: whose address it is, and the person's card, by ResolveNames.
+
+Asked as the service account itself, without impersonation: a mailbox that refuses us still has a card.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 from lxml import etree
 
 from connectors.contact import Contact, clean_list
 from connectors.ews.codes import NO_ENTRY, failure
 from connectors.ews.mapping import contact_from, plain_address
-from connectors.ews.operations import TYPES, resolve_names
-from connectors.ews.session import EwsSession
-from connectors.port import Mailbox
+from connectors.ews.operations import TYPES, get_contacts_folder, resolve_names
+from connectors.ews.session import EwsSession, only
+from connectors.port import MailboxGone, NotPermitted, ServerFault
 
 _T = f"{{{TYPES}}}"
 
 
-def card_of(session: EwsSession, mailbox: Mailbox) -> Contact:
-    """The person's directory entry; where the directory has none, a card with nothing but the address."""
-    return look_up(session, mailbox.address) or Contact(email_addresses=clean_list((mailbox.address,)))
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the directory says of an address: whose primary one it belongs to, and the person's card."""
+
+    primary: str = field(repr=False)
+    card: Contact = field(repr=False)
 
 
-def look_up(session: EwsSession, address: str) -> Contact | None:
+def look_up(session: EwsSession, address: str) -> Entry | None:
     """The directory entry that carries exactly this address, None if there is none.
 
     Without a scheme Exchange looks at primary addresses, with one at all of a person's.
     """
-    for entry in (address, f"smtp:{address}"):
-        for mailbox, element in _resolve(session, entry):
+    for name in (address, f"smtp:{address}"):
+        for mailbox, element in _resolve(session, name):
             primary = plain_address((mailbox.findtext(f"{_T}EmailAddress") or "").strip())
             contact = Contact() if element is None else contact_from(element)
             # The search is by prefix, so somebody else may be found.
             if address.lower() in {other.lower() for other in (primary, *contact.email_addresses)}:
-                return _card(mailbox, element, primary or address)
+                return Entry(primary or address, _card(mailbox, element, primary or address))
     return None
+
+
+def has_mailbox(session: EwsSession, address: str) -> bool:
+    """Whether there is a mailbox at an address that the directory does not show; it may be hidden from address lists.
+
+    A mailbox that refuses us, or is out of order for now, is one.
+    """
+    try:
+        only(session.call(get_contacts_folder(), act_as=address), act_as=address)
+    except MailboxGone:
+        return False
+    except (NotPermitted, ServerFault):
+        return True
+    return True
 
 
 def _resolve(session: EwsSession, entry: str) -> list[tuple[etree._Element, etree._Element | None]]:
