@@ -8,11 +8,12 @@ import pytest
 
 from connectors.ews import connect
 from connectors.ews.connector import EwsConnector
-from connectors.port import CredentialRejected, Mailbox, NotPermitted
+from connectors.port import CredentialRejected, Mailbox, MailboxGone, NotPermitted, Source, SourceGone, SourceKind
 from tests.unit.ews_wire import SETTINGS, Wire, answer, error, fault, messages, paper_exchange
 
 ANNA = Mailbox("anna@example.com", "anna@example.com")
 BO = Mailbox("bo@example.com", "bo@example.com")
+TOP = answer("GetFolder", '<m:Folders><t:ContactsFolder><t:FolderId Id="top"/></t:ContactsFolder></m:Folders>')
 NOBODY = messages("ResolveNames", error("ResolveNames", "ErrorNameResolutionNoResults"))
 
 
@@ -89,13 +90,51 @@ def test_an_alias_is_found_with_its_scheme(wire: Wire, connector: EwsConnector) 
     assert wire.seen[1].find("string(//m:UnresolvedEntry)") == "smtp:anna@example.com"
 
 
-def test_an_address_that_the_directory_does_not_know_is_a_card_by_itself(wire: Wire, connector: EwsConnector) -> None:
-    wire.reply(NOBODY, NOBODY)
+@pytest.mark.parametrize("mailbox", [TOP, fault("ErrorImpersonateUserDenied")], ids=["readable", "refusing"])
+def test_a_mailbox_that_is_hidden_from_the_directory_has_a_card_with_its_address(
+    wire: Wire, connector: EwsConnector, mailbox: str
+) -> None:
+    wire.reply(NOBODY, NOBODY, mailbox)
 
     (card,) = connector.card([ANNA])
 
     assert card.contact is not None
     assert card.contact.to_dict() == {"email_addresses": ("anna@example.com",)}
+
+
+def test_an_address_that_nobody_has_any_more_is_no_card(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(NOBODY, NOBODY, fault("ErrorNonExistentMailbox"))
+
+    (card,) = connector.card([ANNA])
+
+    assert card.contact is None
+    assert isinstance(card.error, MailboxGone)
+
+
+def test_a_source_resolves_to_the_primary_address(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(NOBODY, found(entry("A.M@example.com", "Anna", "SMTP:A.M@example.com smtp:anna@example.com")))
+
+    (mailbox,) = connector.resolve(Source(SourceKind.MAILBOX, "Anna@example.com"))
+
+    assert mailbox == Mailbox("a.m@example.com", "A.M@example.com")
+
+
+@pytest.mark.parametrize("directory", [(NOBODY, NOBODY), (fault("ErrorAccessDenied"),)], ids=["hidden", "closed"])
+def test_a_source_that_the_directory_does_not_show_is_known_by_its_mailbox(
+    wire: Wire, connector: EwsConnector, directory: tuple[str, ...]
+) -> None:
+    wire.reply(*directory, TOP)
+
+    (mailbox,) = connector.resolve(Source(SourceKind.MAILBOX, "Anna@example.com"))
+
+    assert mailbox == Mailbox("anna@example.com", "Anna@example.com")
+
+
+def test_a_source_that_names_nobody_is_gone(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(NOBODY, NOBODY, fault("ErrorNonExistentMailbox"))
+
+    with pytest.raises(SourceGone):
+        list(connector.resolve(Source(SourceKind.MAILBOX, "nobody@example.com")))
 
 
 def test_an_entry_without_contact_data_still_has_a_name(wire: Wire, connector: EwsConnector) -> None:

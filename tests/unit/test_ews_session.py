@@ -336,12 +336,6 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_sent(
         connect(settings)
 
 
-def test_a_mailbox_is_known_by_its_address_in_lower_case(connector: EwsConnector) -> None:
-    (mailbox,) = connector.resolve(Source(SourceKind.MAILBOX, "Anna@Example.com"))
-
-    assert (mailbox.key, mailbox.address) == ("anna@example.com", "Anna@Example.com")
-
-
 def test_users_and_groups_are_no_sources_on_premises(connector: EwsConnector) -> None:
     with pytest.raises(SourceGone):
         list(connector.resolve(Source(SourceKind.GROUP, "0d1f-x")))

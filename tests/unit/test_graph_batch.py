@@ -1,0 +1,74 @@
+"""Batches: every part has its own outcome, and only what failed is asked again, when it may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from connectors.graph.batch import Read, Reply, read_batch
+from connectors.graph.refusals import Refusal
+from connectors.port import CredentialRejected, ProtocolViolation, Throttled
+from tests.unit.graph_stub import StubGraph, answer, refusal
+
+
+def read(graph: StubGraph, *paths: str) -> list[Any]:
+    return read_batch(graph.client, [Read(path) for path in paths])
+
+
+def test_outcomes_come_in_the_order_of_the_reads() -> None:
+    graph = StubGraph({f"/v1.0/{n}": answer({"n": n}) for n in range(20)})
+    outcomes = read(graph, *(f"/{n}" for n in range(20)))
+    assert [outcome.json()["n"] for outcome in outcomes] == list(range(20))
+    assert graph.client.requests == 20
+
+
+def test_only_throttled_parts_are_sent_again_and_not_before_their_time() -> None:
+    graph = StubGraph(
+        {
+            "/v1.0/a": answer({}),
+            "/v1.0/b": [refusal(429, "x", Retry_After="30"), answer({})],
+            "/v1.0/c": [refusal(503, "x", Retry_After="5"), answer({})],
+        }
+    )
+    assert all(isinstance(outcome, Reply) for outcome in read(graph, "/a", "/b", "/c"))
+    assert [[part["url"] for part in post] for post in graph.posts] == [["/a", "/b", "/c"], ["/c"], ["/b"]]
+    assert graph.waits == [5.0, 25.0]
+
+
+def test_a_part_that_never_recovers_does_not_spoil_the_others() -> None:
+    graph = StubGraph({"/v1.0/a": answer({}), "/v1.0/b": refusal(429, "Busy", Retry_After="9999")})
+    good, bad = read(graph, "/a", "/b")
+    assert isinstance(good, Reply)
+    assert isinstance(bad, Throttled)
+    assert bad.retry_at is not None
+
+
+def test_a_part_that_is_left_out_of_the_answer_is_asked_for_again() -> None:
+    whole = answer({"responses": [{"id": "0", "status": 200, "body": {}}]})
+    graph = StubGraph({"/v1.0/$batch": [answer({"responses": []}), whole]})
+    (outcome,) = read(graph, "/a")
+    assert isinstance(outcome, Reply)
+
+
+def test_a_refused_part_keeps_its_code() -> None:
+    (outcome,) = read(StubGraph({"/v1.0/a": refusal(403, "ErrorAccessDenied")}), "/a")
+    assert isinstance(outcome, Refusal)
+    assert (outcome.status, outcome.code) == (403, "ErrorAccessDenied")
+
+
+def test_a_token_that_ends_in_the_middle_is_renewed_for_the_parts_that_missed_it() -> None:
+    graph = StubGraph({"/v1.0/a": answer({}), "/v1.0/b": [refusal(401, "InvalidAuthenticationToken"), answer({})]})
+    assert all(isinstance(outcome, Reply) for outcome in read(graph, "/a", "/b"))
+    assert graph.tokens.given == 2
+
+
+def test_a_part_that_refuses_a_fresh_token_too_is_final() -> None:
+    with pytest.raises(CredentialRejected):
+        read(StubGraph({"/v1.0/a": refusal(401, "InvalidAuthenticationToken")}), "/a")
+
+
+@pytest.mark.parametrize("body", [{}, {"responses": {}}, {"responses": None}])
+def test_an_answer_that_is_no_batch_is_a_violation(body: Any) -> None:
+    with pytest.raises(ProtocolViolation):
+        read(StubGraph({"/v1.0/$batch": answer(body)}), "/a")
