@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from syncvault.errors import BusyError
 from syncvault.store import contacts, credentials, folders, mailboxes, photos, removals, runs, sources, tenants
-from syncvault.store.engine import Database
+from syncvault.store.engine import Database, Transaction
 from syncvault.store.faults import ConflictError, Fenced
-from syncvault.store.statements import insert
+from syncvault.store.statements import insert, run
 from syncvault.store.tenants import TenantCounts, TenantRow
 from tests.integration import store_rows as rows
 
@@ -81,6 +82,24 @@ def test_an_erasure_that_has_begun_fences_everybody_off(data_db: Database) -> No
         tenants.set_erasure(tx, owner.id, '{"step": 2}')
         (found,) = tenants.erasing(tx)
     assert (found.epoch, found.erasure) == (2, '{"step": 2}')
+
+
+@pytest.mark.parametrize("database_urls", ["postgresql"], indirect=True)
+def test_an_erasure_waits_for_a_commit_that_passed_the_fence(data_db: Database) -> None:
+    owner = populate(data_db)
+    with data_db.write() as other:
+        tenants.fence(other, owner.id, 1)
+        with data_db.write() as tx:
+            tenants.fence(tx, owner.id, 1)  # pages of the same tenant do not wait for each other
+        with pytest.raises(BusyError), data_db.write() as tx:
+            tenants.begin_erasure(impatient(tx), owner.id, "{}")
+    with data_db.write() as tx:
+        assert tenants.begin_erasure(tx, owner.id, "{}") == 2
+
+
+def impatient(tx: Transaction) -> Transaction:
+    run(tx, "SET LOCAL lock_timeout = 100")
+    return tx
 
 
 def test_quarantine_keeps_its_first_reason_until_it_is_lifted(data_db: Database) -> None:
