@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 import trustme
 
 from tests.simulators.company.cast import small_company
@@ -65,3 +66,20 @@ def contracts() -> Path:
     if not named:
         pytest.skip("SYNCVAULT_CONTRACTS is not set")
     return Path(named)
+
+
+@pytest.fixture
+def graph_session(online: OnlineSimulator, authority: Authority) -> Iterator[requests.Session]:
+    """A plain HTTP session that trusts the simulator and carries a bearer for its Graph."""
+    with requests.Session() as session:
+        session.trust_env = False
+        session.verify = str(authority.ca_file)
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": online.client_id,
+            "client_secret": online.client_secret,
+            "scope": f"{online.origin}/.default",
+        }
+        answer = session.post(f"{online.origin}/{online.directory_id}/oauth2/v2.0/token", data=form)
+        session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        yield session

@@ -32,6 +32,7 @@ class OnlineSimulator:
         behaviour: Switches: refused mailboxes, concurrency limit, latency, placeholder photos.
         faults: What goes wrong next.
         recorder: What was asked and answered.
+        refused_logins: How often Entra said no.
         files: The credentials as files, see `CredentialFiles`.
     """
 
@@ -64,6 +65,7 @@ class OnlineSimulator:
         self.recorder = Recorder(record)
         self.faults = Faults()
         self.world = World(company)
+        self.refused_logins = 0
         self._sign_in = SignIn(company.directory_id, [self.application], self.issuer)
         self._graph = GraphService(self.world, self.issuer, self.faults, self.recorder)
         self._server = HttpsServer(self._respond, authority, port, host)
@@ -104,4 +106,6 @@ class OnlineSimulator:
         if fault and fault.answer:
             return fault.answer
         answer = self._sign_in.answer(request)
+        if answer and answer.status >= 400:
+            self.refused_logins += 1
         return answer or Answer(404, {"Content-Type": "text/html"}, b"<html><body>Not found</body></html>")

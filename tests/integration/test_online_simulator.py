@@ -1,0 +1,471 @@
+"""The Exchange Online simulator refuses what Entra and Graph refuse, and serves what they serve."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jwt
+import msal
+import pytest
+import requests
+
+from tests.conftest import Authority
+from tests.simulators.company.cast import ANNA, BOARD, EVERYBODY, JURGEN, LAYLA, MEI, OLAF, SALES, SAM, folder_id
+from tests.simulators.company.growth import grown_company
+from tests.simulators.online.registration import key_pair
+from tests.simulators.online.server import OnlineSimulator
+
+IMMUTABLE = {"Prefer": 'IdType="ImmutableId"'}
+
+
+@pytest.fixture
+def plain(authority: Authority) -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        session.trust_env, session.verify = False, str(authority.ca_file)
+        yield session
+
+
+@pytest.fixture
+def get(online: OnlineSimulator, graph_session: requests.Session) -> Callable[..., requests.Response]:
+    def send(path: str, headers: dict[str, str] | None = None) -> requests.Response:
+        url = path if path.startswith("https:") else f"{online.origin}/v1.0/{path}"
+        return graph_session.get(url, headers=headers)
+
+    return send
+
+
+def rows(get: Callable[..., requests.Response], path: str, headers: dict[str, str] | None = None) -> list[Any]:
+    """All rows of a collection, over all its pages."""
+    page = get(path, headers).json()
+    found = page["value"]
+    while "@odata.nextLink" in page:
+        page = get(page["@odata.nextLink"], headers).json()
+        found += page["value"]
+    return found
+
+
+def round_of(get: Callable[..., requests.Response], path: str) -> tuple[list[Any], str]:
+    """The rows of a delta round and the link to the next one."""
+    page = get(path, IMMUTABLE).json()
+    found = page["value"]
+    while "@odata.nextLink" in page:
+        page = get(page["@odata.nextLink"], IMMUTABLE).json()
+        found += page["value"]
+    return found, page["@odata.deltaLink"]
+
+
+def code_of(answer: requests.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+# -- signing in -------------------------------------------------------------------------------------------------------
+
+
+def sign_in(online: OnlineSimulator, session: requests.Session, credential: Any, **changed: str) -> dict[str, Any]:
+    directory, client = changed.get("directory", online.directory_id), changed.get("client", online.client_id)
+    app = msal.ConfidentialClientApplication(
+        client,
+        authority=f"{online.origin}/{directory}",
+        instance_discovery=False,
+        http_client=session,
+        client_credential=credential,
+    )
+    return app.acquire_token_for_client([f"{online.origin}/.default"])
+
+
+def test_msal_signs_in_with_secret_pfx_and_legacy_thumbprint(online: OnlineSimulator, plain: requests.Session) -> None:
+    pair = key_pair("syncvault test app")
+    pfx = {
+        "private_key_pfx_path": str(online.files.certificate_pfx),
+        "passphrase": online.files.certificate_pfx_password_file.read_text(),
+    }
+    legacy = {"private_key": pair.key_pem().decode(), "thumbprint": pair.thumbprint}
+    for credential in (online.client_secret, pfx, legacy):
+        assert sign_in(online, plain, credential)["token_type"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("credential", "number"),
+    [("wrong", 7000215), ("expired", 7000222), ("foreign certificate", 700027), ("swapped certificate", 700027)],
+)
+def test_a_wrong_credential_is_refused_with_its_number(
+    credential: str, number: int, online: OnlineSimulator, plain: requests.Session
+) -> None:
+    other, own = key_pair("somebody else"), key_pair("syncvault test app")
+    given: Any = {
+        "expired": online.expired_secret,
+        "foreign certificate": {"private_key": other.key_pem().decode(), "thumbprint": other.thumbprint},
+        "swapped certificate": {"private_key": other.key_pem().decode(), "thumbprint": own.thumbprint},
+    }.get(credential, credential)
+    assert sign_in(online, plain, given)["error_codes"] == [number]
+    assert online.refused_logins == 1
+
+
+def test_an_unknown_application_is_refused(online: OnlineSimulator, plain: requests.Session) -> None:
+    assert sign_in(online, plain, "x", client=str(uuid.uuid4()))["error_codes"] == [700016]
+
+
+@pytest.mark.parametrize(("directory", "number"), [(str(uuid.uuid4()), 90002), ("no-guid", 900023)])
+def test_an_unknown_directory_is_refused(
+    directory: str, number: int, online: OnlineSimulator, plain: requests.Session
+) -> None:
+    answer = plain.get(f"{online.origin}/{directory}/v2.0/.well-known/openid-configuration")
+    assert (answer.status_code, answer.json()["error_codes"]) == (400, [number])
+
+
+def assertion(online: OnlineSimulator, **changed: Any) -> str:
+    pair = key_pair("syncvault test app")
+    claims = {
+        "aud": f"{online.origin}/{online.directory_id}/oauth2/v2.0/token",
+        "iss": online.client_id,
+        "sub": online.client_id,
+        "exp": time.time() + 600,
+        "iat": time.time(),
+        "jti": str(uuid.uuid4()),
+    }
+    return jwt.encode({**claims, **changed}, pair.key, "RS256", {"x5t": _thumbprint(pair.thumbprint)})
+
+
+def _thumbprint(hexadecimal: str) -> str:
+    return jwt.utils.base64url_encode(bytes.fromhex(hexadecimal)).decode()
+
+
+def post_assertion(online: OnlineSimulator, session: requests.Session, text: str) -> requests.Response:
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": online.client_id,
+        "scope": f"{online.origin}/.default",
+        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        "client_assertion": text,
+    }
+    return session.post(f"{online.origin}/{online.directory_id}/oauth2/v2.0/token", data=form)
+
+
+@pytest.mark.parametrize(
+    ("changed", "number"),
+    [
+        ({"exp": 1_700_000_000}, 700024),
+        ({"nbf": 4_000_000_000}, 700024),
+        ({"aud": "https://login.example"}, 700023),
+        ({"iss": "somebody"}, 700021),
+        ({"sub": "somebody"}, 700030),
+    ],
+    ids=["expired", "not yet", "audience", "issuer", "subject"],
+)
+def test_an_assertion_with_a_wrong_claim_is_refused(
+    changed: dict[str, Any], number: int, online: OnlineSimulator, plain: requests.Session
+) -> None:
+    answer = post_assertion(online, plain, assertion(online, **changed))
+    assert (answer.status_code, answer.json()["error_codes"]) == (401, [number])
+
+
+def test_an_assertion_works_once(online: OnlineSimulator, plain: requests.Session) -> None:
+    text = assertion(online)
+    assert post_assertion(online, plain, text).ok
+    assert post_assertion(online, plain, text).json()["error_codes"] == [50027]
+
+
+def test_graph_refuses_missing_forged_and_expired_bearers(
+    online: OnlineSimulator, plain: requests.Session, graph_session: requests.Session
+) -> None:
+    url = f"{online.origin}/v1.0/users"
+    token = str(graph_session.headers["Authorization"])
+    forged = jwt.encode(
+        {"aud": online.origin, "exp": time.time() + 60, "roles": []}, key_pair("somebody else").key, "RS256"
+    )
+    assert graph_session.get(url).ok
+    online.expire_access_tokens()
+    for bearer in ("", "Bearer x", f"Bearer {forged}", token):
+        assert code_of(plain.get(url, headers={"Authorization": bearer})) == (401, "InvalidAuthenticationToken")
+
+
+def test_a_missing_role_is_named_as_each_service_names_it(online: OnlineSimulator, plain: requests.Session) -> None:
+    online.application.roles = ("Mail.Read",)
+    bearer = {"Authorization": "Bearer " + sign_in(online, plain, online.client_secret)["access_token"]}
+    users, contacts = (f"{online.origin}/v1.0/users{path}" for path in ("", f"/{ANNA}/contacts"))
+    assert code_of(plain.get(users, headers=bearer)) == (403, "Authorization_RequestDenied")
+    assert code_of(plain.get(contacts, headers=bearer)) == (403, "ErrorAccessDenied")
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def test_nested_groups_give_each_person_once(get: Callable[..., requests.Response]) -> None:
+    path = f"groups/{EVERYBODY}/transitiveMembers/microsoft.graph.user?$select=id,accountEnabled&$top=2"
+    found = rows(get, path)
+    assert len(found) == len({row["id"] for row in found}) == 7
+    assert [row["id"] for row in found if not row["accountEnabled"]] == [OLAF]
+    assert {row["id"] for row in rows(get, f"groups/{BOARD}/members")} == {ANNA, MEI}
+    assert {row["@odata.type"] for row in rows(get, f"groups/{SALES}/members")} == {
+        "#microsoft.graph.user",
+        "#microsoft.graph.group",
+    }
+
+
+def test_select_brings_what_is_asked_for_and_refuses_the_unknown(get: Callable[..., requests.Response]) -> None:
+    assert set(get(f"users/{ANNA}?$select=mail,city").json()) == {"@odata.context", "mail", "city"}
+    contact = get(f"users/{ANNA}/contacts?$select=displayName&$top=1").json()["value"][0]
+    assert set(contact) == {"@odata.etag", "id", "displayName"}
+    assert get(f"users/{ANNA}?$select=shoeSize").status_code == 400
+
+
+def test_page_sizes_have_defaults_and_bounds(get: Callable[..., requests.Response]) -> None:
+    kunden = get(f"users/{ANNA}/contactFolders").json()["value"][0]["id"]
+    path = f"users/{ANNA}/contactFolders/{kunden}/contacts"
+    assert len(get(path).json()["value"]) == 10
+    assert len(rows(get, path)) == 23
+    assert len(get(f"{path}?$top=20").json()["value"]) == 20
+    assert get("users?$top=1000").status_code == 400
+
+
+def test_lists_filter_by_extended_properties(get: Callable[..., requests.Response]) -> None:
+    def names(condition: str) -> list[str]:
+        path = f"users/{JURGEN}/contacts?$filter=singleValueExtendedProperties/any(ep: ep/id eq {condition})"
+        return [row["displayName"] for row in get(path).json()["value"]]
+
+    picture = "'Boolean {00062004-0000-0000-C000-000000000046} Id 0x8015'"
+    assert names("'Integer 0x36' and cast(ep/value, Edm.Int32) eq 2") == ["Arzttermin Dr. Heim"]
+    assert names(f"{picture} and cast(ep/value, Edm.Boolean) eq true") == ["Hugo Groß"]
+    bare = get(
+        f"users/{JURGEN}/contacts?$filter=singleValueExtendedProperties/any(ep: ep/id eq {picture} and ep/value eq 'x')"
+    )
+    assert bare.status_code == 400
+
+
+def test_absent_things_have_the_codes_of_their_service(
+    get: Callable[..., requests.Response], online: OnlineSimulator
+) -> None:
+    online.behaviour.denied.add(JURGEN)
+    assert code_of(get("users/nobody")) == (404, "Request_ResourceNotFound")
+    assert code_of(get("users/nobody/contacts")) == (404, "ErrorInvalidUser")
+    assert code_of(get(f"users/{SAM}/contacts")) == (404, "MailboxNotEnabledForRESTAPI")
+    assert code_of(get(f"users/{ANNA}/contacts/x")) == (404, "ErrorItemNotFound")
+    assert code_of(get(f"users/{LAYLA}/photo/$value")) == (404, "ImageNotFound")
+    assert code_of(get(f"users/{JURGEN}/contacts")) == (403, "ErrorAccessDenied")
+    assert get(f"users/{JURGEN}").ok
+
+
+def test_every_answer_carries_request_ids(get: Callable[..., requests.Response]) -> None:
+    answer = get("users/nobody", {"client-request-id": "mine"})
+    assert answer.headers["client-request-id"] == "mine" == answer.json()["error"]["innerError"]["client-request-id"]
+    assert answer.headers["request-id"] == answer.json()["error"]["innerError"]["request-id"]
+    assert answer.headers["Date"]
+
+
+def test_photos_come_as_stored_in_the_sizes_there_are(
+    get: Callable[..., requests.Response], online: OnlineSimulator
+) -> None:
+    people = online.company.people
+    assert [row["id"] for row in get(f"users/{SAM}/photos").json()["value"]] == ["48x48", "64x64", "96x96"]
+    assert get(f"users/{SAM}/photos/96x96/$value").content == people[SAM].photo
+    assert get(f"users/{SAM}/photos/240x240/$value").status_code == 404
+    assert get(f"users/{MEI}/photo/$value").content == people[MEI].photo
+    tag = get(f"users/{ANNA}/photo").json()["@odata.mediaEtag"]
+    assert get(f"users/{ANNA}/photo", {"If-None-Match": tag}).status_code == 304
+    online.company.set_person_photo(ANNA, people[MEI].photo)
+    assert get(f"users/{ANNA}/photo").json()["@odata.mediaEtag"] != tag
+
+
+def test_no_photo_can_also_be_a_placeholder(get: Callable[..., requests.Response], online: OnlineSimulator) -> None:
+    online.behaviour.placeholder_photos = True
+    assert get(f"users/{LAYLA}/photo").json()["@odata.mediaEtag"] == '""'
+    assert get(f"users/{LAYLA}/photo/$value").headers["Content-Type"] == "image/gif"
+
+
+# -- change tracking --------------------------------------------------------------------------------------------------
+
+
+def test_a_round_brings_everything_and_the_next_one_only_changes(
+    get: Callable[..., requests.Response], online: OnlineSimulator
+) -> None:
+    company = online.company
+    found, link = round_of(get, f"users/{ANNA}/contacts/delta")
+    assert len(found) == 9
+    assert round_of(get, link)[0] == []
+    first, second, *_ = company.box_of(ANNA).default.items
+    company.change_contact(ANNA, first, nickname="Neu")
+    company.remove_contact(ANNA, second)
+    company.add_contact(ANNA, display_name="Dazu")
+    changed, _ = round_of(get, link)
+    assert [row.get("displayName") or row["@removed"]["reason"] for row in changed] == [
+        "Dr. Katharina M. von Blumenthal",
+        "deleted",
+        "Dazu",
+    ]
+    assert changed == round_of(get, link)[0]  # a link can be followed again
+
+
+def test_what_happens_between_two_pages_comes_at_the_latest_in_the_next_round(
+    get: Callable[..., requests.Response], online: OnlineSimulator
+) -> None:
+    prefer = {"Prefer": 'odata.maxpagesize=2, IdType="ImmutableId"'}
+    page = get(f"users/{ANNA}/contacts/delta", prefer).json()
+    online.company.add_contact(ANNA, display_name="Dazwischen")
+    rest, link = round_of(get, page["@odata.nextLink"])
+    later, _ = round_of(get, link)
+    assert "Dazwischen" in {row.get("displayName") for row in rest + later}
+
+
+@pytest.mark.parametrize("keep_id", [True, False])
+def test_a_moved_contact_leaves_one_folder_and_enters_the_other(
+    keep_id: bool, get: Callable[..., requests.Response], online: OnlineSimulator
+) -> None:
+    target = folder_id(ANNA, "Contacts/Leer")
+    key = next(folder["id"] for folder in rows(get, f"users/{ANNA}/contactFolders") if folder["displayName"] == "Leer")
+    old, old_link = round_of(get, f"users/{ANNA}/contacts/delta")
+    _, new_link = round_of(get, f"users/{ANNA}/contactFolders/{key}/contacts/delta")
+    moved = next(iter(online.company.box_of(ANNA).default.items))
+    online.company.move_contact(ANNA, moved, target, keep_id=keep_id)
+    gone, arrived = round_of(get, old_link)[0], round_of(get, new_link)[0]
+    assert [row["@removed"] for row in gone] == [{"reason": "deleted"}]
+    assert gone[0]["id"] in {row["id"] for row in old}
+    assert (arrived[0]["id"] == gone[0]["id"]) is keep_id
+
+
+def test_regular_ids_change_when_an_item_moves(get: Callable[..., requests.Response], online: OnlineSimulator) -> None:
+    before = get(f"users/{ANNA}/contacts?$top=1").json()["value"][0]["id"]
+    fixed = get(f"users/{ANNA}/contacts?$top=1", IMMUTABLE).json()["value"][0]["id"]
+    item = next(iter(online.company.box_of(ANNA).default.items))
+    online.company.move_contact(ANNA, item, folder_id(ANNA, "Contacts/Leer"), keep_id=True)
+    assert get(f"users/{ANNA}/contacts/{before}").status_code == 404
+    assert get(f"users/{ANNA}/contacts/{fixed}").ok
+
+
+def test_a_forgotten_token_is_410_with_the_way_back(
+    get: Callable[..., requests.Response], online: OnlineSimulator
+) -> None:
+    _, link = round_of(get, f"users/{ANNA}/contacts/delta")
+    online.expire_delta_tokens()
+    answer = get(link)
+    assert code_of(answer) == (410, "syncStateNotFound")
+    assert len(round_of(get, answer.headers["Location"])[0]) == 9
+    assert get(f"users/{ANNA}/contacts/delta?$deltatoken=made-up").status_code == 410
+
+
+def test_users_delta_tells_of_people_and_not_of_photos(
+    get: Callable[..., requests.Response], online: OnlineSimulator
+) -> None:
+    company = online.company
+    _, link = round_of(get, "users/delta?$select=displayName")
+    company.set_person_photo(ANNA, None)
+    company.change_person(MEI, display_name="Mei")
+    company.remove_person(JURGEN)
+    assert {row["id"]: row.get("displayName") or row["@removed"] for row in round_of(get, link)[0]} == {
+        MEI: "Mei",
+        JURGEN: {"reason": "changed"},
+    }
+
+
+# -- batches, limits, faults ------------------------------------------------------------------------------------------
+
+
+def test_a_batch_answers_its_parts_in_any_order_each_by_itself(
+    online: OnlineSimulator, graph_session: requests.Session
+) -> None:
+    online.faults.fail_next(f"{MEI}/contacts", status=429, headers={"Retry-After": "7"})
+    parts = [
+        {"id": name, "method": "GET", "url": f"/users/{owner}/contacts?$top=1", "headers": IMMUTABLE}
+        for name, owner in (("a", ANNA), ("m", MEI), ("s", SAM))
+    ]
+    answer = graph_session.post(f"{online.origin}/v1.0/$batch", json={"requests": parts})
+    responses = answer.json()["responses"]
+    assert [response["id"] for response in responses] != ["a", "m", "s"]
+    by_id = {response["id"]: response for response in responses}
+    assert {name: response["status"] for name, response in by_id.items()} == {"a": 200, "m": 429, "s": 404}
+    assert by_id["m"]["headers"]["Retry-After"] == "7"
+    assert by_id["a"]["body"]["value"][0]["id"].startswith("AAkALg")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [{"id": str(n), "method": "GET", "url": "/users"} for n in range(21)],
+        [{"id": "1", "method": "GET", "url": "/users"}] * 2,
+        [{"id": "1", "method": "GET", "url": "https://graph.microsoft.com/v1.0/users"}],
+        [{"id": "1", "method": "GET", "url": "/users", "dependsOn": ["2"]}],
+    ],
+    ids=["21 parts", "same id", "absolute url", "unknown dependency"],
+)
+def test_a_batch_that_makes_no_sense_is_refused(
+    parts: list[Any], online: OnlineSimulator, graph_session: requests.Session
+) -> None:
+    assert graph_session.post(f"{online.origin}/v1.0/$batch", json={"requests": parts}).status_code == 400
+
+
+def test_the_fifth_request_at_once_to_a_mailbox_is_throttled(
+    get: Callable[..., requests.Response], online: OnlineSimulator
+) -> None:
+    online.behaviour.limit_concurrency = True
+    inside = online._graph._busy
+    inside[ANNA] = 4
+    assert code_of(get(f"users/{ANNA}/contacts")) == (429, "ApplicationThrottled")
+    inside[ANNA] = 3
+    assert get(f"users/{ANNA}/contacts").ok
+
+
+def test_faults_strike_as_often_as_they_are_told(
+    get: Callable[..., requests.Response], online: OnlineSimulator
+) -> None:
+    faults, path = online.faults, f"users/{ANNA}/contacts/delta"
+    faults.fail_next("contacts/delta", status=503, times=2)
+    assert [get(path).status_code for _ in range(3)] == [503, 503, 200]
+    faults.replay_rows_next("contacts/delta")
+    faults.empty_page_next("contacts/delta")
+    assert len(get(path).json()["value"]) == 18
+    assert get(path).json()["value"] == []
+    faults.drop_next("contacts/delta")
+    with pytest.raises(requests.ConnectionError):
+        get(path)
+    faults.truncate_next("contacts/delta")
+    with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        get(path)
+    assert get(path).ok
+
+
+def test_the_simulator_serves_several_clients_at_once(get: Callable[..., requests.Response]) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(get, [f"users/{ANNA}/contacts"] * 40))
+    assert {answer.status_code for answer in answers} == {200}
+
+
+def test_recorded_requests_hold_no_bearer(get: Callable[..., requests.Response], online: OnlineSimulator) -> None:
+    get("users")
+    assert "authorization" not in {name.lower() for name in online.recorder.exchanges[-1].headers}
+
+
+# -- growth and standing alone ----------------------------------------------------------------------------------------
+
+
+def test_a_grown_company_is_the_same_each_time_and_built_when_looked_at() -> None:
+    one, two = grown_company(10_000, 20), grown_company(10_000, 20)
+    last = list(one.people)[-1]
+    assert one.box_of(last)._folders is None
+    assert one.box_of(last).default == two.box_of(last).default
+    assert len(one.box_of(last).default.items) == 20
+
+
+def test_the_simulators_stand_alone_and_change_on_command(plain: requests.Session, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.simulators", "--online", "0", "--directory", str(tmp_path / "run")]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+        assert process.stdout
+        shown = json.loads(process.stdout.readline())
+        plain.verify = shown["ca_file"]
+        control = shown["control_url"]
+        change = {"do": "add_contact", "object_id": ANNA, "display_name": "Ferngesteuert", "children": ["Ida"]}
+        assert plain.post(f"{control}/company", json=change).ok
+        assert plain.post(f"{control}/company", json={"do": "__init__"}).status_code == 400
+        assert plain.post(f"{control}/faults", json={"do": "fail_next", "pattern": "x"}).ok
+        person = plain.get(f"{control}/company?person={ANNA}").json()["people"][0]
+        process.terminate()
+        assert process.wait(10) == 0
+    assert person["mailbox"]["folders"][0]["items"][-1]["display_name"] == "Ferngesteuert"
+    assert (tmp_path / "run" / "client.secret").stat().st_mode & 0o777 == 0o600
