@@ -126,7 +126,7 @@ _open: weakref.WeakSet[Database] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for database in list(_open):
-        database._forget()  # this module's own
+        database._forget()
 
 
 os.register_at_fork(after_in_child=_after_fork)
