@@ -9,7 +9,7 @@ from lxml import etree
 
 from tests.simulators.company.model import Item, stable_id
 from tests.simulators.onprem.fields import Attachment, attachment_head, change_key
-from tests.simulators.onprem.soap import EwsError, M, children, local, response, success, text, value
+from tests.simulators.onprem.soap import EwsError, M, children, flag, local, response, success, text, value
 from tests.simulators.onprem.state import Call, StoredFile, photo_head
 from tests.simulators.onprem.writes import owner_of
 
@@ -49,7 +49,7 @@ def create_attachment(call: Call) -> str:
             raise EwsError("ErrorInvalidOperation", "Only file attachments can be created here.")
         content = _content(element)
         company = call.state.company
-        if value(element, "t:IsContactPhoto") == "true":
+        if flag(value(element, "t:IsContactPhoto")):
             changed = company.set_contact_photo(mailbox.owner, item.id, content)
             identifier = photo_head(changed).id
         else:

@@ -11,7 +11,7 @@ from tests.simulators.onprem.fields import Entry
 from tests.simulators.onprem.folders import page
 from tests.simulators.onprem.mailboxes import primary_address
 from tests.simulators.onprem.shapes import contact_element, named_shape
-from tests.simulators.onprem.soap import EwsError, M, failure, response, success, text, value
+from tests.simulators.onprem.soap import EwsError, M, children, failure, flag, local, response, success, text, value
 from tests.simulators.onprem.state import Call
 
 MOST = 100  # resolutions in one answer
@@ -35,7 +35,7 @@ def resolve_names(call: Call) -> str:
 
 
 def _resolutions(call: Call, entry: str, scope: str) -> Iterator[str]:
-    full = call.body.get("ReturnFullContactData", "false") in {"true", "1"}
+    full = flag(call.body.get("ReturnFullContactData", "false"))
     shape = (call.body.get("ContactDataShape") or "Default") if full else ""
     directory = [*_directory(call, entry, shape)] if "ActiveDirectory" in scope else []
     contacts = [*_contacts(call, entry, shape)] if "Contacts" in scope else []
@@ -83,10 +83,10 @@ def _addresses(person: Person) -> tuple[str, ...]:
     return (primary_address(person), *person.other_addresses)
 
 
-def mailbox_element(person: Person, name: str = "Mailbox") -> str:
+def mailbox_element(person: Person) -> str:
     """A person as somebody to write to."""
     kind = "Mailbox" if person.box is not None else "Contact"
-    return _mailbox(person.display_name, primary_address(person), kind, element=name)
+    return _mailbox(person.display_name, primary_address(person), kind)
 
 
 def _mailbox(name: str, address: str, kind: str, item_id: str = "", *, element: str = "Mailbox") -> str:
@@ -146,13 +146,12 @@ def expand_dl(call: Call) -> str:
 
 
 def find_people(call: Call) -> str:
-    """Personas of the address list whose names begin as the query says."""
+    """Personas whose names begin as the query says: of the address list, or of a contact folder that is named."""
     query = value(call.body, "m:QueryString")
-    people = [
-        p for p in listed(call) if not query or _means(query, (p.display_name, p.given_name, p.surname), _addresses(p))
-    ]
+    everybody = _folder_content(call)
+    people = [item for item in everybody if not query or _means(query, _names(item), item.email_addresses)]
     shown, _ = page(people, call.body.find(f"{M}IndexedPageItemView"))
-    personas = "".join(_persona(person) for person in shown)
+    personas = "".join(_persona(item) for item in shown)
     return success(
         "FindPeople",
         f"<m:People>{personas}</m:People><m:TotalNumberOfPeopleInView>{len(people)}</m:TotalNumberOfPeopleInView>"
@@ -160,29 +159,46 @@ def find_people(call: Call) -> str:
     )
 
 
+def _folder_content(call: Call) -> list[Item]:
+    parent = call.body.find(f"{M}ParentFolderId")
+    references = children(parent)
+    if not references or local(references[0]) == "AddressListId" or references[0].get("Id") == "directory":
+        return [directory_entry(person).item for person in listed(call)]
+    _, view = call.access.folder(references[0], call.mailbox)
+    return [] if view.contacts is None else list(view.contacts.items.values())
+
+
+def _names(item: Item) -> tuple[str, ...]:
+    return item.display_name, item.given_name, item.surname
+
+
 def get_persona(call: Call) -> str:
     """One persona, by ID or address."""
     reference = call.body.find(f"{M}PersonaId")
     wanted = "" if reference is None else reference.get("Id", "")
-    address = value(call.body, "m:EmailAddress/t:EmailAddress")
+    address = value(call.body, "m:EmailAddress/t:EmailAddress").casefold()
     for person in listed(call):
-        if wanted == person.object_id or (address and address.casefold() == primary_address(person).casefold()):
-            return success("GetPersona", _persona(person, element="m:Persona"))
-    return failure("GetPersona", EwsError("ErrorItemNotFound"))
+        if wanted == person.object_id or (address and address == primary_address(person).casefold()):
+            return success("GetPersona", _persona(directory_entry(person).item, element="m:Persona"))
+    found = call.mailbox.box.find(wanted)
+    if found is None:
+        return failure("GetPersona", EwsError("ErrorItemNotFound"))
+    return success("GetPersona", _persona(found[1], element="m:Persona"))
 
 
-def _persona(person: Person, element: str = "t:Persona") -> str:
+def _persona(item: Item, element: str = "t:Persona") -> str:
     parts = (
-        ("DisplayName", person.display_name),
-        ("GivenName", person.given_name),
-        ("Surname", person.surname),
-        ("Title", person.job_title),
-        ("Department", person.department),
-        ("CompanyName", person.company),
+        ("DisplayName", item.display_name),
+        ("GivenName", item.given_name),
+        ("Surname", item.surname),
+        ("Title", item.job_title),
+        ("Department", item.department),
+        ("CompanyName", item.company),
     )
     inner = "".join(f"<t:{name}>{text(content)}</t:{name}>" for name, content in parts if content)
-    addresses = f"<t:EmailAddresses>{mailbox_element(person, 'Address')}</t:EmailAddresses>"
-    return (
-        f'<{element}><t:PersonaId Id="{person.object_id}"/><t:PersonaType>Person</t:PersonaType>{inner}'
-        f"{mailbox_element(person, 'EmailAddress')}{addresses}</{element}>"
-    )
+    if item.email_addresses:
+        address = item.email_addresses[0].removeprefix("SMTP:")
+        whole = _mailbox(item.display_name, address, "Mailbox", element="Address")
+        inner += _mailbox(item.display_name, address, "Mailbox", element="EmailAddress")
+        inner += f"<t:EmailAddresses>{whole}</t:EmailAddresses>"
+    return f'<{element}><t:PersonaId Id="{text(item.id)}"/><t:PersonaType>Person</t:PersonaType>{inner}</{element}>'

@@ -33,6 +33,7 @@ class Recorder:
         self.counts: Counter[str] = Counter()  # by operation
         self.statuses: Counter[int] = Counter()  # by HTTP status
         self.crashes: list[str] = []  # tracebacks of the simulator's own mistakes
+        self.violations: list[str] = []  # what in our answers the schemas do not allow, where they are at hand
 
     def add(self, entry: Recorded) -> None:
         """Keeps an entry."""
@@ -63,3 +64,4 @@ class Recorder:
             self.counts.clear()
             self.statuses.clear()
             self.crashes.clear()
+            self.violations.clear()

@@ -145,7 +145,9 @@ class Service:
                 back_off = {} if planned.back_off_ms is None else {"BackOffMilliseconds": str(planned.back_off_ms)}
                 raise SoapFault(planned.code, values=back_off)
             status, body = self._run(Call(state, request, mailbox, planned))
-        return Outcome(status, envelope(body), name, mailbox.address, planned)
+        answer = envelope(body)
+        self._recorder.violations += [f"{name}: {sentence}" for _, sentence in self._judge(answer)]
+        return Outcome(status, answer, name, mailbox.address, planned)
 
     def _run(self, call: Call) -> tuple[int, str]:
         name, planned = call.request.operation, call.planned
@@ -158,9 +160,8 @@ class Service:
             return call.state.photo_absent_status, photos.absent()
 
     def _validate(self, payload: bytes) -> None:
-        if self._schema is None:
-            return
-        found = contract.violations(self._schema, parse(payload))
-        if found:
-            line, sentence = found[0]
+        for line, sentence in self._judge(payload):
             raise schema_fault(sentence, line)
+
+    def _judge(self, document: bytes) -> list[tuple[int, str]]:
+        return [] if self._schema is None else contract.violations(self._schema, parse(document))

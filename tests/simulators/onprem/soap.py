@@ -185,8 +185,11 @@ def fault(problem: SoapFault) -> bytes:
     ).encode()
 
 
-# What the schema wants in a response message even when it says "Error".
+# What a response message holds even when it says "Error": by the schema, or as Exchange has it.
 _MANDATORY = {
+    "GetFolder": "<m:Folders/>",
+    "SyncFolderItems": "<m:SyncState/><m:IncludesLastItemInRange>true</m:IncludesLastItemInRange>",
+    "SyncFolderHierarchy": "<m:SyncState/><m:IncludesLastFolderInRange>true</m:IncludesLastFolderInRange>",
     "GetItem": "<m:Items/>",
     "CreateItem": "<m:Items/>",
     "UpdateItem": "<m:Items/>",
@@ -232,6 +235,11 @@ def response(operation: str, messages: Iterable[str]) -> str:
 def children(element: etree._Element | None) -> list[etree._Element]:
     """The child elements, without comments and the like."""
     return [] if element is None else [child for child in element if isinstance(child.tag, str)]
+
+
+def flag(content: str) -> bool:
+    """A boolean of XML."""
+    return content in {"true", "1"}
 
 
 def local(element: etree._Element) -> str:

@@ -46,7 +46,7 @@ _INDEXED = {
     "contacts:ImAddress": ("im_addresses", "ImAddress"),
 }
 _ADDRESSES = {"Business": "business_address", "Home": "home_address", "Other": "other_address"}
-_IGNORED = {"ItemClass", "Subject", "FileAs", "FileAsMapping", "Categories", "Importance", "Culture", "Companies"}
+_READ_ONLY = {"CompleteName", "HasPicture", "ContactSource", "Alias", "Notes", "Photo", "DirectoryId", "HasAttachments"}
 
 
 def read_contact(element: etree._Element) -> tuple[dict[str, Any], Extended]:
@@ -84,9 +84,9 @@ def _read_property(name: str, element: etree._Element, before: Item) -> dict[str
         return _read_phones(_entries(element), before)
     if name == "PhysicalAddresses":
         return _read_addresses(element, before)
-    if name in _IGNORED:
-        return {}
-    raise EwsError("ErrorInvalidPropertySet", "Set action is invalid for property.")
+    if name in _READ_ONLY:
+        raise EwsError("ErrorInvalidPropertySet", "Set action is invalid for property.")
+    return {}  # what the company has no place for
 
 
 def _read_special(name: str, element: etree._Element) -> dict[str, Any]:
@@ -198,8 +198,6 @@ def _cleared(path: etree._Element, current: Item) -> dict[str, Any]:
         "PhoneNumbers": {"business_phones": (), "home_phones": (), "mobile_phone": ""},
         "PhysicalAddresses": {attribute: PostalAddress() for attribute in _ADDRESSES.values()},
     }
-    if name in _IGNORED:
-        return {}
-    if name not in whole:
+    if name in _READ_ONLY:
         raise EwsError("ErrorInvalidPropertyDelete", "Delete action is invalid for property.")
-    return dict(whole[name])
+    return dict(whole.get(name, {}))
