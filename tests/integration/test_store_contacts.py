@@ -44,6 +44,15 @@ def test_contacts_are_found_again_by_their_remote_ids(data_db: Database, box: Ma
         assert contacts.get(tx, rows.new_id(), entries[5].id) is None
 
 
+def test_those_that_exist_are_told_from_those_that_do_not(data_db: Database, box: MailboxRow) -> None:
+    entries = [rows.contact(box) for _ in range(10)]
+    with data_db.write() as tx:
+        contacts.insert_many(tx, entries)
+        wanted = [entry.id for entry in entries] + [rows.new_id()]
+        assert contacts.ids_among(tx, box.tenant_id, wanted) == {entry.id for entry in entries}
+        assert contacts.ids_among(tx, rows.new_id(), wanted) == set()
+
+
 def test_a_remote_id_is_stored_once_per_mailbox(data_db: Database, box: MailboxRow) -> None:
     entry = rows.contact(box)
     with pytest.raises(ConflictError), data_db.write() as tx:
