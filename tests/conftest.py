@@ -57,6 +57,8 @@ def onprem(company: Company, authority: Authority) -> Iterator[OnpremSimulator]:
     simulator.start()
     yield simulator
     simulator.stop()
+    assert simulator.recorder.crashes == []
+    assert simulator.recorder.violations == []
 
 
 @pytest.fixture(scope="session")
@@ -69,17 +71,26 @@ def contracts() -> Path:
 
 
 @pytest.fixture
-def graph_session(online: OnlineSimulator, authority: Authority) -> Iterator[requests.Session]:
-    """A plain HTTP session that trusts the simulator and carries a bearer for its Graph."""
+def plain(authority: Authority) -> Iterator[requests.Session]:
+    """A plain HTTP session that trusts the simulators."""
     with requests.Session() as session:
         session.trust_env = False
         session.verify = str(authority.ca_file)
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": online.client_id,
-            "client_secret": online.client_secret,
-            "scope": f"{online.origin}/.default",
-        }
-        answer = session.post(f"{online.origin}/{online.directory_id}/oauth2/v2.0/token", data=form)
+        yield session
+
+
+@pytest.fixture
+def graph_session(online: OnlineSimulator, plain: requests.Session) -> Iterator[requests.Session]:
+    """Another one that carries a bearer for Graph."""
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": online.client_id,
+        "client_secret": online.client_secret,
+        "scope": f"{online.origin}/.default",
+    }
+    answer = plain.post(f"{online.origin}/{online.directory_id}/oauth2/v2.0/token", data=form)
+    with requests.Session() as session:
+        session.trust_env = False
+        session.verify = plain.verify
         session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         yield session

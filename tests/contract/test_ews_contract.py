@@ -141,7 +141,8 @@ def exchangelib_writes(account: Account, soap: Soap) -> None:
 def exchangelib_looks_up(account: Account, soap: Soap) -> None:
     for shape in ("IdOnly", "Default", "AllProperties"):
         for scope in ("ActiveDirectory", "ContactsActiveDirectory"):
-            account.protocol.resolve_names([ANNAS, "a", "nobody"], True, search_scope=scope, shape=shape)
+            for entry in (ANNAS, "a", "nobody"):
+                account.protocol.resolve_names([entry], return_full_contact_data=True, search_scope=scope, shape=shape)
     list(account.protocol.expand_dl("alle-mitarbeiter@example.com"))
 
 
