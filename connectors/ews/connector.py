@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 from connectors.contact import Contact, clean_list
 from connectors.ews import EwsSettings, contacts, directory, photos
-from connectors.ews.codes import failure
+from connectors.ews.codes import PASSING
 from connectors.ews.operations import resolve_names
-from connectors.ews.session import AnswerTooLargeError, EwsSession
+from connectors.ews.session import AnswerTooLargeError, EwsSession, only
 from connectors.port import (
     Card,
     Checkpoints,
@@ -56,10 +56,11 @@ class EwsConnector:
         """Signs in with one look into the directory. Whatever it finds there, the credential was accepted."""
         with _normalised():
             name = self._account.rpartition("\\")[2]
-            message = self._session.call(resolve_names(name)).messages[0]
-            error = failure(message.code, impersonating=False) if message.failed else None
-            if isinstance(error, (CredentialRejected, NotPermitted)):
-                raise error
+            try:
+                only(self._session.call(resolve_names(name)))
+            except (MailboxGone, ServerFault) as error:
+                if error.code in PASSING or not error.code.startswith("Error"):
+                    raise
             return Identity(account=self._account, server=self._session.host)
 
     def resolve(self, source: Source) -> Iterator[Mailbox]:
@@ -121,7 +122,7 @@ class EwsConnector:
         """The directory entry where the directory can be asked; what it refuses must not hide a mailbox."""
         try:
             return directory.look_up(self._session, address)
-        except (NotPermitted, ServerFault):
+        except (NotPermitted, ServerFault, ProtocolViolation):
             return None
 
 

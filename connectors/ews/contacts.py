@@ -26,6 +26,7 @@ from connectors.ews.soap import Message
 from connectors.port import (
     CheckpointExpired,
     Checkpoints,
+    ConnectorError,
     Folder,
     FolderGone,
     Mailbox,
@@ -53,8 +54,8 @@ def changes(
     """What changed in the mailbox's contact folders since the checkpoints."""
     known = dict(checkpoints)  # the caller may move its own forward while we go through the pages
     folders = contact_folders(session, mailbox.address)
-    for folder_id in known.keys() - {folder.id for folder in folders}:
-        yield FolderGone(folder_id)
+    present = {folder.id for folder in folders}
+    yield from (FolderGone(folder_id) for folder_id in known if folder_id not in present)
     for folder in folders:
         yield from _round(session, mailbox.address, folder, known.get(folder.id, ""), page_size)
 
@@ -135,17 +136,17 @@ def _round(
     state, last = checkpoint, False
     limit = min(page_size or MAX_CHANGES, MAX_CHANGES)
     while not last:
-        answer = session.call(sync_folder_items(folder.id, state, limit), act_as=address)
-        message = answer.messages[0]
-        if message.failed and message.code in FOLDER_GONE:
-            if checkpoint:
-                yield FolderGone(folder.id)
-            return
-        if message.failed and message.code == "ErrorInvalidSyncStateData" and state:
-            raise CheckpointExpired(
-                "Exchange no longer knows how far this folder was read.", folder_id=folder.id, code=message.code
-            )
-        message = only(answer, act_as=address)
+        try:
+            message = only(session.call(sync_folder_items(folder.id, state, limit), act_as=address), act_as=address)
+        except ConnectorError as error:
+            if error.code in FOLDER_GONE:
+                yield from [FolderGone(folder.id)] if checkpoint else []
+                return
+            if error.code == "ErrorInvalidSyncStateData" and state:
+                raise CheckpointExpired(
+                    "Exchange no longer knows how far this folder was read.", folder_id=folder.id, code=error.code
+                ) from None
+            raise
         said = _Said.of(message)
         new_state = message.text("SyncState")
         if not new_state:

@@ -34,7 +34,8 @@ from connectors.throttle import Backoff, Now, OutOfPatienceError, RetryPolicy, S
 log = logging.getLogger(__name__)
 
 VERSIONS: Final = ("Exchange2016", "Exchange2013_SP1", "Exchange2010_SP2")  # newest first; later servers take the first
-ANSWER_LIMIT: Final = 64 * 1024 * 1024
+ANSWER_LIMIT: Final = 16 * 1024 * 1024  # a page of 256 contacts usually has less than one
+_OTHER_VERSION: Final = b"The specified server version is invalid"  # as a bare page with HTTP 500
 _BLOCK: Final = 64 * 1024
 _TIMEOUTS: Final = (15.0, 120.0)  # seconds to connect, and between two blocks
 _LONGEST_ANSWER: Final = 600.0
@@ -257,7 +258,7 @@ class EwsSession:
 
     def _messages(self, response: Response, body: bytes) -> tuple[Message, ...]:
         status = response.status_code
-        if status == HTTPStatus.OK or (status == HTTPStatus.INTERNAL_SERVER_ERROR and soap.is_soap(body)):
+        if status == HTTPStatus.OK or (status >= HTTPStatus.BAD_REQUEST and soap.is_soap(body)):
             try:
                 messages = tuple(soap.read(body))
             except soap.TruncatedError:
@@ -265,6 +266,8 @@ class EwsSession:
             if not messages:
                 raise ProtocolViolation("Exchange's answer holds no response message.")
             return messages
+        if _OTHER_VERSION in body:
+            return (Message(etree.Element("fault"), "ErrorInvalidServerVersion", failed=True, values={}),)
         return self._raise_status(response)
 
     def _raise_status(self, response: Response) -> NoReturn:

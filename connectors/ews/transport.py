@@ -23,6 +23,8 @@ from connectors.trust import TrustAdapter, tls_context
 USER_AGENT: Final = "syncvault"
 MAX_SESSIONS: Final = 5  # Exchange's default lets one account sync five folders at once
 
+_AUTH_TYPES: Final = {"ntlm": NTLM, "basic": BASIC}
+
 # At DEBUG these print whole requests, addresses and the tokens of the sign-in. What we say ourselves holds none.
 for _name in ("exchangelib", "spnego", "requests_ntlm"):
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -34,6 +36,8 @@ class TenantProtocol(BaseProtocol):  # type: ignore[misc]  # exchangelib has no 
     def __init__(self, settings: EwsSettings) -> None:
         if not settings.ews_url.lower().startswith("https://"):
             raise ProtocolViolation("The EWS address must begin with https://.")
+        if settings.auth not in _AUTH_TYPES:
+            raise ProtocolViolation("The way to sign in must be ntlm or basic.")
         try:
             self._context = tls_context(settings.ca_pem)
         except ssl.SSLError:
@@ -46,7 +50,7 @@ class TenantProtocol(BaseProtocol):  # type: ignore[misc]  # exchangelib has no 
             Configuration(
                 credentials=Credentials(settings.username, password),
                 service_endpoint=settings.ews_url,
-                auth_type=NTLM if settings.auth == "ntlm" else BASIC,
+                auth_type=_AUTH_TYPES[settings.auth],
                 retry_policy=FailFast(),
                 max_connections=MAX_SESSIONS,
             )

@@ -19,7 +19,7 @@ from connectors.port import (
     Removal,
     ServerFault,
 )
-from tests.unit.ews_wire import SETTINGS, Seen, Wire, answer, error, fault, messages, paper_exchange, success
+from tests.unit.ews_wire import SETTINGS, Reply, Seen, Wire, answer, error, fault, messages, paper_exchange, success
 
 ANNA = Mailbox("anna@example.com", "anna@example.com")
 
@@ -149,6 +149,12 @@ def test_a_folder_that_goes_while_it_is_read_is_said_so(wire: Wire, connector: E
     assert pull(connector, {"top": "s1"}) == [FolderGone("top")]
 
 
+def test_a_folder_that_goes_before_it_was_ever_read_is_nothing(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), messages("SyncFolderItems", error("SyncFolderItems", "ErrorFolderNotFound")))
+
+    assert pull(connector) == []
+
+
 def test_the_last_word_on_an_item_counts(wire: Wire, connector: EwsConnector) -> None:
     wire.reply(TOP, below())
     wire.reply(
@@ -265,8 +271,16 @@ def test_an_answer_that_misses_items_is_asked_for_in_halves(wire: Wire, connecto
     assert [one.id for one in page.upserts] == ["a", "b", "c", "d"]
 
 
-def test_an_expired_state_names_its_folder(wire: Wire, connector: EwsConnector) -> None:
-    wire.reply(TOP, below(), messages("SyncFolderItems", error("SyncFolderItems", "ErrorInvalidSyncStateData")))
+@pytest.mark.parametrize(
+    "reply",
+    [
+        messages("SyncFolderItems", error("SyncFolderItems", "ErrorInvalidSyncStateData")),
+        (500, {}, fault("ErrorInvalidSyncStateData")),
+    ],
+    ids=["message", "fault"],
+)
+def test_an_expired_state_names_its_folder(wire: Wire, connector: EwsConnector, reply: Reply) -> None:
+    wire.reply(TOP, below(), reply)
 
     with pytest.raises(CheckpointExpired) as caught:
         pull(connector, {"top": "s1"})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -63,6 +65,28 @@ def test_a_probe_is_one_request_with_the_password_as_utf_8(wire: Wire, connector
     assert connector.requests == len(wire.seen) == 1
     sent = base64.b64decode(wire.seen[0].headers["Authorization"].removeprefix("Basic "))
     assert sent == "EXAMPLE\\svc-sync:pässword".encode()
+
+
+@pytest.mark.parametrize("code", ["ErrorNonExistentMailbox", "ErrorNameResolutionNoMailbox", "ErrorInvalidRequest"])
+def test_whatever_a_probe_finds_the_credential_was_accepted(wire: Wire, connector: EwsConnector, code: str) -> None:
+    wire.reply((500, {}, fault(code)))
+
+    assert connector.probe().account == SETTINGS.username
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [fault("ErrorPasswordExpired"), messages("ResolveNames", error("ResolveNames", "ErrorAccountDisabled"))],
+    ids=["fault", "message"],
+)
+def test_an_account_that_exchange_shuts_out_is_not_used_again(wire: Wire, connector: EwsConnector, reply: str) -> None:
+    wire.reply(reply)
+
+    for _ in range(2):
+        with pytest.raises(CredentialRejected):
+            connector.probe()
+
+    assert len(wire.seen) == 1
 
 
 def test_a_refused_login_is_not_tried_again(wire: Wire, connector: EwsConnector) -> None:
@@ -281,8 +305,11 @@ def test_an_alias_is_replaced_by_the_primary_address_that_exchange_names(wire: W
     assert wire.seen[1].headers["X-AnchorMailbox"] == "a.mueller@example.com"
 
 
-def test_an_older_exchange_is_spoken_to_in_its_own_version(wire: Wire, connector: EwsConnector) -> None:
-    wire.reply((500, {}, fault("ErrorInvalidServerVersion")), NOBODY, NOBODY)
+@pytest.mark.parametrize(
+    "complaint", [fault("ErrorInvalidServerVersion"), "<html>The specified server version is invalid.</html>"]
+)
+def test_an_older_exchange_is_spoken_to_in_its_own_version(wire: Wire, connector: EwsConnector, complaint: str) -> None:
+    wire.reply((500, {}, complaint), NOBODY, NOBODY)
 
     connector.probe()
     connector.probe()
@@ -316,6 +343,14 @@ def test_two_tenants_with_the_same_address_and_account_share_nothing(wire: Wire)
     assert second.probe().account == SETTINGS.username
 
 
+def test_naming_the_connector_loads_neither_exchangelib_nor_requests() -> None:
+    code = "import sys, connectors.ews; print(sorted({'exchangelib', 'requests', 'lxml'} & sys.modules.keys()))"
+
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert loaded.strip() == "[]"
+
+
 def test_settings_show_no_password() -> None:
     assert "pässword" not in repr(SETTINGS)
     assert repr("pässword".encode())[2:-1] not in repr(SETTINGS)
@@ -326,6 +361,7 @@ def test_settings_show_no_password() -> None:
     [
         (EwsSettings("http://mail.example.com/EWS/Exchange.asmx", "u", b"p"), ProtocolViolation),
         (EwsSettings(URL, "u", b"\xff\xfe"), CredentialRejected),
+        (EwsSettings(URL, "u", b"p", auth="kerberos"), ProtocolViolation),  # type: ignore[arg-type]
         (EwsSettings(URL, "u", b"p", ca_pem="no certificate"), Unreachable),
     ],
 )
