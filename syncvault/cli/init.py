@@ -1,0 +1,104 @@
+"""`syncvault init`: makes a vault under the root-key provider that was named; picks none by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+from syncvault.cli import output
+from syncvault.cli.call import AsJson, Call, begin
+from syncvault.cli.rows import id_text
+from syncvault.cli.terminal import note
+from syncvault.errors import UsageError
+from syncvault.roots.registry import Candidate
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def init(
+    context: typer.Context,
+    *,
+    root_key: Annotated[
+        str, typer.Option(metavar="keyring|systemd|passphrase|file", help="What keeps the root key.")
+    ] = "",
+    root_key_file: Annotated[
+        Path | None, typer.Option(metavar="F", help="Where the root key lies (file, systemd).")
+    ] = None,
+    database: Annotated[str, typer.Option(metavar="URL", help="The database of sealed rows.")] = "",
+    key_database: Annotated[str, typer.Option(metavar="URL", help="The database of wrapped keys.")] = "",
+    _json: AsJson = False,
+) -> None:
+    """Make a vault in the data directory."""
+    from syncvault.store.urls import parse_url
+    from syncvault.vault import layout as layouts
+    from syncvault.vault.vault import create_vault
+
+    call = begin(context)
+    settings = call.settings
+    key_file = root_key_file or settings.root_key_file
+    if root_key == "file" and key_file is None:
+        key_file = layouts.default_root_key_file(settings.home)
+    candidate = _choose(call, root_key, key_file)
+    layout = layouts.Layout(
+        home=settings.home,
+        database=database or settings.database or layouts.default_database(settings.home),
+        key_database=key_database or settings.key_database or layouts.default_key_database(settings.home),
+        root_key=candidate.name,
+        root_key_file=key_file.absolute() if key_file else None,
+    )
+    for url in (layout.database, layout.key_database):
+        parse_url(url)
+    with create_vault(layout, passphrase=call.new_passphrase) as vault:
+        public_key = vault.receipt_public_key
+        data = {
+            "vault_id": id_text(vault.id),
+            "root_key": layout.root_key,
+            "home": str(layout.home),
+            "database": layout.database,
+            "key_database": layout.key_database,
+            "receipt_public_key": public_key,
+        }
+    note(f"The root key is kept by the provider {candidate.name}: {candidate.describes}")
+    lines: list[tuple[str, object]] = [("vault", data["vault_id"]), ("home", data["home"])]
+    lines += [("database", layout.database), ("key database", layout.key_database), ("root key", layout.root_key)]
+    lines += [("root key file", str(layout.root_key_file))] if layout.root_key_file else []
+    lines.append(("receipt key", public_key.strip()))
+    output.print_object(call, data, lines)
+    if not call.as_json:
+        output.say(call, "\nHand the receipt key to whoever shall be able to verify receipts of erasure.")
+
+
+def _choose(call: Call, name: str, key_file: Path | None) -> Candidate:
+    """The provider that was named, usable or not: it says itself what it lacks."""
+    import os
+
+    from syncvault.roots.port import ProviderSettings
+    from syncvault.roots.registry import survey
+    from syncvault.vault import layout as layouts
+
+    settings = ProviderSettings(
+        vault_id=uuid4(),
+        root_key_file=key_file or layouts.default_root_key_file(call.settings.home),
+        home=call.settings.home,
+        passphrase=call.new_passphrase,
+        environment=os.environ,
+    )
+    candidates = survey(settings)
+    _show(candidates)
+    chosen = next((candidate for candidate in candidates if candidate.name == name), None)
+    if chosen is None:
+        known = ", ".join(candidate.name for candidate in candidates)
+        said = "The value of --root-key is not one of those known." if name else "--root-key is missing."
+        usable = next((candidate.name for candidate in candidates if candidate.usable), "passphrase")
+        raise UsageError(said, advice=f"Choose one of: {known}; like --root-key {usable}")
+    return chosen
+
+
+def _show(candidates: list[Candidate]) -> None:
+    note("Root-key providers here:")
+    for candidate in candidates:
+        note(f"  {candidate.name:<11} {'usable' if candidate.usable else f'not usable: {candidate.why}'}")

@@ -1,0 +1,92 @@
+"""How a sync shows what it is doing: bars on a terminal, a line per tenant elsewhere; always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from syncvault.cli.terminal import note, shown
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+    from syncvault.sync.summary import Progress, Summary
+
+
+@contextmanager
+def follow() -> Iterator[Progress]:
+    """Progress for the duration of a sync."""
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("mailboxes · {task.fields[contacts]} contacts · {task.fields[photos]} photos", markup=False),
+        TimeElapsedColumn(),
+    )
+    with RichProgress(*columns, console=Console(stderr=True)) as bars:
+        yield Bars(bars)
+
+
+class Bars:
+    """A bar per tenant. Rich locks its tasks; the counts beside the bar are ours to lock."""
+
+    def __init__(self, bars: RichProgress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, tenant: str) -> None:
+        """Adds the tenant's bar."""
+        with self._lock:
+            self._tasks[tenant] = self._bars.add_task(shown(tenant), total=None, contacts=0, photos=0)
+
+    def expect(self, tenant: str, mailboxes: int) -> None:
+        """Sets how long the bar is."""
+        self._bars.update(self._tasks[tenant], total=mailboxes)
+
+    def advance(self, tenant: str, *, mailboxes: int = 0, contacts: int = 0, photos: int = 0) -> None:
+        """Moves the bar and its counts."""
+        with self._lock:
+            task_id = self._tasks[tenant]
+            fields = next(task.fields for task in self._bars.tasks if task.id == task_id)
+            counts = {"contacts": fields["contacts"] + contacts, "photos": fields["photos"] + photos}
+            self._bars.update(task_id, advance=mailboxes, **counts)
+
+    def end(self, tenant: str, summary: Summary) -> None:
+        """Fills the bar of a tenant that has nothing more to do."""
+        with self._lock:
+            task_id = self._tasks.get(tenant)
+            if task_id is not None:
+                done = max(summary.mailboxes, 1)
+                self._bars.update(task_id, total=done, completed=done if summary.mailboxes else 1)
+
+
+class Lines:
+    """A line when a tenant's run begins and one when it has ended."""
+
+    def begin(self, tenant: str) -> None:
+        """Says so."""
+        note(f"{shown(tenant)}: begins")
+
+    def expect(self, tenant: str, mailboxes: int) -> None:
+        """Says how much there is to do."""
+        note(f"{shown(tenant)}: {mailboxes} mailboxes")
+
+    def advance(self, tenant: str, *, mailboxes: int = 0, contacts: int = 0, photos: int = 0) -> None:
+        """Says nothing: a log needs no ticking."""
+
+    def end(self, tenant: str, summary: Summary) -> None:
+        """Says how it ended."""
+        note(f"{shown(tenant)}: {summary.status} after {summary.seconds:.1f} s")

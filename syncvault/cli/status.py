@@ -1,0 +1,35 @@
+"""`syncvault status`: what the vault holds, what is due, and what needs a look."""
+
+from __future__ import annotations
+
+import typer
+
+from syncvault.cli import output
+from syncvault.cli.call import AsJson, begin
+from syncvault.cli.rows import tenant_rows
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def status(context: typer.Context, _json: AsJson = False) -> None:
+    """Show what the vault holds and what is due."""
+    from syncvault.vault import tenants
+
+    call = begin(context)
+    with call.open_vault() as vault:
+        everyone = tenants.everyone(vault)
+        rows = tenant_rows(vault, everyone)
+        due = [one for one in everyone if one.profile and one.profile.subscription.purge_at(vault.now) <= vault.now]
+    synced = [row["last_sync"] for row in rows if row["last_sync"]]
+    data = {
+        "tenants": len(rows),
+        "contacts": sum(row["contacts"] for row in rows),
+        "photos": sum(row["photos"] for row in rows),
+        "due_for_purge": len(due) + sum(row["state"] == "erasing" for row in rows),
+        "quarantined": sum(row["quarantined"] is not None for row in rows),
+        "oldest_sync": min(synced, default=None),
+        "never_synced": len(rows) - len(synced),
+        "next_purge_on": min((row["purge_on"] for row in rows), default=None),
+    }
+    output.print_object(call, data, [(key.replace("_", " "), value) for key, value in data.items()])

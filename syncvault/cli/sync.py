@@ -1,0 +1,125 @@
+"""`syncvault sync`: pulls tenants and says what moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from syncvault.cli import output, progress
+from syncvault.cli.audited import Entry, write_if_possible
+from syncvault.cli.call import AsJson, begin
+from syncvault.cli.lookup import living
+from syncvault.cli.output import Column
+from syncvault.cli.terminal import note, shown
+from syncvault.config import MOST_WORKERS
+from syncvault.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from syncvault.sync.summary import Summary
+    from syncvault.vault.model import Tenant
+    from syncvault.vault.vault import Vault
+
+app = typer.Typer(rich_markup_mode=None)
+
+_COLUMNS: Final = tuple(
+    Column(key, key)
+    for key in (
+        "tenant",
+        "status",
+        "mailboxes",
+        "added",
+        "changed",
+        "removed",
+        "unchanged",
+        "skipped",
+        "photos",
+        "seconds",
+    )
+)
+_CODES: Final = {
+    "ok": Exit.OK,
+    "partial": Exit.PARTLY,
+    "failed": Exit.FAILED,
+    "quarantined": Exit.FAILED,
+    "expired": Exit.FAILED,
+    "braked": Exit.BRAKE,
+    "busy": Exit.BUSY,
+}
+
+
+@app.command()
+def sync(
+    context: typer.Context,
+    tenant: Annotated[list[str] | None, typer.Argument(metavar="TENANT...", help="Which tenants.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All tenants.")] = False,
+    tenants: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_WORKERS, metavar="N", help="So many tenants side by side. [default: 4]"),
+    ] = None,
+    mailboxes: Annotated[
+        int | None, typer.Option(min=1, max=MOST_WORKERS, metavar="N", help="So many mailboxes of each. [default: 4]")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Read everything again, photos too.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change and store nothing.")] = False,
+    accept_removals: Annotated[
+        bool, typer.Option("--accept-removals", help="Remove even so many contacts that the brake stops it.")
+    ] = False,
+    _json: AsJson = False,
+) -> int:
+    """Pull contacts and photos of tenants."""
+    from syncvault.sync import engine
+    from syncvault.sync.summary import Options
+
+    call = begin(context)
+    if bool(tenant) == every:
+        raise UsageError(
+            "Tenants and --all exclude each other." if every else "No tenant was named.",
+            advice="Give it like `syncvault sync acme`, or `syncvault sync --all`.",
+        )
+    options = Options(
+        tenants=tenants or call.settings.tenants,
+        mailboxes=mailboxes or call.settings.mailboxes,
+        full=full,
+        dry_run=dry_run,
+        accept_removals=accept_removals,
+    )
+    with call.open_vault() as vault:
+        chosen = _chosen(vault, tenant or [])
+        with progress.follow() as follower:
+            summaries = engine.sync(vault, chosen, options, follower)
+        ids = {one.facts.name: one.id for one in chosen}
+        for summary in summaries:
+            outcome = "ok" if summary.status == "ok" else f"failed:{summary.status}"
+            write_if_possible(Entry(vault, call.command, ids.get(summary.tenant)), outcome)
+    output.print_items(call, [summary.to_dict() for summary in summaries], _COLUMNS, none="No tenants.")
+    for summary in summaries:
+        _tell_failures(summary)
+    return exit_code([str(summary.status) for summary in summaries])
+
+
+def exit_code(statuses: Sequence[str]) -> int:
+    """A single tenant's own code; of several, 13 if one was braked, else 3 if only some succeeded, 1 if none did."""
+    codes = {_CODES[status] for status in statuses}
+    if len(statuses) <= 1:
+        return next(iter(codes), Exit.OK)
+    if Exit.BRAKE in codes:
+        return Exit.BRAKE
+    if codes <= {Exit.OK}:
+        return Exit.OK
+    return Exit.PARTLY if codes & {Exit.OK, Exit.PARTLY} else Exit.FAILED
+
+
+def _chosen(vault: Vault, names: Sequence[str]) -> list[Tenant]:
+    from syncvault.vault import tenants
+
+    if not names:
+        return [one for one in tenants.everyone(vault) if one.profile is not None]
+    return [living(vault, name) for name in dict.fromkeys(names)]
+
+
+def _tell_failures(summary: Summary) -> None:
+    for failure in summary.failures:
+        where = f"{summary.tenant}, mailbox {failure.mailbox}" if failure.mailbox else summary.tenant
+        note(f"{shown(where)}: {shown(failure.message)} ({shown(failure.code)})\n  {shown(failure.advice)}")

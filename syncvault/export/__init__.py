@@ -1,0 +1,1 @@
+"""Contacts in other programs' formats. Pure: values in, bytes out; files are the command line's business."""
