@@ -23,8 +23,8 @@ _KEY = re.compile(r"\('?([^()']*)'?\)")
 _HTTP_OWN = frozenset(
     {"host", "user-agent", "accept", "accept-encoding", "connection", "content-type", "content-length", "authorization"}
 )
-# Understood by every Graph resource; the description leaves them out.
-_CONDITIONAL = frozenset({"if-none-match", "return-client-request-id"})
+# Understood by every Graph resource; the description names them at some only (an immutable ID needs Prefer everywhere).
+_EVERYWHERE = frozenset({"if-none-match", "prefer", "return-client-request-id"})
 
 
 _FORMATS = jsonschema.FormatChecker(formats=())
@@ -87,7 +87,7 @@ class OpenApi:
             if exchange.status < 400:
                 self._validate(_typed(text, queries[name]["schema"]), queries[name]["schema"], f"{name}={text}")
         headers = {parameter["name"].lower() for parameter in described if parameter["in"] == "header"}
-        if strange := {name.lower() for name in exchange.headers} - headers - _HTTP_OWN - _CONDITIONAL:
+        if strange := {name.lower() for name in exchange.headers} - headers - _HTTP_OWN - _EVERYWHERE:
             raise ContractBroken(f"{exchange.path}: request headers {sorted(strange)} are not described")
 
     def _check_request_body(self, exchange: Exchange, operation: dict[str, Any]) -> None:

@@ -11,8 +11,12 @@ from typing import Any
 import pytest
 import requests
 
+from connectors.port import Mailbox, Page, PhotoRef, Source, SourceKind
+from tests.conftest import Authority
+from tests.contract.harness_graph import GraphHarness
 from tests.contract.openapi_validator import ContractBroken, OpenApi
 from tests.simulators.company.cast import ANNA, EMPTY, EVERYBODY, JURGEN, LAYLA, SALES, SAM
+from tests.simulators.company.model import Company
 from tests.simulators.online.recorder import Exchange
 from tests.simulators.online.server import OnlineSimulator
 
@@ -224,3 +228,21 @@ def test_writing_is_as_described(ask: Ask, online: OnlineSimulator, graph_sessio
 def test_simulated_faults_are_as_described(status: int, ask: Ask, online: OnlineSimulator) -> None:
     online.faults.fail_next("contacts", status=status, headers={"Retry-After": "3"})
     assert ask(f"users/{ANNA}/contacts").status_code == status
+
+
+def test_what_the_connector_asks_for_is_as_described(graph: OpenApi, company: Company, authority: Authority) -> None:
+    harness = GraphHarness(company, authority.ca, authority.ca_pem)
+    try:
+        connector = harness.connect(page_size=5)
+        connector.probe()
+        mailboxes = list(connector.resolve(Source(SourceKind.GROUP, EVERYBODY)))
+        cards = list(connector.card(mailboxes))
+        pages = [page for page in connector.changes(Mailbox(ANNA), {}) if isinstance(page, Page)]
+        upserts = [(page.folder.id, upsert.id) for page in pages for upsert in page.upserts]
+        wanted = [PhotoRef(Mailbox(ANNA), folder, item) for folder, item in upserts]
+        photos = list(connector.photos([PhotoRef(mailbox) for mailbox in mailboxes] + wanted))
+        assert (len(cards), len(photos)) == (7, 7 + len(upserts))
+        for exchange in harness.simulator.recorder.exchanges:
+            graph.check(exchange)
+    finally:
+        harness.close()

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import trustme
 
+_HANDSHAKE_SECONDS = 30
 _BODY_LIMIT = 64 * 1024 * 1024
 
 
@@ -123,17 +124,22 @@ class _Server(ThreadingHTTPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         # The handshake happens here, in the connection's own thread, so that a stalled client holds nobody up.
-        with contextlib.suppress(OSError):
+        request.settimeout(_HANDSHAKE_SECONDS)
+        try:
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             secured = self.context.wrap_socket(request, server_side=True)
-            with self._guard:
-                self._open.add(secured)
-            try:
+        except OSError:  # a client that does not trust us, or has gone
+            request.close()
+            return
+        with self._guard:
+            self._open.add(secured)
+        try:
+            with contextlib.suppress(OSError):
                 self.finish_request(secured, client_address)
-            finally:
-                with self._guard:
-                    self._open.discard(secured)
-                self.shutdown_request(secured)
+        finally:
+            with self._guard:
+                self._open.discard(secured)
+            self.shutdown_request(secured)
 
     def close_connections(self) -> None:
         """Ends what clients keep alive."""
