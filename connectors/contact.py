@@ -32,9 +32,9 @@ def clean_text(value: object, *, limit: int = TEXT_LIMIT) -> str:
     """The value as storable text; an empty string for anything that is no text."""
     if not isinstance(value, str) or not value:
         return ""
-    if not value.isascii():
-        value = value.encode("utf-8", "replace").decode("utf-8") if _has_surrogates(value) else value
-    if not value.isprintable():
+    if not value.isprintable():  # neither control characters nor half surrogates are printable
+        if not value.isascii():
+            value = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         value = _UNPRINTABLE.sub("", value)
     return value[:limit]
 
@@ -43,12 +43,8 @@ def clean_list(values: Iterable[object] | None) -> tuple[str, ...]:
     """The storable texts among the values, empty ones and repetitions left out, order kept."""
     if not values:
         return ()
-    cleaned = (clean_text(value) for value in values)
-    return tuple(dict.fromkeys(text for text in cleaned if text))[:LIST_LIMIT]
-
-
-def _has_surrogates(value: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in value)
+    cleaned = [text for value in values if (text := clean_text(value))]
+    return tuple(dict.fromkeys(cleaned))[:LIST_LIMIT] if len(cleaned) > 1 else tuple(cleaned)
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,7 +183,7 @@ class GraphClient:
             ask.method,
             self.origin,
             VERSION + ask.path,
-            headers={**ask.headers, "Authorization": f"Bearer {token}", "User-Agent": "syncvault"},
+            headers={**ask.headers, "Authorization": f"Bearer {token}"},
             body=ask.body,
             limit=ask.limit,
         )

@@ -6,7 +6,6 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http.cookiejar import DefaultCookiePolicy
 from typing import Final
 
 import requests
@@ -20,6 +19,7 @@ CONNECT_SECONDS: Final = 10.0
 SILENCE_SECONDS: Final = 30.0  # between two pieces of an answer
 ANSWER_SECONDS: Final = 300.0  # for a whole answer: a server that drips must not hold a thread
 _POOL: Final = 16
+_ALWAYS: Final = {"User-Agent": "syncvault", "Accept-Encoding": "gzip"}
 _BLOCK: Final = 256 * 1024
 
 
@@ -53,12 +53,9 @@ class Transport:
     """A pool of connections for one tenant; safe to use from several threads."""
 
     def __init__(self, ca_pem: str = "") -> None:
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._session.adapters.clear()  # no http://
-        adapter = TrustAdapter(tls_context(ca_pem), pool_connections=4, pool_maxsize=_POOL, max_retries=0)
-        self._session.mount("https://", adapter)
+        # The adapter without a session around it: no cookies, no proxies or passwords from the environment, and
+        # redirects come back as they are, where a session would read their whole body.
+        self._adapter = TrustAdapter(tls_context(ca_pem), pool_connections=4, pool_maxsize=_POOL, max_retries=0)
 
     def send(
         self, method: str, origin: str, path: str, *, headers: Mapping[str, str], body: bytes | None, limit: int
@@ -79,15 +76,15 @@ class Transport:
             Unreachable: The server's certificate is not trusted.
         """
         prepared = requests.PreparedRequest()
-        prepared.prepare(method, origin + path, headers=dict(headers), data=body)
+        prepared.prepare(method, origin + path, headers={**_ALWAYS, **headers}, data=body)
         if path.isascii():
             prepared.url = origin + path  # links are opaque: requests would write their escapes anew
         started = time.monotonic()
         outcome: int | str = "broken"
         content = b""
         try:
-            with self._session.send(
-                prepared, stream=True, timeout=(CONNECT_SECONDS, SILENCE_SECONDS), allow_redirects=False
+            with self._adapter.send(
+                prepared, stream=True, timeout=(CONNECT_SECONDS, SILENCE_SECONDS), verify=True, proxies={}
             ) as response:
                 content = _read(response, limit, started + ANSWER_SECONDS)
                 outcome = response.status_code
@@ -102,7 +99,7 @@ class Transport:
 
     def close(self) -> None:
         """Ends the connections."""
-        self._session.close()
+        self._adapter.close()
 
 
 def _read(response: requests.Response, limit: int, deadline: float) -> bytes:

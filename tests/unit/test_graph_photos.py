@@ -8,8 +8,8 @@ import pytest
 
 from connectors.graph.photos import plain_etag
 from connectors.graph.transport import Answer
-from connectors.port import PHOTO_LIMIT, CredentialRejected, Mailbox, Photo, PhotoRef, PhotoState
-from tests.unit.graph_stub import Script, StubGraph, answer, refusal
+from connectors.port import PHOTO_LIMIT, CredentialRejected, Mailbox, Photo, PhotoRef, PhotoState, Unreachable
+from tests.unit.graph_stub import NO_CONNECTION, Script, StubGraph, answer, refusal
 
 PIXEL = b"GIF89a\x01\x00\x01\x00\x80\x00\x00"
 CARD = "/v1.0/users/u/photo"
@@ -138,3 +138,48 @@ def test_a_refused_credential_ends_it_all() -> None:
 @pytest.mark.parametrize("written", ['"A1"', 'W/"A1"', "A1", ' "A1" '])
 def test_etags_are_compared_without_their_quotes(written: str) -> None:
     assert plain_etag(written) == "A1"
+
+
+class TestAlone:
+    """What happens where a photo is downloaded by itself, here because the batch is not taken at once."""
+
+    @staticmethod
+    def _look(alone: Any) -> Photo:
+        return look({f"{ITEM}/$value": [refusal(413, "ResponseTooLarge"), alone]}, item=True)[1]
+
+    def test_its_bytes_and_etag_count_as_in_a_batch(self) -> None:
+        photo = self._look(bytes_of(b"face", '"9"'))
+        assert (photo.content, photo.etag) == (b"face", "9")
+
+    def test_there_may_be_none(self) -> None:
+        assert self._look(NONE).state is PhotoState.ABSENT
+
+    @pytest.mark.parametrize(
+        "alone",
+        [refusal(403, "ErrorAccessDenied"), answer("<html>Hotel</html>"), refusal(429, "x", Retry_After="9999")],
+    )
+    def test_it_may_fail(self, alone: Answer) -> None:
+        assert self._look(alone).state is PhotoState.FAILED
+
+    def test_without_a_connection_nothing_else_is_tried(self) -> None:
+        with pytest.raises(Unreachable):
+            self._look(NO_CONNECTION)
+
+
+@pytest.mark.parametrize(
+    ("listed", "state"),
+    [
+        (NONE, PhotoState.ABSENT),
+        (refusal(429, "x", Retry_After="9999"), PhotoState.FAILED),
+        (answer({"value": "none"}), PhotoState.FAILED),
+        (answer({"value": []}), PhotoState.PRESENT),
+    ],
+)
+def test_a_list_of_sizes_may_fail_too(listed: Answer, state: PhotoState) -> None:
+    scripts: dict[str, Script] = {CARD: metadata(edge=200), f"{CARD}s": listed, f"{CARD}/$value": bytes_of(b"face")}
+    assert look(scripts)[1].state is state
+
+
+def test_a_size_in_the_list_that_is_not_there_is_an_absent_photo() -> None:
+    listed = answer({"value": [{"id": "240x240", "width": 240, "height": 240}]})
+    assert look({CARD: metadata(), f"{CARD}s": listed, f"{CARD}s/240x240/$value": NONE})[1].state is PhotoState.ABSENT
