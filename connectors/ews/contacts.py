@@ -21,7 +21,7 @@ from connectors.ews.operations import (
     get_contacts_folder,
     sync_folder_items,
 )
-from connectors.ews.session import AnswerTooLargeError, EwsSession, only
+from connectors.ews.session import ANSWER_LIMIT, AnswerTooLargeError, EwsSession, only
 from connectors.ews.soap import Message
 from connectors.port import (
     CheckpointExpired,
@@ -252,7 +252,7 @@ def _fetch(session: EwsSession, address: str, item_ids: list[str]) -> Iterator[t
 
 def _fetch_some(session: EwsSession, address: str, item_ids: list[str]) -> Iterator[tuple[str, etree._Element | None]]:
     try:
-        messages = session.call(get_contacts(item_ids), act_as=address).messages
+        messages = session.call(get_contacts(item_ids), act_as=address, limit=ANSWER_LIMIT).messages
     except AnswerTooLargeError:
         messages = ()
         if len(item_ids) == 1:

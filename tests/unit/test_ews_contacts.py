@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -32,6 +33,8 @@ def folder(folder_id: str, name: str, parent: str = "root", folder_class: str = 
 
 
 TOP = answer("GetFolder", f"<m:Folders>{folder('top', 'Kontakte')}</m:Folders>")
+
+LAST = "<m:IncludesLastItemInRange>true</m:IncludesLastItemInRange>"
 
 
 def below(*folders: str, last: bool = True, offset: int = 0) -> str:
@@ -314,3 +317,75 @@ def test_the_page_size_is_never_above_what_the_schema_allows(wire: Wire) -> None
 
     assert isinstance(page, Page)
     assert wire.seen[2].find("string(//m:MaxChangesReturned)") == "512"
+
+
+def test_items_that_are_too_much_together_come_in_halves_and_a_giant_is_left_out(
+    wire: Wire, connector: EwsConnector
+) -> None:
+    giant, small = items(contact("a", "x" * 5_000)), items(contact("b"))
+    wire.reply(TOP, below(), changed("s1", said("Create", "a"), said("Create", "b")))
+    wire.reply(items(contact("a", "x" * 5_000), contact("b")), giant, small)
+
+    with patch("connectors.ews.contacts.ANSWER_LIMIT", 4_000):
+        (page,) = pull(connector)
+
+    assert [one.id for one in page.upserts] == ["b"]
+    assert page.skipped == {"malformed": 1}
+
+
+def test_an_item_that_an_answer_keeps_leaving_out_stops_the_page(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s1", said("Create", "a")), items(contact("a"), contact("b")))
+
+    with pytest.raises(ProtocolViolation, match="match"):
+        pull(connector)
+
+
+def test_an_answer_without_an_item_is_malformed(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s1", said("Create", "a"), "<t:Create><t:Contact/></t:Create>"))
+    wire.reply(answer("GetItem", "<m:Items/>"))
+
+    (page,) = pull(connector)
+
+    assert (page.upserts, page.skipped) == ((), {"malformed": 2})
+
+
+def test_what_turns_out_to_be_no_contact_is_left_out(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s1", said("Create", "a", element="Item")))
+    wire.reply(answer("GetItem", '<m:Items><t:Item><t:ItemId Id="a"/></t:Item></m:Items>'))
+
+    (page,) = pull(connector)
+
+    assert page.skipped == {"not_a_contact": 1}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        answer("GetFolder", "<m:Folders/>"),
+        answer("GetFolder", "<m:Folders><t:ContactsFolder/></m:Folders>"),
+        answer("GetFolder", ""),
+    ],
+)
+def test_a_mailbox_without_a_contact_folder_is_said_so(wire: Wire, connector: EwsConnector, reply: str) -> None:
+    wire.reply(reply)
+
+    with pytest.raises(ProtocolViolation, match="contact folder"):
+        pull(connector)
+
+
+def test_an_answer_without_a_state_cannot_be_gone_on_from(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed(""))
+
+    with pytest.raises(ProtocolViolation, match="sync state"):
+        pull(connector)
+
+
+def test_a_server_that_never_says_it_was_the_last_page_is_done_when_nothing_comes(
+    wire: Wire, connector: EwsConnector
+) -> None:
+    silent = "<m:IncludesLastItemInRange></m:IncludesLastItemInRange>"
+    wire.reply(TOP, below())
+    wire.reply(changed("s1", said("Create", "a")).replace(LAST, silent), items(contact("a")))
+    wire.reply(changed("s2").replace(LAST, silent))
+
+    assert [page.last for page in pull(connector)] == [False, True]

@@ -10,7 +10,7 @@ import pytest
 
 from connectors.ews import connect
 from connectors.ews.connector import EwsConnector
-from connectors.port import PHOTO_LIMIT, Mailbox, NotPermitted, Photo, PhotoRef, PhotoState
+from connectors.port import PHOTO_LIMIT, CredentialRejected, Mailbox, NotPermitted, Photo, PhotoRef, PhotoState
 from tests.unit.ews_wire import HEAD, SETTINGS, TAIL, Wire, answer, error, fault, messages, paper_exchange, success
 
 ANNA = Mailbox("anna@example.com", "anna@example.com")
@@ -257,3 +257,70 @@ def test_a_size_the_server_does_not_know_falls_back_to_a_smaller_one(wire: Wire,
 
     assert one(connector, ref()).state is PhotoState.PRESENT
     assert wire.seen[1].find("string(//m:SizeRequested)") == "HR96x96"
+
+
+def test_a_list_that_does_not_match_fails_each_reference(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(answer("GetItem", EMPTY))
+
+    states = [photo.state for photo in connector.photos([ref("i"), ref("j")])]
+
+    assert states == [PhotoState.FAILED, PhotoState.FAILED]
+
+
+def test_photos_that_do_not_match_are_fetched_one_by_one(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(answer("GetItem", listed("x"), listed("y")), answer("GetAttachment", attached()))
+    wire.reply(answer("GetAttachment", attached()), answer("GetAttachment", attached(), attached()))
+
+    states = {photo.ref.item_id: photo.state for photo in connector.photos([ref("i"), ref("j")])}
+
+    assert states == {"i": PhotoState.PRESENT, "j": PhotoState.FAILED}
+
+
+def test_a_photo_that_goes_meanwhile_is_absent_and_one_that_is_refused_fails(
+    wire: Wire, connector: EwsConnector
+) -> None:
+    wire.reply(
+        answer("GetItem", listed("x"), listed("y"), listed("z")),
+        messages(
+            "GetAttachment",
+            error("GetAttachment", "ErrorInvalidAttachmentId"),
+            error("GetAttachment", "ErrorAccessDenied"),
+            error("GetAttachment", "ErrorServerBusy"),
+        ),
+        answer("GetAttachment", attached()),
+    )
+
+    states = {photo.ref.item_id: photo.state for photo in connector.photos([ref("i"), ref("j"), ref("k")])}
+
+    assert states == {"i": PhotoState.ABSENT, "j": PhotoState.FAILED, "k": PhotoState.PRESENT}
+
+
+def test_a_mailbox_that_closes_while_photos_are_fetched_fails_them(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(answer("GetItem", listed("x")), fault("ErrorImpersonateUserDenied"))
+
+    assert isinstance(one(connector, ref("i")).error, NotPermitted)
+
+
+def test_a_refused_credential_stops_all_photos(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply((401, {}, ""))
+
+    with pytest.raises(CredentialRejected):
+        list(connector.photos([ref("i"), ref()]))
+
+    assert len(wire.seen) == 1
+
+
+@pytest.mark.parametrize("code", ["ErrorAccessDenied", "ErrorSomethingNew"])
+def test_a_cards_photo_that_cannot_be_had_fails_alone(wire: Wire, connector: EwsConnector, code: str) -> None:
+    wire.reply(no_user_photo(code))
+
+    assert one(connector, ref()).state is PhotoState.FAILED
+
+
+def test_a_cards_photo_that_is_too_large_fails(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(user_photo(b"x" * (PHOTO_LIMIT + 1)))
+
+    photo = one(connector, ref())
+
+    assert photo.error is not None
+    assert photo.error.code == "photo-too-large"
