@@ -13,6 +13,7 @@ Surface:
     delete(tx, tenant_id, contact_ids) -> int
     delete_of_mailbox(tx, mailbox_id) -> int
     photo_due(tx, tenant_id, now, *, mailbox_id=None, after=None, limit=256) -> list[PhotoDue]
+    set_all_photos_due(tx, tenant_id, at) -> int
     set_photo_due_many(tx, changes: Sequence[PhotoDueChange]) -> int
 
 What awaits removal stands in `removals`.
@@ -212,6 +213,12 @@ def _photo_due(row: tuple[Any, ...]) -> PhotoDue:
     folder = None if row[_FOLDER_AT] is None else FolderRow._make(row[_FOLDER_AT:_DETAILS_AT])
     contact, mailbox = ContactRow._make(row[:_MAILBOX_AT]), MailboxRow._make(row[_MAILBOX_AT:_FOLDER_AT])
     return PhotoDue(contact, mailbox, folder, row[_DETAILS_AT])
+
+
+def set_all_photos_due(tx: Transaction, tenant_id: bytes, at: int) -> int:
+    """Has every photo of the tenant that may exist looked at; returns how many."""
+    statement = "UPDATE contacts SET photo_due_at = ? WHERE tenant_id = ? AND photo_due_at > ?"
+    return changed(tx, statement, at, tenant_id, at)
 
 
 def set_photo_due_many(tx: Transaction, changes: Sequence[PhotoDueChange]) -> int:

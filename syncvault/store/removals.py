@@ -7,6 +7,7 @@ Surface:
     clear_of_tenant(tx, tenant_id) -> int
     among(tx, contact_ids) -> set[bytes]                       those of them that are pending
     count(tx, tenant_id) -> dict[bytes, int]                   what `apply` would remove, by mailbox
+    each(tx, tenant_id) -> list[tuple[bytes, bytes]]           contact and mailbox of each of them
     page(tx, tenant_id, *, after=None, limit=256) -> list[PendingRow]   ordered by contact_id
     apply(tx, tenant_id) -> int                                removes the contacts; returns how many
 """
@@ -67,6 +68,12 @@ def count(tx: Transaction, tenant_id: bytes) -> dict[bytes, int]:
     """How many contacts of the tenant await removal, by mailbox."""
     statement = f"SELECT c.mailbox_id, count(*) {_WAITING} GROUP BY c.mailbox_id"  # a constant
     return {bytes(mailbox_id): int(waiting) for mailbox_id, waiting in run(tx, statement, tenant_id)}
+
+
+def each(tx: Transaction, tenant_id: bytes) -> list[tuple[bytes, bytes]]:
+    """The contacts of the tenant that await removal, each with its mailbox."""
+    statement = f"SELECT c.id, c.mailbox_id {_WAITING}"  # a constant
+    return [(bytes(contact_id), bytes(mailbox_id)) for contact_id, mailbox_id in run(tx, statement, tenant_id)]
 
 
 def page(tx: Transaction, tenant_id: bytes, *, after: bytes | None = None, limit: int = 256) -> list[PendingRow]:

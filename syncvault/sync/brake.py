@@ -1,4 +1,4 @@
-"""The brake: a run that would remove too much at once stops and asks, because an emptied source is usually a mistake."""
+"""The brake: a run that would remove too much at once stops and asks; an emptied source is usually a mistake."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _onprem(connection: OnpremConnection, credential: Credential) -> Connector:
             ews_url=connection.ews_url,
             username=connection.username,
             password=credential.secret.reveal(),
-            auth=connection.auth,
+            auth="basic" if connection.auth == "basic" else "ntlm",
             ca_pem=connection.ca_pem,
         )
     )

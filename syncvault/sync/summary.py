@@ -57,6 +57,10 @@ class Summary:
     seconds: float = 0.0
     failures: list[Failure] = field(default_factory=list)
 
+    def counts(self) -> dict[str, int]:
+        """What run history keeps."""
+        return {name: value for name in self.__slots__ if isinstance(value := getattr(self, name), int)}
+
     def to_dict(self) -> dict[str, Any]:
         """The plain form for `--json`."""
         plain = {name: getattr(self, name) for name in self.__slots__}

@@ -75,6 +75,12 @@ class Tally:
     changed: int = 0
     unchanged: int = 0
 
+    def take_in(self, other: Tally) -> None:
+        """Adds another tally to this one."""
+        self.added += other.added
+        self.changed += other.changed
+        self.unchanged += other.unchanged
+
 
 @dataclass(slots=True)
 class Diff:
@@ -99,9 +105,7 @@ class Diff:
         self.photo_due += other.photo_due
         self.photos_gone += other.photos_gone
         self.returned += other.returned
-        self.tally.added += other.tally.added
-        self.tally.changed += other.tally.changed
-        self.tally.unchanged += other.tally.unchanged
+        self.tally.take_in(other.tally)
 
 
 def read_stored(tx: Transaction, mailbox: StoredMailbox, remote_ixs: Sequence[bytes]) -> dict[bytes, Stored]:

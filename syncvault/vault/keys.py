@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -49,12 +49,12 @@ class TenantKeys:
 
 @dataclass(frozen=True, slots=True)
 class RootChange:
-    """A re-keyed root: what is current now, what was replaced, and what became of that."""
+    """A re-keyed root: what is current now, what was replaced, and what became of each generation that is not."""
 
     provider: str
     generation: int
     replaced: int
-    destruction: Destruction
+    destructions: Mapping[int, Destruction]
 
 
 class KeyRing:
@@ -97,10 +97,20 @@ class KeyRing:
             rows.insert_many(tx, fresh_keys(self._root_cipher(tenant_id), tenant_id, TENANT_PURPOSES, now))
         return self.tenant(tenant_id)
 
-    def destroy_tenant(self, tx: Transaction, tenant_id: bytes) -> list[tuple[str, int]]:
-        """Deletes a tenant's wrapped keys; returns the purposes and generations there were."""
+    def destroy_tenant(self, tx: Transaction, tenant_id: bytes) -> None:
+        """Deletes a tenant's wrapped keys, and drops them from memory."""
         self.forget(tenant_id)
-        return [(name.purpose, name.generation) for name in rows.delete_of_tenant(tx, tenant_id)]
+        rows.delete_of_tenant(tx, tenant_id)
+
+    def names_of(self, tenant_id: bytes) -> list[str]:
+        """A tenant's keys as `purpose/generation`."""
+        with self._database.read() as tx:
+            return [f"{row.purpose}/{row.generation}" for row in rows.of_tenant(tx, tenant_id)]
+
+    @property
+    def root(self) -> tuple[str, int]:
+        """The root-key provider and the generation in force."""
+        return self._provider.name, self._root_generation
 
     def forget(self, tenant_id: bytes) -> None:
         """Drops a tenant's keys from memory."""
@@ -126,7 +136,7 @@ class KeyRing:
             rows.promote_root(tx, replaced + 1)
         self._root_generation, self._root_key = replaced + 1, key
         scrub()
-        return RootChange(self._provider.name, replaced + 1, replaced, self.destroy_retired_roots()[replaced])
+        return RootChange(self._provider.name, replaced + 1, replaced, self.destroy_retired_roots())
 
     def destroy_retired_roots(self) -> dict[int, Destruction]:
         """Asks the provider to destroy what is no longer current; also finishes what a crash left undone."""

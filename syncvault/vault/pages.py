@@ -86,7 +86,7 @@ def store_page(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, page: Incom
     keys = vault.keys.tenant(tenant.id)
     purge_at = to_instant(tenant.purge_at)
     with vault.read() as tx:
-        state = _folder_state(tx, keys, mailbox, page.folder_id)
+        state = folder_state(tx, keys, mailbox, page.folder_id)
         is_full, sweeps = _round(tx, keys, state)
         latest = {keys.index.of(Label.ITEM, entry.id): entry for entry in page.upserts}
         stored = read_stored(tx, mailbox, list(latest))
@@ -138,7 +138,8 @@ def store_cards(vault: Vault, tenant: Tenant, cards: Sequence[tuple[StoredMailbo
     return total.tally
 
 
-def _folder_state(tx: Transaction, keys: TenantKeys, mailbox: StoredMailbox, folder_id: str) -> FolderState | None:
+def folder_state(tx: Transaction, keys: TenantKeys, mailbox: StoredMailbox, folder_id: str) -> FolderState | None:
+    """The stored folder with this server ID, and where its round stands."""
     folder_ix = keys.index.of(Label.FOLDER, folder_id)
     states = folder_rows.of_mailbox(tx, mailbox.id)
     return next((state for state in states if state.folder.folder_ix == folder_ix), None)

@@ -23,7 +23,6 @@ from syncvault.vault.sources import StoredMailbox, open_mailbox
 from syncvault.vault.vault import Vault
 
 LOOK_AGAIN_SECONDS: Final = 24 * 3600
-_EVERYTHING: Final = (1 << 62) - 1  # later than any date on which a look is due
 _PAGE: Final = 200
 
 
@@ -59,10 +58,13 @@ def due(vault: Vault, tenant: Tenant, *, everything: bool = False) -> Iterator[l
         everything: Whether to look at all that may exist, not only at those whose time has come.
     """
     keys = vault.keys.tenant(tenant.id)
-    until, after = _EVERYTHING if everything else vault.instant, None
+    if everything:
+        with vault.writing(tenant) as tx:
+            contact_rows.set_all_photos_due(tx, tenant.id, vault.instant)
+    after = None
     while True:
         with vault.read() as tx:
-            found = contact_rows.photo_due(tx, tenant.id, until, after=after, limit=_PAGE)
+            found = contact_rows.photo_due(tx, tenant.id, vault.instant, after=after, limit=_PAGE)
         if not found:
             return
         after = found[-1]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 from uuid import uuid4
 
 from syncvault.crypto.index import Label
 from syncvault.crypto.place import Place
-from syncvault.errors import InputError, NotFoundError
+from syncvault.errors import DamagedError, InputError, NotFoundError
 from syncvault.policy.catalogue import DataClass
 from syncvault.store import credentials as credential_rows
 from syncvault.store import keys as key_rows
 from syncvault.store import tenants as rows
-from syncvault.store.engine import Transaction
 from syncvault.store.faults import ConflictError
 from syncvault.store.schema import VAULT_TENANT
 from syncvault.store.tenants import TenantRow
@@ -53,8 +54,8 @@ def register(vault: Vault, profile: TenantProfile, credential: Credential) -> Te
             data_class=DataClass.TENANT_PROFILE,
             purge_at=to_instant(purge_at),
         )
-        with vault.data.write() as tx:
-            _insert(tx, row)
+        with _unique_name(), vault.data.write() as tx:
+            rows.insert(tx, row)
             credential_rows.put(tx, sealed_credential(keys, tenant_id, credential, row.purge_at))
     return Tenant(tenant_id, row.epoch, profile, purge_at)
 
@@ -69,6 +70,17 @@ def find(vault: Vault, name: str) -> Tenant:
     if row is None:
         raise NotFoundError(f"There is no tenant named {name}.")
     return _to_tenant(vault, row)
+
+
+def find_to_erase(vault: Vault, name: str) -> Tenant:
+    """The tenant of that name, also if its own records are damaged: nothing may keep it from being erased."""
+    row = _row_by_name(vault, name)
+    if row is None:
+        raise NotFoundError(f"There is no tenant named {name}.")
+    try:
+        return _to_tenant(vault, row)
+    except DamagedError:
+        return Tenant(row.id, row.epoch, None, to_datetime(row.purge_at))
 
 
 def is_name_free(vault: Vault, name: str) -> bool:
@@ -104,13 +116,11 @@ def update(vault: Vault, tenant: Tenant, profile: TenantProfile) -> Tenant:
     name_ix = vault.keys.names.of(Label.TENANT_NAME, profile.name)
     cipher = vault.keys.tenant(tenant.id).cipher
     blob = cipher.seal(Place.TENANT_PROFILE, tenant.id, to_json(profile.to_dict()), name_ix)
-    with vault.write() as tx:
-        rows.fence(tx, tenant.id, tenant.epoch)
-        try:
-            rows.update_profile(tx, tenant.id, blob, name_ix)
-        except ConflictError:
-            raise _name_taken() from None
-        _retag(tx, tenant, to_instant(purge_at))
+    with _unique_name(), vault.write() as tx:
+        before = rows.fence(tx, tenant.id, tenant.epoch)
+        rows.update_profile(tx, tenant.id, blob, name_ix)
+        if before != to_instant(purge_at):
+            rows.retag(tx, tenant.id, to_instant(purge_at))
     return Tenant(tenant.id, tenant.epoch, profile, purge_at, tenant.quarantine)
 
 
@@ -136,11 +146,6 @@ def quarantine(vault: Vault, tenant: Tenant, *, code: str, advice: str) -> None:
         rows.set_quarantine(tx, tenant.id, code, vault.instant, advice)
 
 
-def _retag(tx: Transaction, tenant: Tenant, purge_at: int) -> None:
-    if purge_at != to_instant(tenant.purge_at):
-        rows.retag(tx, tenant.id, purge_at)
-
-
 def _row_by_name(vault: Vault, name: str) -> TenantRow | None:
     with vault.data.read() as tx:
         return rows.by_name(tx, vault.keys.names.of(Label.TENANT_NAME, name))
@@ -157,9 +162,11 @@ def _to_tenant(vault: Vault, row: TenantRow) -> Tenant:
     return Tenant(row.id, row.epoch, profile, to_datetime(row.purge_at), held)
 
 
-def _insert(tx: Transaction, row: TenantRow) -> None:
+@contextmanager
+def _unique_name() -> Iterator[None]:
+    # The databases report a duplicate when the transaction ends, so this goes around it.
     try:
-        rows.insert(tx, row)
+        yield
     except ConflictError:
         raise _name_taken() from None
 

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 from uuid import UUID, uuid4
 
 from syncvault.clock import Clock, system_clock
 from syncvault.crypto.record import KEY_SIZE, RecordCipher
 from syncvault.crypto.signature import public_key_pem
-from syncvault.errors import BusyError, InputError, RootKeyError, SchemaError, StorageError
+from syncvault.errors import BusyError, InputError, RootKeyError, SchemaError, StorageError, UsageError
 from syncvault.roots.port import ProviderSettings, RootKeyProvider
 from syncvault.roots.registry import open_provider
 from syncvault.secret import Secret
@@ -32,7 +32,8 @@ from syncvault.vault.model import Tenant
 
 AskPassphrase = Callable[[], Secret]
 
-MAINTENANCE_SECONDS = 60.0  # how long an erasure waits for readers to end
+_CLOCK: Final = "latest_time_seen"
+MAINTENANCE_SECONDS: Final = 60.0  # how long an erasure waits for readers to end
 
 
 class Vault:
@@ -127,6 +128,17 @@ class Vault:
         with self.locks.maintenance(exclusive=False, timeout=MAINTENANCE_SECONDS):
             yield
 
+    def latest_time_seen(self) -> datetime | None:
+        """The latest instant at which a command was at work here."""
+        with self.data.read() as tx:
+            seen = meta.get(tx, _CLOCK)
+        return None if seen is None else datetime.fromtimestamp(int(seen), UTC)
+
+    def note_time(self) -> None:
+        """Records the present instant as seen."""
+        with self.data.write() as tx:
+            meta.put(tx, _CLOCK, str(self.instant))
+
     def close(self) -> None:
         """Closes both databases."""
         self.data.close()
@@ -151,6 +163,8 @@ def create_vault(layout: Layout, *, passphrase: AskPassphrase | None = None, clo
     """
     if layouts.exists(layout.home):
         raise InputError(f"There is a vault at {layout.home} already.", advice="Name another directory with --home.")
+    if layout.database == layout.key_database:
+        raise UsageError("Keys and data cannot share one database.", advice="Name another with --key-database.")
     _make_home(layout)
     data = open_database(layout.database, role="data", create=True)
     key_data = open_database(layout.key_database, role="keys", create=True)

@@ -1,0 +1,109 @@
+"""Syncs tenants side by side: each under its lock, one tenant's failure never stopping another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from connectors.port import ConnectorError, CredentialRejected
+from syncvault.errors import BusyError, SyncvaultError
+from syncvault.policy.subscription import State
+from syncvault.sync.connect import connect
+from syncvault.sync.parallel import Stop, each
+from syncvault.sync.run import TenantRun
+from syncvault.sync.summary import Failure, Options, Progress, Status, Summary
+from syncvault.sync.target import VaultTarget
+from syncvault.vault import credentials, runs, sources, tenants
+from syncvault.vault.model import Tenant
+from syncvault.vault.rehearsal import Rehearsal
+from syncvault.vault.vault import Vault
+
+
+def sync(vault: Vault, wanted: Sequence[Tenant], options: Options, progress: Progress) -> list[Summary]:
+    """Runs over tenants, several at a time; returns their summaries in the order given."""
+    vault.note_time()
+    stop = Stop()
+
+    def one(tenant: Tenant) -> tuple[bytes, Summary]:
+        return tenant.id, _sync_tenant(vault, tenant, options, progress, stop)
+
+    outcome = dict(each(options.tenants, wanted, one, name="tenant", stop=stop))
+    return [outcome[tenant.id] for tenant in wanted]
+
+
+def _sync_tenant(vault: Vault, tenant: Tenant, options: Options, progress: Progress, stop: Stop) -> Summary:
+    summary = Summary(tenant.profile.name if tenant.profile else "")
+    began = time.monotonic()
+    progress.begin(summary.tenant)
+    try:
+        with vault.locks.tenant(tenant.id):
+            if _may_pull(vault, tenant, summary):
+                ready = _rolled_forward(vault, tenant)
+                _run(vault, ready, options, progress=progress, stop=Stop(stop), summary=summary)
+    except BusyError as error:
+        summary.status = Status.BUSY
+        summary.failures.append(_failure(error))
+    except SyncvaultError as error:
+        summary.status = Status.FAILED
+        summary.failures.append(_failure(error))
+    summary.seconds = time.monotonic() - began
+    progress.end(summary.tenant, summary)
+    return summary
+
+
+def _may_pull(vault: Vault, tenant: Tenant, summary: Summary) -> bool:
+    if tenant.profile is None:
+        raise BusyError("The tenant is being erased.", advice="Nothing of it is pulled any more.")
+    if tenant.facts.subscription.state(vault.now) is State.EXPIRED:
+        summary.status = Status.EXPIRED
+        ended = tenant.facts.subscription.cover_ends(vault.now)
+        _refuse(summary, "expired", f"The subscription ended on {ended}.", "Renew it: syncvault tenant renew")
+    elif tenant.quarantine is not None:
+        summary.status = Status.QUARANTINED
+        held = tenant.quarantine
+        _refuse(summary, held.code, "The server refused the credential; nothing is tried until then.", held.advice)
+    return summary.status is Status.OK
+
+
+def _rolled_forward(vault: Vault, tenant: Tenant) -> Tenant:
+    """Moves the tags of a running subscription whose next term has begun."""
+    if tenant.purge_at == tenant.facts.subscription.purge_at(vault.now):
+        return tenant
+    return tenants.update(vault, tenant, tenant.facts)
+
+
+def _run(vault: Vault, tenant: Tenant, options: Options, *, progress: Progress, stop: Stop, summary: Summary) -> None:
+    run_id = None if options.dry_run else runs.begin(vault, tenant)
+    target = Rehearsal(vault, tenant) if options.dry_run else VaultTarget(vault, tenant)
+    connector = connect(tenant.facts, credentials.load(vault, tenant))
+    try:
+        TenantRun(
+            connector,
+            target,
+            sources.listing(vault, tenant),
+            options,
+            summary=summary,
+            progress=progress,
+            stop=stop,
+        ).go()
+    except CredentialRejected as error:
+        if not options.dry_run:
+            tenants.quarantine(vault, tenant, code=error.code, advice=error.advice)
+        summary.status = Status.QUARANTINED
+        _refuse(summary, error.code, error.message, error.advice)
+    except ConnectorError as error:
+        summary.status = Status.FAILED
+        _refuse(summary, error.code, error.message, error.advice)
+    finally:
+        summary.requests = connector.requests
+        connector.close()
+    if run_id is not None:
+        runs.end(vault, run_id, str(summary.status), summary.counts())
+
+
+def _refuse(summary: Summary, code: str, message: str, advice: str) -> None:
+    summary.failures.append(Failure(None, code, message, advice))
+
+
+def _failure(error: SyncvaultError) -> Failure:
+    return Failure(None, error.code, error.message, error.advice)

@@ -1,0 +1,42 @@
+"""The erasure ledger: append-only, without personal data, in the key database and mirrored to a file beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from syncvault.errors import StorageError
+from syncvault.store import ledger as rows
+from syncvault.store.engine import Transaction
+from syncvault.store.ledger import Event, LedgerRow
+from syncvault.vault.vault import Vault
+
+
+def append(vault: Vault, tx: Transaction, event: Event, tenant_id: bytes, detail: Mapping[str, Any]) -> None:
+    """Writes an entry, once per tenant and event; call `mirror` when the transaction has committed."""
+    if all(row.event != event for row in rows.of_tenant(tx, tenant_id)):
+        rows.append(tx, vault.instant, event, tenant_id, orjson.dumps(dict(detail)).decode("ascii"))
+
+
+def mirror(vault: Vault) -> None:
+    """Brings the file up to the database: one JSON object per line, synced to the disk."""
+    path = vault.layout.ledger_mirror
+    try:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "r+b") as file:
+            whole = [line for line in file if line.endswith(b"\n")]
+            file.truncate(sum(map(len, whole)))  # a line that a crash cut off is written again
+            last = orjson.loads(whole[-1])["seq"] if whole else 0
+            with vault.key_data.read() as tx:
+                missing = rows.list_all(tx, after=last)
+            file.writelines(_line(row) for row in missing)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def _line(row: LedgerRow) -> bytes:
+    return orjson.dumps({**row._asdict(), "tenant_id": row.tenant_id.hex()}) + b"\n"
