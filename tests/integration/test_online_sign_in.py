@@ -64,7 +64,9 @@ def test_an_unknown_application_is_refused(online: OnlineSimulator, plain: reque
     assert sign_in(online, plain, "x", client=str(uuid.uuid4()))["error_codes"] == [700016]
 
 
-@pytest.mark.parametrize(("directory", "number"), [(str(uuid.uuid4()), 90002), ("no-guid", 900023)])
+@pytest.mark.parametrize(
+    ("directory", "number"), [("c0ffee00-1111-4222-8333-444455556666", 90002), ("no-guid", 900023)]
+)
 def test_an_unknown_directory_is_refused(
     directory: str, number: int, online: OnlineSimulator, plain: requests.Session
 ) -> None:
