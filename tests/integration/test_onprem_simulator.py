@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import requests
+import spnego
 from exchangelib import DELEGATE, Account, Contact, FileAttachment
 from exchangelib.errors import (
     ErrorAccessDenied,
@@ -136,6 +137,17 @@ class TestSigningIn:
             account.contacts.refresh()
         assert onprem.recorder.entries
         assert not any(onprem.password in repr(entry) for entry in onprem.recorder.entries)
+
+    def test_ntlm_may_come_inside_negotiate(self, onprem: OnpremSimulator, soap: Soap) -> None:
+        options = spnego.NegotiateOptions.use_negotiate
+        exchange = spnego.client(onprem.username, onprem.password, protocol="negotiate", options=options)
+        payload, token, answer = soap.envelope(GET_CONTACTS_FOLDER, as_=ANNAS), exchange.step(), None
+        while token is not None and not (answer and answer.status == 200):
+            answer = soap.post(payload, Authorization=f"Negotiate {b64encode(token).decode()}")
+            challenge = answer.response.headers.get("WWW-Authenticate", "").partition(" ")[2]
+            token = exchange.step(b64decode(challenge)) if challenge else None
+        assert answer is not None
+        assert answer.codes == ["NoError"]
 
     def test_channel_binding_can_be_required(self, company: Company, authority: Authority) -> None:
         simulator = OnpremSimulator(company, authority.ca, require_channel_binding=True)

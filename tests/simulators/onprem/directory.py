@@ -43,7 +43,7 @@ def _resolutions(call: Call, entry: str, scope: str) -> Iterator[str]:
 
 
 def _directory(call: Call, entry: str, shape: str) -> Iterator[str]:
-    for person in listed(call):
+    for person in _candidates(call, entry):
         if _means(entry, (person.display_name, person.given_name, person.surname), _addresses(person)):
             contact = contact_element(directory_entry(person), named_shape(shape)) if shape else ""
             yield f"<t:Resolution>{mailbox_element(person)}{contact}</t:Resolution>"
@@ -51,6 +51,13 @@ def _directory(call: Call, entry: str, shape: str) -> Iterator[str]:
         address = group_address(call, group)
         if _means(entry, (group.display_name,), (address,)):
             yield f"<t:Resolution>{_mailbox(group.display_name, address, 'PublicDL')}</t:Resolution>"
+
+
+def _candidates(call: Call, entry: str) -> list[Person]:
+    if "@" not in entry:
+        return listed(call)
+    person = call.state.company.find_person(entry.casefold().removeprefix("smtp:"))
+    return [person] if person is not None and _is_listed(person) else []
 
 
 def _contacts(call: Call, entry: str, shape: str) -> Iterator[str]:
@@ -76,7 +83,11 @@ def _means(entry: str, names: tuple[str, ...], addresses: tuple[str, ...]) -> bo
 
 def listed(call: Call) -> list[Person]:
     """The people whom the address list shows: with an address and not hidden."""
-    return [person for person in call.state.company.people.values() if person.in_address_list and person.mail]
+    return [person for person in call.state.company.people.values() if _is_listed(person)]
+
+
+def _is_listed(person: Person) -> bool:
+    return person.in_address_list and bool(person.mail)
 
 
 def _addresses(person: Person) -> tuple[str, ...]:

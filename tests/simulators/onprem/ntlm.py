@@ -17,7 +17,7 @@ import spnego
 import spnego.channel_bindings
 import spnego.exceptions
 
-SCHEMES = ("Negotiate", "NTLM", "Basic")
+SCHEMES = ("NTLM", "Basic")
 _ENVIRONMENT = threading.Lock()  # pyspnego finds its users through a variable of the whole process
 
 
@@ -105,7 +105,9 @@ class ConnectionSignIn:
                 return Verdict.ACCEPTED, []
             return Verdict.ANONYMOUS, self._offers()
         scheme, _, token = authorization.strip().partition(" ")
-        offered = {name.casefold(): name for name in self._schemes}.get(scheme.casefold())
+        # Negotiate is understood but not offered: clients that prefer it look for Kerberos and give up without.
+        known = (*self._schemes, "Negotiate") if "NTLM" in self._schemes else self._schemes
+        offered = {name.casefold(): name for name in known}.get(scheme.casefold())
         if offered is None:
             return Verdict.REFUSED, self._offers()
         if offered == "Basic":
