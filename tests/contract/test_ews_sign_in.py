@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import trustme
@@ -149,6 +151,37 @@ def test_a_server_that_nobody_vouches_for_never_sees_the_password(
         connector.close()
 
     assert not onprem.recorder.entries
+
+
+def test_a_proxy_or_password_file_of_the_environment_is_not_used(
+    onprem: OnpremSimulator,
+    authority: Authority,
+    connector: EwsConnector,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+
+    connector.probe()
+
+    assert onprem.refused_logins == 0
+
+
+def test_logs_hold_neither_the_sign_in_nor_what_was_read(
+    connector: EwsConnector, company: Company, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    list(connector.changes(mailbox(company, cast.NILS), {}))
+
+    assert "EWS SyncFolderItems: HTTP 200" in caplog.text
+    for secret in ("TlRMTVNTUAAD", "Authorization", "Nord", "example.com", "svc-contacts"):
+        assert secret not in caplog.text
 
 
 def test_two_tenants_on_one_server_keep_their_trust_and_passwords_apart(
