@@ -19,6 +19,7 @@ from syncvault.cli.rows import contact_row, id_text
 from syncvault.errors import NotFoundError
 
 if TYPE_CHECKING:
+    from syncvault.export.vcard import VcardVersion
     from syncvault.vault.contacts import StoredContact
     from syncvault.vault.model import Tenant
     from syncvault.vault.vault import Vault
@@ -132,7 +133,7 @@ def export(
     count = 0
     with call.open_vault() as vault, audited(vault, call.command) as entry:
         found = living(vault, tenant, entry)
-        writer = {"vcard": _vcards(vault, found, version), "json": _json(found), "csv": _csv(found)}[chosen]
+        writer = _writer(chosen, vault, found, version)
         with new_file(out, "--out") as file:
             file.write(writer.head)
             for one in contacts.stream(vault, found):
@@ -153,7 +154,13 @@ class _Writer:
         self.each, self.head, self.separator, self.foot = each, head, separator, foot
 
 
-def _vcards(vault: Vault, tenant: Tenant, version: Any) -> _Writer:
+def _writer(chosen: str, vault: Vault, tenant: Tenant, version: VcardVersion) -> _Writer:
+    if chosen == "vcard":
+        return _vcard_writer(vault, tenant, version)
+    return _json_writer(tenant) if chosen == "json" else _csv_writer(tenant)
+
+
+def _vcard_writer(vault: Vault, tenant: Tenant, version: VcardVersion) -> _Writer:
     from syncvault.export import vcard
     from syncvault.vault import contacts
 
@@ -164,7 +171,7 @@ def _vcards(vault: Vault, tenant: Tenant, version: Any) -> _Writer:
     return _Writer(each)
 
 
-def _json(tenant: Tenant) -> _Writer:
+def _json_writer(tenant: Tenant) -> _Writer:
     zone = tenant.facts.subscription.zone
 
     def each(one: StoredContact) -> bytes:
@@ -174,7 +181,7 @@ def _json(tenant: Tenant) -> _Writer:
     return _Writer(each, head=head.encode(), separator=b",\n", foot=b"\n]}}\n")
 
 
-def _csv(tenant: Tenant) -> _Writer:
+def _csv_writer(tenant: Tenant) -> _Writer:
     from syncvault.export import table
 
     zone = tenant.facts.subscription.zone

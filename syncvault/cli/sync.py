@@ -53,6 +53,7 @@ _CODES: Final = {
 def sync(
     context: typer.Context,
     tenant: Annotated[list[str] | None, typer.Argument(metavar="TENANT...", help="Which tenants.")] = None,
+    *,
     every: Annotated[bool, typer.Option("--all", help="All tenants.")] = False,
     tenants: Annotated[
         int | None,
