@@ -18,7 +18,7 @@ FOLD_AT: Final = 75  # octets, the line break not counted
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", ",": "\\,", ";": "\\;", "\n": "\\n"})
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _ISO_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
-_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s]+")
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x1f\x7f]+")
 _ADDRESS_PARTS: Final = ("street", "city", "region", "postal_code", "country")
 _SIGNATURES: Final = (
     (b"\xff\xd8\xff", "JPEG"),
