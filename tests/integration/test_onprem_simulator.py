@@ -28,6 +28,7 @@ from exchangelib.indexed_properties import EmailAddress, PhoneNumber, PhysicalAd
 from exchangelib.items import DistributionList
 from exchangelib.properties import PersonaId
 from exchangelib.services import GetPersona, SyncFolderItems
+from requests_ntlm import HttpNtlmAuth
 
 from tests.conftest import Authority
 from tests.ews_clients import BASIC, NTLM, PINNED, Soap, opened_account
@@ -155,6 +156,11 @@ class TestSigningIn:
         try:
             with opened_account(simulator, ANNAS, authority.ca_pem) as account:
                 assert account.contacts.total_count == 9
+            with Soap(simulator, authority.ca_pem).session as session:
+                del session.headers["Authorization"]
+                session.auth = HttpNtlmAuth(simulator.username, simulator.password, send_cbt=False)
+                assert session.post(simulator.url, Soap.envelope(GET_CONTACTS_FOLDER), timeout=20).status_code == 401
+            assert simulator.refused_logins == 1
         finally:
             simulator.stop()
 
@@ -381,6 +387,18 @@ class TestSynchronising:
     def test_an_unknown_state_is_refused(self, soap: Soap, state: str) -> None:
         assert soap.ask(sync_body(CONTACTS, state), as_=ANNAS).codes == ["ErrorInvalidSyncStateData"]
 
+    def test_a_state_that_was_tampered_with_is_refused(self, soap: Soap) -> None:
+        (state,) = soap.ask(sync_body(CONTACTS), as_=ANNAS).texts("//m:SyncState")
+        raw = b64decode(state)
+        forged = b64encode(raw[:16] + raw[16:].replace(b", null", b', ""')).decode()
+        assert forged != state
+        assert soap.ask(sync_body(CONTACTS, forged), as_=ANNAS).codes == ["ErrorInvalidSyncStateData"]
+
+    def test_a_page_that_fits_exactly_is_the_last(self, soap: Soap) -> None:
+        answer = soap.ask(sync_body(CONTACTS, most=9), as_=ANNAS)
+        assert len(answer.texts("//t:Create")) == 9
+        assert answer.texts("//m:IncludesLastItemInRange") == ["true"]
+
     def test_a_state_belongs_to_its_folder(self, soap: Soap) -> None:
         (state,) = soap.ask(sync_body(CONTACTS), as_=ANNAS).texts("//m:SyncState")
         other = f'<t:FolderId Id="{folder_id(ANNA, "Contacts/Kunden")}"/>'
@@ -597,12 +615,16 @@ class TestTransport:
             (b"", "ErrorSchemaValidation"),
             (b"<not-xml", "ErrorSchemaValidation"),
             (b"<a/>", "ErrorInvalidRequest"),
-            (b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/hostname">]><x>&e;</x>', "ErrorInvalidRequest"),
         ],
     )
     def test_what_is_no_envelope_is_a_fault(self, soap: Soap, payload: bytes, code: str) -> None:
         answer = soap.post(payload)
         assert (answer.status, answer.codes) == (500, [code])
+
+    def test_a_document_type_is_refused(self, soap: Soap) -> None:
+        declaration, _, rest = soap.envelope(GET_CONTACTS_FOLDER, as_=ANNAS).partition(b"?>")
+        answer = soap.post(declaration + b'?><!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/hostname">]>' + rest)
+        assert (answer.status, answer.codes) == (500, ["ErrorInvalidRequest"])
 
 
 class TestFaults:
