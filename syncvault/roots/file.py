@@ -1,17 +1,17 @@
-"""Root keys as files readable by one user: for the demo, and for machines without anything better.
+"""Root keys in a file readable by one user: for the demo, and for machines without anything better.
 
-One line of text per file, one file per generation: `PATH` for the first, `PATH.N` for those after it.
+The file stays where it is named for as long as the vault lives: re-keying adds generation n+1 beside n, destroying
+writes it again without n and overwrites the bytes that held it.
 """
 
 from __future__ import annotations
 
-import base64
 import os
-import re
 from pathlib import Path
 
 from syncvault.errors import RootKeyError
 from syncvault.roots import keyfiles
+from syncvault.roots.generations import from_text, to_text
 from syncvault.roots.port import (
     ROOT_KEY_BYTES,
     Destroyed,
@@ -22,60 +22,67 @@ from syncvault.roots.port import (
     handle_text,
     require_generation,
     require_provider,
-    require_root_key,
 )
-
-_LINE = re.compile(rb"syncvault-root-key v1 vault=(?P<vault>\S+) generation=(?P<generation>\d+) key=(?P<key>\S*)\n")
 
 
 class FileProvider:
-    """Keeps each generation in a file of mode 0600, outside the data directory."""
+    """Keeps the living generations in one file of mode 0600, outside the data directory."""
 
     name = "file"
 
     def __init__(self, settings: ProviderSettings) -> None:
         self._vault = str(settings.vault_id)
-        self._base = _absolute(settings.root_key_file) if settings.root_key_file else None
+        self._named = _absolute(settings.root_key_file) if settings.root_key_file else None
         self._home = settings.home.resolve() if settings.home else None
 
     def create(self, generation: int) -> Handle:
-        """Writes a new key file and reads it back; takes over one of the same vault and generation."""
+        """Adds a generation to the file and reads it back; takes over one that is in it."""
         require_generation(generation)
-        if (why := self.why_unusable()) is not None or self._base is None:
+        if (why := self.why_unusable()) is not None or self._named is None:
             raise RootKeyError(
                 why or "No file is named.", advice="Name a file outside the data directory with --root-key-file."
             )
-        path = self._path(self._base, generation)
-        secret = base64.b64encode(os.urandom(ROOT_KEY_BYTES)).decode()
-        line = f"syncvault-root-key v1 vault={self._vault} generation={generation} key={secret}\n"
-        keyfiles.place(path, line.encode())
-        handle: Handle = {"provider": self.name, "generation": generation, "path": str(self._base)}
+        handle: Handle = {"provider": self.name, "generation": generation, "path": str(self._named)}
+        self._add(self._named, generation)
         self.unwrap(handle)
         return handle
 
     def unwrap(self, handle: Handle) -> bytes:
-        """Reads the key file that the handle names."""
+        """Reads the generation that the handle names."""
         path, generation = self._located(handle)
-        content = keyfiles.read(path)
-        if content is None:
+        keys = self._read(path)
+        if keys is None:
             raise RootKeyError(f"The root key's file {path} is missing.", advice="Bring the file back to where it was.")
-        return require_root_key(self._key(path, content, generation), str(path))
+        if generation not in keys:
+            raise RootKeyError(
+                f"{path} does not hold root key generation {generation}.",
+                advice="Bring back the file as the vault last wrote it; an older copy does not open it.",
+            )
+        return keys[generation]
 
     def destroy(self, handle: Handle) -> Destruction:
-        """Overwrites and removes the key file, unless it is something else."""
+        """Writes the file again without the generation, and overwrites the bytes that held it."""
         path, generation = self._located(handle)
         content = keyfiles.read(path)
-        if content is not None and content.strip(b"\0"):  # all zeros: an earlier attempt got as far as that
-            self._key(path, content, generation)
-        keyfiles.scrub(path)
+        if content is None or not content.strip(b"\0"):  # all zeros: an earlier attempt got as far as that
+            keyfiles.scrub(path)
+            return Destroyed()
+        keys = from_text(content, self._vault, str(path))
+        if generation not in keys:
+            keyfiles.scrub_leftovers(path)
+        elif len(keys) == 1:
+            keyfiles.scrub(path)
+        else:
+            del keys[generation]
+            keyfiles.replace(path, to_text(self._vault, keys))
         return Destroyed()
 
     def why_unusable(self) -> str | None:
         """The file needs a name, and a place outside the data directory."""
-        if self._base is None:
+        if self._named is None:
             return "No file is named (--root-key-file)."
-        if self._home is not None and self._base.is_relative_to(self._home):
-            return f"{self._base} lies in the data directory, which every copy of the data takes along."
+        if self._home is not None and self._named.is_relative_to(self._home):
+            return f"{self._named} lies in the data directory, which every copy of the data takes along."
         return None
 
     def describe(self) -> str:
@@ -85,28 +92,23 @@ class FileProvider:
             "protect against root, against whoever runs as the same user, or against a copy of the whole machine."
         )
 
-    @staticmethod
-    def _path(base: Path, generation: int) -> Path:
-        return base if generation == 1 else base.with_name(f"{base.name}.{generation}")
+    def _add(self, path: Path, generation: int) -> None:
+        fresh = {generation: os.urandom(ROOT_KEY_BYTES)}
+        keys = self._read(path)
+        if keys is None:
+            if keyfiles.place(path, to_text(self._vault, fresh)):
+                return
+            keys = self._read(path) or {}  # another process was faster
+        if generation not in keys:
+            keyfiles.replace(path, to_text(self._vault, keys | fresh))
+
+    def _read(self, path: Path) -> dict[int, bytes] | None:
+        content = keyfiles.read(path)
+        return None if content is None else from_text(content, self._vault, str(path))
 
     def _located(self, handle: Handle) -> tuple[Path, int]:
         require_provider(handle, self.name)
-        generation = handle_number(handle, "generation")
-        return self._path(self._base or Path(handle_text(handle, "path")), generation), generation
-
-    def _key(self, path: Path, content: bytes, generation: int) -> bytes:
-        found = _LINE.fullmatch(content)
-        if found is None:
-            raise RootKeyError(f"{path} is not a root key's file, or damaged.")
-        if found["vault"].decode(errors="replace") != self._vault or int(found["generation"]) != generation:
-            raise RootKeyError(
-                f"{path} holds a root key of another vault or generation.",
-                advice="Name another file with --root-key-file, or bring back this vault's own.",
-            )
-        try:
-            return base64.b64decode(found["key"], validate=True)
-        except ValueError:
-            raise RootKeyError(f"The root key in {path} is damaged.") from None
+        return self._named or Path(handle_text(handle, "path")), handle_number(handle, "generation")
 
 
 def _absolute(path: Path) -> Path:

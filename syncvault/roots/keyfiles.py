@@ -87,6 +87,17 @@ def scrub(path: Path) -> None:
             _scrub(each, folder)
 
 
+def scrub_leftovers(path: Path) -> None:
+    """Overwrites and removes what a crash left beside a key file, and leaves the file itself.
+
+    Raises:
+        RootKeyError: It cannot be overwritten or removed.
+    """
+    with _explained(path), suppress(FileNotFoundError), _folder(path) as folder:
+        for each in (_new(path), _old(path)):
+            _scrub(each, folder)
+
+
 def _new(path: Path) -> Path:
     return path.with_name(f".{path.name}.new")
 

@@ -7,17 +7,15 @@ systemd-creds(1)).
 
 from __future__ import annotations
 
-import base64
 import errno
-import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 from syncvault.errors import RootKeyError
 from syncvault.roots import keyfiles
+from syncvault.roots.generations import from_text, to_text
 from syncvault.roots.port import (
     ROOT_KEY_BYTES,
     Destroyed,
@@ -30,12 +28,10 @@ from syncvault.roots.port import (
     handle_text,
     require_generation,
     require_provider,
-    require_root_key,
 )
 
 CREDENTIAL = "syncvault-root"
 DEFAULT_FILE = Path("/etc/credstore.encrypted") / CREDENTIAL
-_FORMAT = "syncvault-root-keys v1"
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
 _SECONDS = 60  # a TPM takes a few at most
 
@@ -91,11 +87,12 @@ class SystemdProvider:
         if not self._privileged:
             return Pending(f"root has taken generation {generation} out of {file} (run syncvault as root)")
         if not os.path.lexists(file):
+            keyfiles.scrub_leftovers(file)
             return Destroyed()
         keys = self._decrypt(file)
         if keys.pop(generation, None) is None:
-            return Destroyed()
-        if keys:
+            keyfiles.scrub_leftovers(file)
+        elif keys:
             self._encrypt(file, keys)
         else:
             keyfiles.scrub(file)
@@ -149,12 +146,7 @@ class SystemdProvider:
         )
 
     def _encrypt(self, file: Path, keys: _Keys) -> None:
-        content = {
-            "format": _FORMAT,
-            "vault": self._vault,
-            "keys": {str(n): base64.b64encode(key).decode() for n, key in sorted(keys.items())},
-        }
-        sealed = self._run(["encrypt", f"--name={CREDENTIAL}", "-", "-"], json.dumps(content).encode(), file)
+        sealed = self._run(["encrypt", f"--name={CREDENTIAL}", "-", "-"], to_text(self._vault, keys), file)
         try:
             keyfiles.replace(file, sealed)
         except RootKeyError as error:
@@ -202,19 +194,4 @@ class SystemdProvider:
             raise RootKeyError(f"The unit's credential {unit} cannot be read: {error.strerror}.") from error
 
     def _parse(self, content: bytes, where: Path) -> _Keys:
-        try:
-            found: Any = json.loads(content)
-            vault, sealed = found["vault"], found["keys"]
-            keys = {int(n): base64.b64decode(key, validate=True) for n, key in sealed.items()}
-            known = found["format"] == _FORMAT
-        except (ValueError, TypeError, KeyError, AttributeError):
-            known = False
-        if not known:
-            # Raised outside the handler: a parser's exception carries the text that it could not read.
-            raise RootKeyError(f"{where} holds something other than syncvault's root keys.")
-        if vault != self._vault:
-            raise RootKeyError(
-                f"{where} holds the root keys of another vault.",
-                advice="Name another file with --root-key-file; one credential serves one vault.",
-            )
-        return {n: require_root_key(key, str(where)) for n, key in keys.items()}
+        return from_text(content, self._vault, str(where))

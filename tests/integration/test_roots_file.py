@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import stat
 from pathlib import Path
@@ -26,12 +28,58 @@ def provider(path: Path, vault: UUID = VAULT, home: Path | None = None) -> FileP
     return FileProvider(ProviderSettings(vault_id=vault, root_key_file=path, home=home))
 
 
-def test_files_are_for_one_user_in_a_directory_for_one_user(path: Path) -> None:
-    provider(path).create(1)
-    provider(path).create(2)
-    assert sorted(each.name for each in path.parent.iterdir()) == ["root.key", "root.key.2"]
-    assert {stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()} == {0o600}
+def written(path: Path, *keys: tuple[int, str], vault: object = VAULT, form: str = "syncvault-root-keys v1") -> None:
+    """Puts a key file there as another program would."""
+    path.write_text(json.dumps({"format": form, "vault": str(vault), "keys": {str(n): key for n, key in keys}}))
+
+
+def test_one_file_at_the_configured_path_holds_all_living_generations(path: Path) -> None:
+    opened = provider(path)
+    first, second = opened.create(1), opened.create(2)
+    content = json.loads(path.read_bytes())
+    assert content["format"] == "syncvault-root-keys v1"
+    assert content["vault"] == str(VAULT)
+    assert {int(n): base64.b64decode(key) for n, key in content["keys"].items()} == {
+        1: opened.unwrap(first),
+        2: opened.unwrap(second),
+    }
+    assert opened.destroy(first) == Destroyed()
+    assert list(json.loads(path.read_bytes())["keys"]) == ["2"]
+    assert [each.name for each in path.parent.iterdir()] == ["root.key"]
+
+
+def test_the_path_stays_when_the_key_was_replaced_many_times(path: Path) -> None:
+    opened = provider(path)
+    handle = opened.create(1)
+    for generation in range(2, 6):
+        successor = opened.create(generation)
+        assert opened.destroy(handle) == Destroyed()
+        handle = successor
+    assert [each.name for each in path.parent.iterdir()] == ["root.key"]
+    assert len(provider(path).unwrap(handle)) == 32
+
+
+def test_the_file_is_for_one_user_in_a_directory_for_one_user(path: Path) -> None:
+    for generation in (1, 2):
+        provider(path).create(generation)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_file_that_another_program_wrote_opens(path: Path) -> None:
+    handle = provider(path).create(1)
+    written(path, (1, base64.b64encode(bytes(range(32))).decode()))
+    assert provider(path).unwrap(handle) == bytes(range(32))
+
+
+def test_an_older_copy_of_the_file_names_the_generation_that_it_lacks(path: Path) -> None:
+    opened = provider(path)
+    opened.create(1)
+    old = path.read_bytes()
+    second = opened.create(2)
+    path.write_bytes(old)
+    with pytest.raises(RootKeyError, match="does not hold root key generation 2"):
+        opened.unwrap(second)
 
 
 def test_the_umask_cannot_open_the_file_to_others(path: Path) -> None:
@@ -67,7 +115,7 @@ def test_a_symbolic_link_is_refused_and_its_target_untouched(path: Path, tmp_pat
     for attempt in (provider(path).unwrap, provider(path).destroy):
         with pytest.raises(RootKeyError, match="symbolic link"):
             attempt(handle)
-    assert elsewhere.read_bytes().startswith(b"syncvault-root-key")
+    assert json.loads(elsewhere.read_bytes())["keys"]
 
 
 def test_a_pipe_in_the_place_of_the_file_is_refused_without_waiting(path: Path) -> None:
@@ -78,7 +126,9 @@ def test_a_pipe_in_the_place_of_the_file_is_refused_without_waiting(path: Path) 
         provider(path).unwrap(handle)
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 40, b"garbage", b"x" * 2_000_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 40, b"garbage", b"[]", b"{}", b"[" * 100_000, b"\xff", b"x" * 2_000_000]
+)
 def test_a_file_with_anything_else_in_it_is_refused(path: Path, content: bytes) -> None:
     handle = provider(path).create(1)
     path.write_bytes(content)
@@ -89,7 +139,7 @@ def test_a_file_with_anything_else_in_it_is_refused(path: Path, content: bytes) 
 @pytest.mark.parametrize("secret", ["", "AAAA", "not base64!", "####", "A" * 64])
 def test_a_key_of_another_length_is_refused_and_not_shown(path: Path, secret: str) -> None:
     handle = provider(path).create(1)
-    path.write_text(f"syncvault-root-key v1 vault={VAULT} generation=1 key={secret}\n")
+    written(path, (1, secret))
     with pytest.raises(RootKeyError) as refusal:
         provider(path).unwrap(handle)
     assert not secret or secret not in refusal.value.message + refusal.value.advice
@@ -139,13 +189,55 @@ def test_a_moved_file_is_found_where_the_settings_name_it(path: Path, tmp_path: 
         unnamed.unwrap(handle)
 
 
-def test_destroying_overwrites_the_bytes_before_the_name_goes(path: Path) -> None:
+def test_a_file_of_a_later_form_is_refused(path: Path) -> None:
+    handle = provider(path).create(1)
+    written(path, (1, "A" * 43 + "="), form="syncvault-root-keys v2")
+    with pytest.raises(RootKeyError, match="something other"):
+        provider(path).unwrap(handle)
+
+
+def test_destroying_the_last_generation_overwrites_the_bytes_before_the_name_goes(path: Path) -> None:
     handle = provider(path).create(1)
     size = path.stat().st_size
     with path.open("rb") as held:
         assert provider(path).destroy(handle) == Destroyed()
         assert held.read() == bytes(size)
     assert list(path.parent.iterdir()) == []
+
+
+def test_destroying_one_of_two_overwrites_the_bytes_that_held_both(path: Path) -> None:
+    first = provider(path).create(1)
+    second = provider(path).create(2)
+    kept, size = provider(path).unwrap(second), path.stat().st_size
+    with path.open("rb") as held:
+        assert provider(path).destroy(first) == Destroyed()
+        assert held.read() == bytes(size)
+    assert provider(path).unwrap(second) == kept
+
+
+def test_adding_a_generation_overwrites_nothing_that_is_still_needed(path: Path) -> None:
+    first = provider(path).create(1)
+    key = provider(path).unwrap(first)
+    provider(path).create(2)
+    assert provider(path).unwrap(first) == key
+
+
+@pytest.mark.parametrize("step", ["link", "rename", "unlink"])
+def test_a_crash_while_a_generation_is_destroyed_is_finished_by_destroying_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    first = provider(path).create(1)
+    second = provider(path).create(2)
+    secret, kept = provider(path).unwrap(first), provider(path).unwrap(second)
+    with monkeypatch.context() as crash:
+        crash.setattr(keyfiles.os, step, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            provider(path).destroy(first)
+    assert provider(path).unwrap(second) == kept
+    assert provider(path).destroy(first) == Destroyed()
+    assert [each.name for each in path.parent.iterdir()] == ["root.key"]
+    assert base64.b64encode(secret) not in path.read_bytes()
+    assert provider(path).unwrap(second) == kept
 
 
 def test_destroying_resumes_after_a_crash_between_overwriting_and_removing(path: Path) -> None:

@@ -1,0 +1,52 @@
+"""The text that holds root keys by generation: what a key file contains, and what a systemd credential decrypts to."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from syncvault.errors import RootKeyError
+from syncvault.roots.port import require_root_key
+
+_FORMAT: Final = "syncvault-root-keys v1"
+
+
+def to_text(vault: str, keys: Mapping[int, bytes]) -> bytes:
+    """The keys of one vault as one line of JSON (docs/FORMAT.md)."""
+    content = {
+        "format": _FORMAT,
+        "vault": vault,
+        "keys": {str(n): base64.b64encode(key).decode() for n, key in sorted(keys.items())},
+    }
+    return json.dumps(content).encode() + b"\n"
+
+
+def from_text(content: bytes, vault: str, where: str) -> dict[int, bytes]:
+    """The keys in a text of this vault.
+
+    Args:
+        content: The text.
+        vault: Whose keys are expected.
+        where: What to call its place in an error.
+
+    Raises:
+        RootKeyError: It is something else, damaged, or another vault's.
+    """
+    try:
+        found: Any = json.loads(content)
+        owner, sealed = found["vault"], found["keys"]
+        keys = {int(n): base64.b64decode(key, validate=True) for n, key in sealed.items()}
+        known = found["format"] == _FORMAT
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        known = False
+    if not known:
+        # Raised outside the handler: a parser's exception carries the text that it could not read.
+        raise RootKeyError(f"{where} holds something other than syncvault's root keys.")
+    if owner != vault:
+        raise RootKeyError(
+            f"{where} holds the root keys of another vault.",
+            advice="Name another file with --root-key-file, or bring back this vault's own.",
+        )
+    return {n: require_root_key(key, where) for n, key in keys.items()}
