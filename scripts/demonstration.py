@@ -170,8 +170,7 @@ def simulated_servers(place: Path) -> Iterator[dict[str, Any]]:
     command = [sys.executable, "-m", "tests.simulators", "--online", "0", "--onprem", "0", "--directory", str(place)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None
-            yield json.loads(process.stdout.readline())
+            yield json.loads(next(iter(process.stdout or ())))
         finally:
             process.terminate()
 
