@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,9 @@ from tests.simulators.company.model import Company
 from tests.simulators.online.server import OnlineSimulator
 
 if TYPE_CHECKING:
+    from exchangelib import Account
+
+    from tests.ews_clients import Soap
     from tests.simulators.onprem.server import OnpremSimulator
 
 
@@ -59,6 +64,31 @@ def onprem(company: Company, authority: Authority) -> Iterator[OnpremSimulator]:
     simulator.stop()
     assert simulator.recorder.crashes == []
     assert simulator.recorder.violations == []
+
+
+@pytest.fixture
+def soap(onprem: OnpremSimulator, authority: Authority) -> Iterator[Soap]:
+    """Bare SOAP requests to the EWS simulator."""
+    from tests.ews_clients import Soap
+
+    bare = Soap(onprem, authority.ca_pem)
+    yield bare
+    bare.close()
+
+
+@pytest.fixture
+def opened(onprem: OnpremSimulator, authority: Authority) -> Callable[..., AbstractContextManager[Account]]:
+    """Opens a mailbox of the EWS simulator with exchangelib, as `tests.ews_clients.opened_account` does."""
+    from tests.ews_clients import opened_account
+
+    return partial(opened_account, onprem, authority.ca_pem)
+
+
+@pytest.fixture
+def anna(opened: Callable[..., AbstractContextManager[Account]]) -> Iterator[Account]:
+    """Anna's mailbox in exchangelib, by NTLM and impersonation."""
+    with opened() as account:
+        yield account
 
 
 @pytest.fixture(scope="session")

@@ -27,16 +27,36 @@ from connectors.trust import TrustAdapter, tls_context
 from tests.simulators.onprem.server import OnpremSimulator
 from tests.simulators.onprem.soap import MESSAGES, NAMESPACES, SOAP, TYPES
 
+ANNAS = "anna.becker@example.com"
 PINNED = Version(build=Build(15, 1, 2507, 39))
 
-__all__ = ["BASIC", "NTLM", "PINNED", "Soap", "opened_account"]
+__all__ = [
+    "ANNAS",
+    "BASIC",
+    "CONTACTS",
+    "GET_CONTACTS_FOLDER",
+    "IDS",
+    "NTLM",
+    "PINNED",
+    "Soap",
+    "get_items",
+    "opened_account",
+    "sync_body",
+]
+
+
+IDS = "<t:BaseShape>IdOnly</t:BaseShape>"
+CONTACTS = '<t:DistinguishedFolderId Id="contacts"/>'
+GET_CONTACTS_FOLDER = (
+    f"<m:GetFolder><m:FolderShape>{IDS}</m:FolderShape><m:FolderIds>{CONTACTS}</m:FolderIds></m:GetFolder>"
+)
 
 
 @contextmanager
 def opened_account(
     simulator: OnpremSimulator,
-    address: str,
     ca_pem: str,
+    address: str = ANNAS,
     *,
     auth_type: str | None = NTLM,
     version: Version | None = PINNED,
@@ -130,3 +150,16 @@ class Answer:
         """An attribute of all elements at an XPath."""
         assert self.root is not None
         return [element.get(name, "") for element in self.root.xpath(path, namespaces=NAMESPACES)]
+
+
+def sync_body(folder: str, state: str = "", most: int = 100, shape: str = IDS) -> str:
+    known = f"<m:SyncState>{state}</m:SyncState>" if state else ""
+    return (
+        f"<m:SyncFolderItems><m:ItemShape>{shape}</m:ItemShape><m:SyncFolderId>{folder}</m:SyncFolderId>{known}"
+        f"<m:MaxChangesReturned>{most}</m:MaxChangesReturned></m:SyncFolderItems>"
+    )
+
+
+def get_items(*ids: str, shape: str = IDS) -> str:
+    references = "".join(f'<t:ItemId Id="{identifier}"/>' for identifier in ids)
+    return f"<m:GetItem><m:ItemShape>{shape}</m:ItemShape><m:ItemIds>{references}</m:ItemIds></m:GetItem>"

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from exchangelib import Account, Contact, FileAttachment
 from lxml import etree
 
-from tests.conftest import Authority
-from tests.ews_clients import Soap, opened_account
+from tests.ews_clients import ANNAS, Soap
 from tests.simulators.company.cast import ANNA, folder_id, item_id
 from tests.simulators.onprem import contract
 from tests.simulators.onprem.server import OnpremSimulator
 from tests.simulators.onprem.service import OPERATIONS
 from tests.simulators.onprem.soap import parse
 
-ANNAS = "anna.becker@example.com"
 GET = (
     "<m:GetItem><m:ItemShape><t:BaseShape>{shape}</t:BaseShape></m:ItemShape>"
     '<m:ItemIds><t:ItemId Id="{id}"/></m:ItemIds></m:GetItem>'
@@ -36,16 +35,9 @@ def schema(contracts: Path) -> etree.XMLSchema:
 
 
 @pytest.fixture
-def account(onprem: OnpremSimulator, authority: Authority) -> Iterator[Account]:
-    with opened_account(onprem, ANNAS, authority.ca_pem, version=None) as opened:
-        yield opened
-
-
-@pytest.fixture
-def soap(onprem: OnpremSimulator, authority: Authority) -> Iterator[Soap]:
-    bare = Soap(onprem, authority.ca_pem)
-    yield bare
-    bare.close()
+def account(opened: Callable[..., AbstractContextManager[Account]]) -> Iterator[Account]:
+    with opened(version=None) as account:
+        yield account
 
 
 def judged(schema: etree.XMLSchema, envelope: bytes) -> list[str]:

@@ -193,9 +193,9 @@ class Access:
                     return mailbox, view
             raise EwsError("ErrorFolderNotFound")
         for mailbox in self.reachable(current):
-            view = hierarchy(mailbox).get(wanted)
-            if view is not None:
-                return mailbox, view
+            found = hierarchy(mailbox).get(wanted)
+            if found is not None:
+                return mailbox, found
         raise EwsError("ErrorFolderNotFound" if _looks_like_id(wanted) else "ErrorInvalidIdMalformed")
 
     def item(self, item_id: str, current: Mailbox) -> tuple[Mailbox, ContactFolder, Item | DistributionList]:

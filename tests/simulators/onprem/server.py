@@ -108,6 +108,11 @@ class OnpremSimulator(Application):
         self.faults.refuse_item(item_id, code)
 
     @property
+    def behaviour(self) -> Access:
+        """Rights as switches, for the control endpoint: `denied` and `granted`, sets of primary addresses."""
+        return self._state.access
+
+    @property
     def photo_absent_status(self) -> int:
         """The HTTP status of a GetUserPhoto operation that finds none: 404, as Exchange does, or 200."""
         return self._state.photo_absent_status
