@@ -1,0 +1,131 @@
+"""The real command line in a subprocess, against the simulators of this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Authority
+from tests.simulators.online.server import OnlineSimulator
+from tests.simulators.onprem.server import OnpremSimulator
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """The one JSON document on stdout."""
+        return json.loads(self.out)
+
+    @property
+    def data(self) -> Any:
+        return self.document["data"]
+
+    @property
+    def items(self) -> Any:
+        return self.data["items"]
+
+    @property
+    def error(self) -> Any:
+        return self.document["error"]
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Somebody at a shell with a data directory."""
+
+    home: Path
+    files: Path
+    authority: Authority
+
+    def __call__(self, *argv: str, given: str = "", **environment: str) -> Answer:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("SYNCVAULT_", "XDG_"))}
+        done = subprocess.run(
+            [sys.executable, "-m", "syncvault", "--home", str(self.home), *argv],
+            cwd=ROOT,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            env={**clean, "HOME": str(self.files), **environment},
+        )
+        assert "Traceback" not in done.stderr
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def did(self, *argv: str, given: str = "") -> Answer:
+        """A call that has to go well."""
+        answer = self(*argv, given=given)
+        assert answer.code == 0, answer
+        return answer
+
+    def file(self, name: str, content: str | bytes) -> str:
+        """Writes a file of the administrator's."""
+        path = self.files / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    def init(self) -> Answer:
+        key = self.files / "keys" / "root.key"
+        key.parent.mkdir(mode=0o700, exist_ok=True)
+        return self.did("init", "--root-key", "file", "--root-key-file", str(key), "--json")
+
+    def online_options(self, simulator: OnlineSimulator) -> list[str]:
+        """Where the online simulator is, and for how long it is covered."""
+        options = ["--directory-id", simulator.directory_id, "--client-id", simulator.client_id]
+        options += ["--authority", simulator.origin, "--graph-url", simulator.origin]
+        return [*options, "--admin-mail", "admin@example.com", *self.common_options()]
+
+    def onprem_options(self, simulator: OnpremSimulator) -> list[str]:
+        """Where the on-premises simulator is, and for how long it is covered."""
+        options = ["--ews-url", simulator.url, "--username", simulator.username]
+        return [*options, "--admin-mail", "admin@example.com", *self.common_options()]
+
+    def common_options(self) -> list[str]:
+        return [
+            "--ca-bundle",
+            str(self.authority.ca_file),
+            "--paid-until",
+            "2099-06-01",
+            "--time-zone",
+            "Europe/Berlin",
+        ]
+
+    def add_online(self, simulator: OnlineSimulator, name: str = "cloud") -> Answer:
+        options = self.online_options(simulator)
+        return self.did(
+            "tenant", "add-online", name, *options, "--secret-stdin", "--json", given=simulator.client_secret
+        )
+
+    def add_onprem(self, simulator: OnpremSimulator, name: str = "house") -> Answer:
+        options = self.onprem_options(simulator)
+        return self.did("tenant", "add-onprem", name, *options, "--password-stdin", "--json", given=simulator.password)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, authority: Authority) -> Shell:
+    files = tmp_path / "admin"
+    files.mkdir()
+    return Shell(tmp_path / "home", files, authority)
+
+
+@pytest.fixture
+def vault(shell: Shell) -> Shell:
+    """A shell whose data directory holds a vault."""
+    shell.init()
+    return shell
