@@ -6,11 +6,12 @@ not open is never purged but reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from syncvault.errors import BusyError, DamagedError, RootKeyError
 from syncvault.policy.calendar import day_begins
 from syncvault.retention import clock_guard
 from syncvault.vault import audit, erasure, runs, tenants
@@ -21,15 +22,23 @@ from syncvault.vault.vault import Vault
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a purge did: erasures, and how many tenants' tags it had to repair."""
+    """What a purge did.
+
+    Attributes:
+        erased: Finished erasures.
+        repaired: How many tenants' tags it had to bring to what the facts say.
+        failures: Tenants that it could not judge or not erase, one sentence each; the others were not held up.
+    """
 
     erased: tuple[Erased, ...]
     repaired: int
+    failures: tuple[str, ...] = ()
 
 
 def preview(vault: Vault, as_of: date | None = None) -> list[Plan]:
     """What a purge would erase now, or at the beginning of another day."""
-    return [erasure.plan(vault, tenant, RETENTION) for tenant in _due(vault, as_of)]
+    living = tenants.call_roll(vault).tenants
+    return [erasure.plan(vault, tenant, RETENTION) for tenant in living if _is_due(vault, tenant, as_of)]
 
 
 def purge(vault: Vault, *, role: str, accept_clock: bool = False) -> Outcome:
@@ -45,22 +54,28 @@ def purge(vault: Vault, *, role: str, accept_clock: bool = False) -> Outcome:
     """
     if not accept_clock:
         clock_guard.check(vault)
-    vault.note_time()
-    living = [tenant for tenant in tenants.everyone(vault) if tenant.profile is not None]
-    repaired = sum(tenants.repair_tags(vault, tenant) for tenant in living)
-    erased = tuple(erasure.erase(vault, tenant, reason=RETENTION, role=role) for tenant in _due(vault))
+    vault.note_time(confirmed=accept_clock)
+    roll = tenants.call_roll(vault)
+    failures = [damaged.message for damaged in roll.damaged]
+    erased: list[Erased] = []
+    repaired = 0
+    for tenant in roll.tenants:
+        try:
+            if _is_due(vault, tenant):
+                erased.append(erasure.erase(vault, tenant, reason=RETENTION, role=role))
+            else:
+                repaired += tenants.repair_tags(vault, tenant)
+        except (BusyError, DamagedError, RootKeyError) as error:
+            failures.append(f"Tenant {UUID(bytes=tenant.id)}: {error.message}")
     runs.prune(vault)
     audit.prune(vault)
-    return Outcome(erased, repaired)
+    return Outcome(tuple(erased), repaired, tuple(failures))
 
 
-def _due(vault: Vault, as_of: date | None = None) -> Iterator[Tenant]:
-    """Tenants that are due by the facts, and those whose erasure was interrupted."""
-    for tenant in tenants.everyone(vault):
-        if tenant.profile is None:
-            yield tenant
-            continue
-        subscription = tenant.profile.subscription
-        moment = vault.now if as_of is None else day_begins(as_of, ZoneInfo(subscription.zone))
-        if moment >= subscription.purge_at(moment):
-            yield tenant
+def _is_due(vault: Vault, tenant: Tenant, as_of: date | None = None) -> bool:
+    """Whether a tenant is due by the facts, or its erasure was interrupted."""
+    if tenant.profile is None:
+        return True
+    subscription = tenant.profile.subscription
+    moment = vault.now if as_of is None else day_begins(as_of, ZoneInfo(subscription.zone))
+    return moment >= subscription.purge_at(moment)

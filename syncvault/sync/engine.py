@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from connectors.port import ConnectorError, CredentialRejected
 from syncvault.errors import BusyError, SyncvaultError
@@ -12,7 +13,7 @@ from syncvault.sync.connect import connect
 from syncvault.sync.parallel import Stop, each
 from syncvault.sync.run import TenantRun
 from syncvault.sync.summary import Failure, Options, Progress, Status, Summary
-from syncvault.sync.target import VaultTarget
+from syncvault.sync.target import Target, VaultTarget
 from syncvault.vault import credentials, runs, sources, tenants
 from syncvault.vault.model import Tenant
 from syncvault.vault.rehearsal import Rehearsal
@@ -37,9 +38,9 @@ def _sync_tenant(vault: Vault, tenant: Tenant, options: Options, progress: Progr
     progress.begin(summary.tenant)
     try:
         with vault.locks.tenant(tenant.id):
-            if _may_pull(vault, tenant, summary):
-                ready = _rolled_forward(vault, tenant)
-                _run(vault, ready, options, progress=progress, stop=Stop(stop), summary=summary)
+            present = tenants.read_again(vault, tenant)
+            if _may_pull(vault, present, summary):
+                _run(vault, present, options, progress=progress, stop=Stop(stop), summary=summary)
     except BusyError as error:
         summary.status = Status.BUSY
         summary.failures.append(_failure(error))
@@ -61,7 +62,9 @@ def _may_pull(vault: Vault, tenant: Tenant, summary: Summary) -> bool:
     elif tenant.quarantine is not None:
         summary.status = Status.QUARANTINED
         held = tenant.quarantine
-        _refuse(summary, held.code, "The server refused the credential; nothing is tried until then.", held.advice)
+        _refuse(
+            summary, held.code, "The server refused the credential; nothing is tried until it is replaced.", held.advice
+        )
     return summary.status is Status.OK
 
 
@@ -73,32 +76,50 @@ def _rolled_forward(vault: Vault, tenant: Tenant) -> Tenant:
 
 
 def _run(vault: Vault, tenant: Tenant, options: Options, *, progress: Progress, stop: Stop, summary: Summary) -> None:
-    run_id = None if options.dry_run else runs.begin(vault, tenant)
-    target = Rehearsal(vault, tenant) if options.dry_run else VaultTarget(vault, tenant)
-    connector = connect(tenant.facts, credentials.load(vault, tenant))
+    if options.dry_run:
+        _pull(vault, tenant, Rehearsal(vault, tenant), options, progress=progress, stop=stop, summary=summary)
+        return
+    ready = _rolled_forward(vault, tenant)
+    run_id = runs.begin(vault, ready)
     try:
-        TenantRun(
-            connector,
-            target,
-            sources.listing(vault, tenant),
-            options,
-            summary=summary,
-            progress=progress,
-            stop=stop,
-        ).go()
+        _pull(vault, ready, VaultTarget(vault, ready), options, progress=progress, stop=stop, summary=summary)
+    except SyncvaultError as error:
+        summary.status = Status.BUSY if isinstance(error, BusyError) else Status.FAILED
+        with suppress(SyncvaultError):  # where the vault refuses this too, the next run records that this one ended
+            runs.end(vault, run_id, str(summary.status), summary.counts())
+        raise
+    if summary.status is Status.QUARANTINED:
+        held = summary.failures[-1]
+        tenants.quarantine(vault, ready, code=held.code, advice=held.advice)
+    runs.end(vault, run_id, str(summary.status), summary.counts())
+
+
+def _pull(
+    vault: Vault,
+    tenant: Tenant,
+    target: Target,
+    options: Options,
+    *,
+    progress: Progress,
+    stop: Stop,
+    summary: Summary,
+) -> None:
+    registered = sources.listing(vault, tenant)
+    credential = credentials.load(vault, tenant)
+    connector = None
+    try:
+        connector = connect(tenant.facts, credential)
+        TenantRun(connector, target, registered, options, summary=summary, progress=progress, stop=stop).go()
     except CredentialRejected as error:
-        if not options.dry_run:
-            tenants.quarantine(vault, tenant, code=error.code, advice=error.advice)
         summary.status = Status.QUARANTINED
         _refuse(summary, error.code, error.message, error.advice)
     except ConnectorError as error:
         summary.status = Status.FAILED
         _refuse(summary, error.code, error.message, error.advice)
     finally:
-        summary.requests = connector.requests
-        connector.close()
-    if run_id is not None:
-        runs.end(vault, run_id, str(summary.status), summary.counts())
+        if connector is not None:
+            summary.requests = connector.requests
+            connector.close()
 
 
 def _refuse(summary: Summary, code: str, message: str, advice: str) -> None:

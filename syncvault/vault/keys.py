@@ -189,9 +189,9 @@ class KeyRing:
         with self._database.read() as tx:
             wrapped = rows.of_tenant(tx, tenant_id)
             self._follow_root(tx)
+            root = self._root_cipher(tenant_id)
         if not wrapped:
             raise NotFoundError("The tenant has no keys: it is erased, or being erased.")
-        root = self._root_cipher(tenant_id)
         opened: dict[str, tuple[dict[int, bytes], int]] = {}
         for row in wrapped:
             keys, current = opened.get(row.purpose, ({}, 0))
@@ -251,7 +251,9 @@ def _bound(row: rows.WrappedKeyRow) -> tuple[bytes, bytes]:
 def _unwrap(root: RecordCipher, row: rows.WrappedKeyRow) -> bytes:
     try:
         return root.open(Place.WRAPPED_KEY, row.id, row.blob, *_bound(row))
-    except WrongKeyError:
-        raise RootKeyError("The root key is not the one this vault was made with.") from None
+    except WrongKeyError as error:
+        if row.tenant_id == VAULT_TENANT:  # the first that are opened: nothing has shown yet that the root key is right
+            raise RootKeyError("The root key is not the one this vault was made with.") from None
+        raise DamagedError(f"Row {UUID(bytes=row.id)} of wrapped_keys does not open: {error}.") from None
     except RecordRefusedError as error:
         raise DamagedError(f"Row {UUID(bytes=row.id)} of wrapped_keys does not open: {error}.") from None

@@ -98,10 +98,12 @@ def save(layout: Layout) -> None:
         "database": layout.database,
         "key_database": layout.key_database,
         "root_key": layout.root_key,
-        "root_key_file": str(layout.root_key_file) if layout.root_key_file else None,
+        "root_key_file": str(layout.root_key_file.absolute()) if layout.root_key_file else None,
     }
-    # JSON strings are TOML basic strings, but for characters that no path or URL here holds.
-    text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items() if value is not None)
+    # JSON strings are TOML basic strings, once characters beyond the first plane are not written as surrogates.
+    text = "".join(
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items() if value is not None
+    )
     write_durably(layout.home / FILE_NAME, text.encode("utf-8"))
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
-from uuid import uuid4
+from typing import Final, NamedTuple
+from uuid import UUID, uuid4
 
 from syncvault.crypto.index import Label
 from syncvault.crypto.place import Place
+from syncvault.crypto.record import row_version
 from syncvault.errors import DamagedError, InputError, NotFoundError
 from syncvault.policy.catalogue import DataClass
 from syncvault.store import credentials as credential_rows
 from syncvault.store import keys as key_rows
 from syncvault.store import tenants as rows
+from syncvault.store.engine import Transaction
 from syncvault.store.faults import ConflictError
 from syncvault.store.schema import VAULT_TENANT
 from syncvault.store.tenants import TenantRow
@@ -24,6 +26,20 @@ from syncvault.vault.vault import Vault
 
 LIVE: Final = "live"
 _ORPHAN_SECONDS: Final = 3600  # keys that have had no tenant for so long are left over from a crash
+
+
+class DamagedTenant(NamedTuple):
+    """A tenant whose facts do not open: it can be erased on demand, and nothing else."""
+
+    id: bytes
+    message: str
+
+
+class Roll(NamedTuple):
+    """All tenants of a vault."""
+
+    tenants: list[Tenant]
+    damaged: list[DamagedTenant]
 
 
 def register(vault: Vault, profile: TenantProfile, credential: Credential) -> Tenant:
@@ -79,8 +95,19 @@ def find_to_erase(vault: Vault, name: str) -> Tenant:
         raise NotFoundError(f"There is no tenant named {name}.")
     try:
         return _to_tenant(vault, row)
-    except DamagedError:
+    except (DamagedError, NotFoundError):
         return Tenant(row.id, row.epoch, None, to_datetime(row.purge_at))
+
+
+def read_again(vault: Vault, tenant: Tenant) -> Tenant:
+    """The tenant as it stands now: another process may have changed it since it was read.
+
+    Raises:
+        NotFoundError: It is gone.
+    """
+    with vault.read() as tx:
+        row = _row(tx, tenant.id)
+    return _to_tenant(vault, row)
 
 
 def is_name_free(vault: Vault, name: str) -> bool:
@@ -89,11 +116,29 @@ def is_name_free(vault: Vault, name: str) -> bool:
 
 
 def everyone(vault: Vault) -> list[Tenant]:
-    """All tenants by name; those in erasure last, without a profile."""
+    """All tenants by name; those in erasure last, without a profile.
+
+    Raises:
+        DamagedError: The facts about one do not open; names it.
+    """
+    roll = call_roll(vault)
+    if roll.damaged:
+        raise DamagedError(roll.damaged[0].message)
+    return roll.tenants
+
+
+def call_roll(vault: Vault) -> Roll:
+    """All tenants, in the order of `everyone`; one whose facts do not open stands apart and hides no other."""
     with vault.read() as tx:
         found = rows.list_all(tx)
-    tenants = [_to_tenant(vault, row) for row in found]
-    return sorted(tenants, key=lambda tenant: (tenant.profile is None, tenant.profile.name if tenant.profile else ""))
+    roll = Roll([], [])
+    for row in found:
+        try:
+            roll.tenants.append(_to_tenant(vault, row))
+        except (DamagedError, NotFoundError) as error:
+            roll.damaged.append(DamagedTenant(row.id, f"Tenant {UUID(bytes=row.id)}: {error.message}"))
+    roll.tenants.sort(key=lambda one: (one.profile is None, one.profile.name if one.profile else ""))
+    return roll
 
 
 def counts(vault: Vault) -> dict[bytes, Counts]:
@@ -115,9 +160,11 @@ def update(vault: Vault, tenant: Tenant, profile: TenantProfile) -> Tenant:
     purge_at = profile.subscription.purge_at(vault.now)
     name_ix = vault.keys.names.of(Label.TENANT_NAME, profile.name)
     cipher = vault.keys.tenant(tenant.id).cipher
-    blob = cipher.seal(Place.TENANT_PROFILE, tenant.id, to_json(profile.to_dict()), name_ix)
+    plain = to_json(profile.to_dict())
     with _unique_name(), vault.write() as tx:
         before = rows.fence(tx, tenant.id, tenant.epoch)
+        version = row_version(_row(tx, tenant.id).profile) + 1
+        blob = cipher.seal(Place.TENANT_PROFILE, tenant.id, plain, name_ix, row_version=version)
         rows.update_profile(tx, tenant.id, blob, name_ix)
         if before != to_instant(purge_at):
             rows.retag(tx, tenant.id, to_instant(purge_at))
@@ -144,6 +191,13 @@ def quarantine(vault: Vault, tenant: Tenant, *, code: str, advice: str) -> None:
     """Stops pulling for a tenant until its credential is replaced; the first reason stays."""
     with vault.writing(tenant) as tx:
         rows.set_quarantine(tx, tenant.id, code, vault.instant, advice)
+
+
+def _row(tx: Transaction, tenant_id: bytes) -> TenantRow:
+    row = rows.get(tx, tenant_id)
+    if row is None:
+        raise NotFoundError("The tenant was erased meanwhile.")
+    return row
 
 
 def _row_by_name(vault: Vault, name: str) -> TenantRow | None:

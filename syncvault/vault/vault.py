@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -12,9 +13,10 @@ from typing import Final, Self
 from uuid import UUID, uuid4
 
 from syncvault.clock import Clock, system_clock
-from syncvault.crypto.record import KEY_SIZE, RecordCipher
+from syncvault.crypto.record import RecordCipher
 from syncvault.crypto.signature import public_key_pem
 from syncvault.errors import BusyError, InputError, RootKeyError, SchemaError, StorageError, UsageError
+from syncvault.policy.clock import doubt
 from syncvault.roots.port import ProviderSettings, RootKeyProvider
 from syncvault.roots.registry import open_provider
 from syncvault.secret import Secret
@@ -67,7 +69,7 @@ class Vault:
         self.clock = clock
         self.now: datetime = clock().astimezone(UTC).replace(microsecond=0)
         self.keys = KeyRing(vault_id, key_data, provider)
-        self._is_alone = False
+        self._alone: int | None = None  # the thread that holds off all others
 
     def __enter__(self) -> Self:
         return self
@@ -116,11 +118,11 @@ class Vault:
     def alone(self) -> Iterator[None]:
         """Holds off every other reader and writer of the vault, to scrub it or to re-key its root."""
         with self.locks.maintenance(exclusive=True, timeout=MAINTENANCE_SECONDS):
-            self._is_alone = True
+            self._alone = threading.get_ident()
             try:
                 yield
             finally:
-                self._is_alone = False
+                self._alone = None
 
     @contextmanager
     def beside_others(self) -> Iterator[None]:
@@ -134,10 +136,12 @@ class Vault:
             seen = meta.get(tx, _CLOCK)
         return None if seen is None else datetime.fromtimestamp(int(seen), UTC)
 
-    def note_time(self) -> None:
-        """Records the present instant as seen."""
-        with self.data.write() as tx:
-            meta.put(tx, _CLOCK, str(self.instant))
+    def note_time(self, *, confirmed: bool = False) -> None:
+        """Records the present instant as seen, unless the clock is doubtful and nobody has confirmed it."""
+        seen = self.latest_time_seen()
+        if confirmed or (doubt(self.now, seen) is None and (seen is None or self.now > seen)):
+            with self.data.write() as tx:
+                meta.put(tx, _CLOCK, str(self.instant))
 
     def close(self) -> None:
         """Closes both databases."""
@@ -147,7 +151,7 @@ class Vault:
     @contextmanager
     def _beside_others(self) -> Iterator[None]:
         # On PostgreSQL the server itself keeps a VACUUM FULL and its readers apart, row by row of the catalogue.
-        if self._is_alone or self.data.dialect != "sqlite":
+        if self._alone == threading.get_ident() or self.data.dialect != "sqlite":
             yield
         else:
             with self.beside_others():
@@ -166,19 +170,20 @@ def create_vault(layout: Layout, *, passphrase: AskPassphrase | None = None, clo
     if layout.database == layout.key_database:
         raise UsageError("Keys and data cannot share one database.", advice="Name another with --key-database.")
     _make_home(layout)
-    data = open_database(layout.database, role="data", create=True)
-    key_data = open_database(layout.key_database, role="keys", create=True)
-    migrate(data)
-    migrate(key_data)
-    vault_id = _make_keys(layout, key_data, passphrase, clock)
-    with data.write() as tx:
-        other = meta.get(tx, "vault_id")
-        if other not in {None, vault_id.hex()}:
-            raise InputError("The database holds the rows of another vault.", advice="Name another with --database.")
-        meta.put(tx, "vault_id", vault_id.hex())
-    layouts.save(layout)
-    provider = _provider(layout, vault_id, passphrase)
-    return Vault(layout, vault_id, data=data, key_data=key_data, provider=provider, clock=clock)
+    with ExitStack() as undo:
+        data = open_database(layout.database, role="data", create=True)
+        key_data = open_database(layout.key_database, role="keys", create=True)
+        undo.callback(data.close)
+        undo.callback(key_data.close)
+        migrate(data)
+        migrate(key_data)
+        vault_id = _choose_id(data, key_data)
+        provider = _provider(layout, vault_id, passphrase)
+        _make_keys(key_data, vault_id, provider, clock)
+        vault = Vault(layout, vault_id, data=data, key_data=key_data, provider=provider, clock=clock)
+        layouts.save(layout)
+        undo.pop_all()
+    return vault
 
 
 def open_vault(home: Path, *, passphrase: AskPassphrase | None = None, clock: Clock = system_clock) -> Vault:
@@ -190,14 +195,18 @@ def open_vault(home: Path, *, passphrase: AskPassphrase | None = None, clock: Cl
         SchemaError: A newer version made it.
     """
     layout = layouts.load(home.absolute())
-    data, key_data = open_database(layout.database, role="data"), open_database(layout.key_database, role="keys")
-    for database in (data, key_data):
-        if not check_schema(database):
-            migrate(database)
-    vault_id = _vault_id(data, key_data)
-    provider = _provider(layout, vault_id, passphrase)
-    vault = Vault(layout, vault_id, data=data, key_data=key_data, provider=provider, clock=clock)
-    _finish_rekey(vault)
+    with ExitStack() as undo:
+        data = open_database(layout.database, role="data")
+        key_data = open_database(layout.key_database, role="keys")
+        for database in (data, key_data):
+            undo.callback(database.close)
+            if not check_schema(database):
+                migrate(database)
+        vault_id = _vault_id(data, key_data)
+        provider = _provider(layout, vault_id, passphrase)
+        vault = Vault(layout, vault_id, data=data, key_data=key_data, provider=provider, clock=clock)
+        _finish_rekey(vault)
+        undo.pop_all()
     return vault
 
 
@@ -220,31 +229,43 @@ def _make_home(layout: Layout) -> None:
         raise StorageError(f"The directory {layout.home} cannot be made: {error.strerror}.") from None
 
 
-def _make_keys(layout: Layout, key_data: Database, passphrase: AskPassphrase | None, clock: Clock) -> bytes:
+def _choose_id(data: Database, key_data: Database) -> bytes:
+    """The vault's ID, written down before anything is made under it: an interrupted `init` goes on with the same."""
+    with key_data.write() as tx:
+        chosen = meta.get(tx, "vault_id", keys=True)
+        has_keys = key_rows.current_root(tx) is not None
+        if chosen is None:
+            chosen = uuid4().hex
+            meta.put(tx, "vault_id", chosen, keys=True)
+    with data.write() as tx:
+        found = meta.get(tx, "vault_id")
+        if found not in {None, chosen}:
+            raise InputError("The database holds the rows of another vault.", advice="Name another with --database.")
+        if found is None and has_keys:  # `init` makes keys only after this database has got the ID
+            raise InputError(
+                "The key database holds the keys of another vault.", advice="Name another with --key-database."
+            )
+        meta.put(tx, "vault_id", chosen)
+    return bytes.fromhex(chosen)
+
+
+def _make_keys(key_data: Database, vault_id: bytes, provider: RootKeyProvider, clock: Clock) -> None:
     """The root key and the vault's own keys, in one transaction; those of an interrupted `init` are taken over."""
     with key_data.read() as tx:
-        made = meta.get(tx, "vault_id", keys=True)
         root = key_rows.current_root(tx)
-    if made is not None and root is not None:
-        if root.provider != layout.root_key:
+    if root is not None:
+        if root.provider != provider.name:
             raise InputError(
                 f"An interrupted init left keys here that the provider {root.provider} opens.",
                 advice=f"Run init again with --root-key {root.provider}, or remove the directory.",
             )
-        return bytes.fromhex(made)
-    vault_id, now = uuid4().bytes, clock()
-    provider = _provider(layout, vault_id, passphrase)
-    handle = provider.create(1)
-    key = provider.unwrap(handle)
-    if len(key) != KEY_SIZE:
-        raise RootKeyError(f"The provider {layout.root_key} gave a root key of {len(key)} bytes.")
-    cipher = RecordCipher({1: key}, 1, vault_id=vault_id, tenant_id=VAULT_TENANT)
+        return
+    handle, now = provider.create(1), clock()
+    cipher = RecordCipher({1: provider.unwrap(handle)}, 1, vault_id=vault_id, tenant_id=VAULT_TENANT)
     with key_data.write() as tx:
-        meta.put(tx, "vault_id", vault_id.hex(), keys=True)
         key_rows.insert_root(tx, root_row(provider, 1, handle, now))
         key_rows.insert_many(tx, fresh_keys(cipher, VAULT_TENANT, VAULT_PURPOSES, now))
         key_rows.promote_root(tx, 1)
-    return vault_id
 
 
 def _vault_id(data: Database, key_data: Database) -> bytes:
@@ -262,7 +283,10 @@ def _vault_id(data: Database, key_data: Database) -> bytes:
 
 
 def _finish_rekey(vault: Vault) -> None:
-    """Destroys root keys that a crash left behind after they were replaced; later, if somebody is at work now."""
+    """Destroys root keys that a crash left behind after they were replaced.
+
+    Later, if somebody is at work now or the provider cannot be reached; `doctor` reports what is left.
+    """
     with vault.key_data.read() as tx:
         left = [root for root in key_rows.roots(tx) if root.state == "retired"]
     if not left:
@@ -271,5 +295,5 @@ def _finish_rekey(vault: Vault) -> None:
         with vault.locks.maintenance(exclusive=True, timeout=0):
             vault.key_data.scrub(("wrapped_keys", "root_generations"))
             vault.keys.destroy_retired_roots()
-    except BusyError:
+    except (BusyError, RootKeyError):
         return
