@@ -1,0 +1,1 @@
+"""What looks after a vault that runs unattended."""
