@@ -65,12 +65,8 @@ class Bars:
             self._bars.update(task_id, advance=mailboxes, **counts)
 
     def end(self, tenant: str, summary: Summary) -> None:
-        """Fills the bar of a tenant that has nothing more to do."""
-        with self._lock:
-            task_id = self._tasks.get(tenant)
-            if task_id is not None:
-                done = max(summary.mailboxes, 1)
-                self._bars.update(task_id, total=done, completed=done if summary.mailboxes else 1)
+        """Fills the bar, also of a tenant that was not pulled and never said how long it is."""
+        self._bars.update(self._tasks[tenant], total=summary.mailboxes, completed=summary.mailboxes)
 
 
 class Lines:

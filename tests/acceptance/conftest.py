@@ -113,8 +113,8 @@ class Shell:
         )
 
     def add_onprem(self, simulator: OnpremSimulator, name: str = "house") -> Answer:
-        options = self.onprem_options(simulator)
-        return self.did("tenant", "add-onprem", name, *options, "--password-stdin", "--json", given=simulator.password)
+        options = [*self.onprem_options(simulator), "--password-stdin", "--json"]
+        return self.did("tenant", "add-onprem", name, *options, given=simulator.password)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.acceptance.conftest import Answer, Shell
 from tests.simulators.company.cast import ANNA, SAM
 from tests.simulators.company.model import Company
@@ -50,28 +48,6 @@ def test_exchange_refuses_a_password_once_and_nothing_is_stored(vault: Shell, on
     assert answer.code == 1
     assert onprem.refused_logins == 1
     assert vault.did("tenant", "list", "--json").items == []
-
-
-@pytest.mark.parametrize(
-    ("changed", "value"),
-    [
-        ("--directory-id", "8c5f0d2e"),
-        ("--admin-mail", "admin"),
-        ("--authority", "http://login.example.com"),
-        ("--graph-url", "https://graph.example.com/v1.0"),
-        ("--time-zone", "Berlin"),
-        ("--cloud", "mars"),
-        ("--paid-until", "tomorrow"),
-        ("--term", "P2W"),
-        ("--locale", "fr"),
-    ],
-)
-def test_a_malformed_value_is_wrong_usage_and_nothing_is_asked(
-    changed: str, value: str, shell: Shell, online: OnlineSimulator
-) -> None:
-    options = [*shell.online_options(online), changed, value]
-    refused(shell("tenant", "add-online", "cloud", *options, "--secret-stdin", "--json", given="x"), 2, changed)
-    assert not shell.home.exists()
 
 
 def test_a_secret_that_is_empty_is_refused(vault: Shell, online: OnlineSimulator) -> None:
