@@ -27,7 +27,9 @@ from syncvault.store.engine import Database, Transaction
 from syncvault.store.statements import run, value
 
 _POLL_SECONDS: Final = 0.05
+_GATE_POLL_SECONDS: Final = 0.005  # sharers hold the gate for microseconds, so a moment without any soon comes
 _MAINTENANCE: Final = "maintenance"
+_GATE: Final = "maintenance.gate"
 
 
 class Locks(Protocol):
@@ -59,12 +61,11 @@ def _vault_busy(*, exclusive: bool) -> BusyError:
     return BusyError(f"the vault is in use: {who}")
 
 
-def _wait(attempt: Callable[[], bool], *, exclusive: bool, timeout: float) -> None:
-    deadline = time.monotonic() + timeout
+def _wait(attempt: Callable[[], bool], *, exclusive: bool, deadline: float, poll: float = _POLL_SECONDS) -> None:
     while not attempt():
         if time.monotonic() >= deadline:
             raise _vault_busy(exclusive=exclusive)
-        time.sleep(_POLL_SECONDS)
+        time.sleep(poll)
 
 
 def _holder() -> str:
@@ -91,14 +92,19 @@ class FileLocks:
 
     @contextmanager
     def maintenance(self, *, exclusive: bool, timeout: float = 30.0) -> Iterator[None]:
-        """See `Locks.maintenance`."""
-        descriptor = self._open(_MAINTENANCE)
+        """See `Locks.maintenance`.
+
+        Whoever wants the vault alone shuts a gate behind those who are in it, so that sharers who keep overlapping
+        cannot keep it out for ever. Not to be nested in one thread: the inner taker would wait at the gate.
+        """
         kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-        try:
-            _wait(lambda: _flock(descriptor, kind), exclusive=exclusive, timeout=timeout)
+        deadline = time.monotonic() + timeout
+        with self._opened(_GATE) as gate, self._opened(_MAINTENANCE) as lock:
+            _wait(lambda: _flock(gate, kind), exclusive=exclusive, deadline=deadline, poll=_GATE_POLL_SECONDS)
+            if not exclusive:
+                fcntl.flock(gate, fcntl.LOCK_UN)  # sharers only pass through
+            _wait(lambda: _flock(lock, kind), exclusive=exclusive, deadline=deadline)
             yield
-        finally:
-            os.close(descriptor)
 
     def forget(self, tenant_id: bytes) -> None:
         """See `Locks.forget`."""
@@ -122,10 +128,22 @@ class FileLocks:
             return False
         return there.st_ino == os.fstat(descriptor).st_ino
 
-    def _open(self, name: str) -> int:
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[int]:
+        descriptor = self._open(name)
         try:
-            self.directory.mkdir(mode=0o700, exist_ok=True)
-            return os.open(self.directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            yield descriptor
+        finally:
+            os.close(descriptor)  # which also gives the lock back
+
+    def _open(self, name: str) -> int:
+        path, flags = self.directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            try:
+                return os.open(path, flags, 0o600)
+            except FileNotFoundError:
+                self.directory.mkdir(mode=0o700, exist_ok=True)
+                return os.open(path, flags, 0o600)
         except OSError as fault:
             raise StorageError(f"no lock can be taken in {self.directory}: {fault.strerror}") from None
 
@@ -164,7 +182,8 @@ class AdvisoryLocks:
             # Vaults may share a server's database, each in a schema of its own.
             key = _key(b"maintenance", value(connection, "SELECT current_schema()").encode())
             statement = f"SELECT pg_try_advisory_lock{suffix}(?)"
-            _wait(lambda: bool(value(connection, statement, key)), exclusive=exclusive, timeout=timeout)
+            deadline = time.monotonic() + timeout
+            _wait(lambda: bool(value(connection, statement, key)), exclusive=exclusive, deadline=deadline)
             with _freeing(connection, f"pg_advisory_unlock{suffix}", key):
                 yield
 

@@ -69,7 +69,7 @@ class Vault:
         self.clock = clock
         self.now: datetime = clock().astimezone(UTC).replace(microsecond=0)
         self.keys = KeyRing(vault_id, key_data, provider)
-        self._alone: int | None = None  # the thread that holds off all others
+        self._holds = threading.local()  # what this thread has of the maintenance lock, which must not be nested
 
     def __enter__(self) -> Self:
         return self
@@ -92,13 +92,13 @@ class Vault:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """One state of the sealed rows, to read from."""
-        with self._beside_others(), self.data.read() as tx:
+        with self._transaction_beside_others(), self.data.read() as tx:
             yield tx
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """A transaction on the sealed rows, committed at the end of the block."""
-        with self._beside_others(), self.data.write() as tx:
+        with self._transaction_beside_others(), self.data.write() as tx:
             yield tx
 
     @contextmanager
@@ -117,18 +117,17 @@ class Vault:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Holds off every other reader and writer of the vault, to scrub it or to re-key its root."""
-        with self.locks.maintenance(exclusive=True, timeout=MAINTENANCE_SECONDS):
-            self._alone = threading.get_ident()
-            try:
-                yield
-            finally:
-                self._alone = None
+        with self._maintenance(exclusive=True):
+            yield
 
     @contextmanager
     def beside_others(self) -> Iterator[None]:
         """Holds off whoever wants the vault alone."""
-        with self.locks.maintenance(exclusive=False, timeout=MAINTENANCE_SECONDS):
+        if getattr(self._holds, "lock", False):
             yield
+        else:
+            with self._maintenance(exclusive=False):
+                yield
 
     def latest_time_seen(self) -> datetime | None:
         """The latest instant at which a command was at work here."""
@@ -149,13 +148,22 @@ class Vault:
         self.key_data.close()
 
     @contextmanager
-    def _beside_others(self) -> Iterator[None]:
+    def _transaction_beside_others(self) -> Iterator[None]:
         # On PostgreSQL the server itself keeps a VACUUM FULL and its readers apart, row by row of the catalogue.
-        if self._alone == threading.get_ident() or self.data.dialect != "sqlite":
+        if self.data.dialect != "sqlite":
             yield
         else:
             with self.beside_others():
                 yield
+
+    @contextmanager
+    def _maintenance(self, *, exclusive: bool) -> Iterator[None]:
+        with self.locks.maintenance(exclusive=exclusive, timeout=MAINTENANCE_SECONDS):
+            self._holds.lock = True
+            try:
+                yield
+            finally:
+                self._holds.lock = False
 
 
 def create_vault(layout: Layout, *, passphrase: AskPassphrase | None = None, clock: Clock = system_clock) -> Vault:

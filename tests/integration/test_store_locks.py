@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,53 @@ def test_exclusive_maintenance_keeps_readers_out_until_it_ends(locks: Locks, hol
         pass
 
 
+def test_one_who_wants_the_vault_alone_gets_it_though_sharers_never_stop_overlapping(tmp_path: Path) -> None:
+    locks, stop = FileLocks(tmp_path / "locks"), threading.Event()
+    overlap = threading.Barrier(2)
+
+    def share() -> None:
+        while not stop.is_set():
+            with locks.maintenance(exclusive=False, timeout=20), suppress(threading.BrokenBarrierError):
+                overlap.wait(timeout=0.02)  # leaves only when the other one is in as well, or is kept out
+
+    threads = [threading.Thread(target=share) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(3):
+            with locks.maintenance(exclusive=True, timeout=10):
+                pass
+            overlap.reset()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_waiting_exclusive_taker_lets_nobody_in_behind_those_it_waits_for(tmp_path: Path) -> None:
+    locks, taken = FileLocks(tmp_path / "locks"), threading.Event()
+
+    def take() -> None:
+        with locks.maintenance(exclusive=True, timeout=20):
+            taken.set()
+
+    seeker = threading.Thread(target=take)
+    with locks.maintenance(exclusive=False):
+        seeker.start()
+        _refused_in_the_end(lambda: locks.maintenance(exclusive=False, timeout=0))
+        assert not taken.is_set()
+    seeker.join(timeout=20)
+    assert taken.is_set()
+
+
+def test_a_seeker_that_gives_up_opens_the_gate_again(locks: Locks, hold: Hold) -> None:
+    hold("locks.maintenance(exclusive=False)")
+    with pytest.raises(BusyError), locks.maintenance(exclusive=True, timeout=0.1):
+        pass
+    with locks.maintenance(exclusive=False, timeout=0):
+        pass
+
+
 def test_forgetting_a_tenant_leaves_no_file_and_no_second_holder(tmp_path: Path) -> None:
     locks, tenant_id = FileLocks(tmp_path / "locks"), rows.new_id()
     with locks.tenant(tenant_id):
@@ -147,12 +196,22 @@ def test_a_directory_that_is_not_there_is_a_storage_error(tmp_path: Path) -> Non
         pass
 
 
-def _eventually(take: Callable[[], object]) -> None:
+def _eventually(take: Callable[[], AbstractContextManager[None]]) -> None:
     """Takes a lock that the server frees as soon as it has noticed that the holder died."""
     for _ in range(10_000):
         try:
-            with take():  # type: ignore[attr-defined]
+            with take():
                 return
         except BusyError:
             continue
     pytest.fail("the lock was never freed")
+
+
+def _refused_in_the_end(take: Callable[[], AbstractContextManager[None]]) -> None:
+    for _ in range(100_000):
+        try:
+            with take():
+                continue
+        except BusyError:
+            return
+    pytest.fail("nobody was ever kept out")
