@@ -12,6 +12,7 @@ Surface:
     clear_checkpoint(tx, folder_id) -> None
     begin_round(tx, folder_id) -> None                               a full round: forgets checkpoint and seen
     add_seen(tx, rows: Sequence[SeenRow]) -> int                     repetitions are ignored
+    seen_of(tx, folder_id) -> list[bytes]                            their remote indexes
     pend_unseen(tx, folder_id) -> int                                contacts the round did not bring -> pending
     clear_seen(tx, folder_id) -> int
     pend_all(tx, folder_id) -> int                                   all contacts of a folder that is gone
@@ -133,6 +134,11 @@ def begin_round(tx: Transaction, folder_id: bytes) -> None:
 def add_seen(tx: Transaction, rows: Sequence[SeenRow]) -> int:
     """Records what a page of a full round brought."""
     return insert_rows(tx, "seen", rows, conflict="ON CONFLICT (folder_id, remote_ix) DO NOTHING")
+
+
+def seen_of(tx: Transaction, folder_id: bytes) -> list[bytes]:
+    """What the round has brought so far, as remote indexes."""
+    return list(run(tx, "SELECT remote_ix FROM seen WHERE folder_id = ?", folder_id).scalars())
 
 
 def pend_unseen(tx: Transaction, folder_id: bytes) -> int:

@@ -92,9 +92,7 @@ class TenantRun:
             self._take_in(pulled)
             self._progress.advance(self.summary.tenant, mailboxes=1)
         self._progress.advance(self.summary.tenant, mailboxes=len(gone))
-        for looks in self._target.due_photos(everything=self._options.full):
-            for pulled in self._each(_chunks(looks, _PHOTOS_AT_ONCE), self._look_at_photos):
-                self._take_in(pulled)
+        self._pull_photos()
         self._remove(stored_before)
         self._conclude()
 
@@ -102,6 +100,7 @@ class TenantRun:
         """Has every source name its mailboxes; returns the references of directly named ones that could not be."""
         unresolved: set[str] = set()
         disabled: set[str] = set()
+        pulled: set[str] = set()
         for source in self._sources:
             named: set[bytes] = set()
             try:
@@ -109,7 +108,8 @@ class TenantRun:
                 for chunk in _chunks(members, _NAMED_AT_ONCE):
                     self._stop.check()
                     wanted = [entry for entry in chunk if entry.enabled or source.kind != SourceKind.GROUP]
-                    disabled.update(entry.key for entry in chunk if not entry.enabled and entry not in wanted)
+                    pulled.update(entry.key for entry in wanted)
+                    disabled.update(entry.key for entry in chunk if not entry.enabled)
                     named.update(
                         self._target.name_mailboxes(source.id, [Named(entry.key, entry.address) for entry in wanted])
                     )
@@ -121,8 +121,8 @@ class TenantRun:
                     unresolved.add(source.ref.lower())
             else:
                 self._target.finish_source(source.id, named)
-        self.summary.skipped += len(disabled)
-        return unresolved
+        self.summary.skipped += len(disabled - pulled)
+        return unresolved - pulled
 
     def _pull_cards(self, mailboxes: Sequence[StoredMailbox]) -> set[bytes]:
         gone: set[bytes] = set()
@@ -149,7 +149,10 @@ class TenantRun:
             raise
         except ConnectorError as error:
             pulled.failures.extend(_failure(mailbox.ref, error) for mailbox in mailboxes)
-        pulled.tally = self._target.store_cards(cards)
+        try:
+            pulled.tally = self._target.store_cards(cards)
+        except DamagedError as error:
+            pulled.failures.append(_damage(None, error))
         return pulled
 
     def _pull_mailbox(self, mailbox: StoredMailbox) -> Pulled:
@@ -177,7 +180,7 @@ class TenantRun:
             except ConnectorError as error:
                 pulled.failures.append(_failure(mailbox.ref, error))
             except DamagedError as error:
-                pulled.failures.append(Failure(mask_ref(mailbox.ref), error.code, error.message, error.advice))
+                pulled.failures.append(_damage(mailbox.ref, error))
             return pulled
 
     def _take_step(self, mailbox: StoredMailbox, step: Page | FolderGone, pulled: Pulled) -> None:
@@ -188,6 +191,14 @@ class TenantRun:
         pulled.tally.take_in(tally)
         pulled.skipped += sum(step.skipped.values())
         self._progress.advance(self.summary.tenant, contacts=len(step.upserts))
+
+    def _pull_photos(self) -> None:
+        try:
+            for due in self._target.due_photos(everything=self._options.full):
+                for pulled in self._each(_chunks(due, _PHOTOS_AT_ONCE), self._look_at_photos):
+                    self._take_in(pulled)
+        except DamagedError as error:
+            self._add_failure(_damage(None, error))
 
     def _look_at_photos(self, wanted: Sequence[DuePhoto]) -> Pulled:
         pulled = Pulled()
@@ -230,7 +241,6 @@ class TenantRun:
         outlook = self._target.outlook()
         base = stored_before - self.summary.removed
         if brake.holds(outlook.lost, base) and not self._options.accept_removals:
-            self.summary.removed += outlook.lost
             self.summary.status = Status.BRAKED
             self.summary.failures.append(
                 Failure(
@@ -246,7 +256,10 @@ class TenantRun:
     def _conclude(self) -> None:
         if self.summary.status is Status.OK and self.summary.failures:
             failed = {failure.mailbox for failure in self.summary.failures}
-            done = self.summary.mailboxes > len(failed) or self.summary.added + self.summary.unchanged > 0
+            done = (
+                self.summary.mailboxes > len(failed)
+                or self.summary.added + self.summary.changed + self.summary.unchanged > 0
+            )
             self.summary.status = Status.PARTIAL if done else Status.FAILED
 
     def _each(self, items: Iterable[Item], work: Callable[[Item], Pulled]) -> Iterator[Pulled]:
@@ -271,6 +284,10 @@ class TenantRun:
 
 def _failure(ref: str, error: ConnectorError) -> Failure:
     return Failure(mask_ref(ref), error.code, error.message, error.advice)
+
+
+def _damage(ref: str | None, error: DamagedError) -> Failure:
+    return Failure(None if ref is None else mask_ref(ref), error.code, error.message, error.advice)
 
 
 def _to_port(mailbox: StoredMailbox) -> Mailbox:

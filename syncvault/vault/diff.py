@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from syncvault.crypto.place import Place
-from syncvault.crypto.record import row_version
+from syncvault.crypto.record import RecordRefusedError, row_version
 from syncvault.policy.catalogue import DataClass
 from syncvault.store import contacts as contact_rows
 from syncvault.store import photos as photo_rows
@@ -17,7 +17,7 @@ from syncvault.store.contacts import ContactChange, ContactRow, PhotoDueChange
 from syncvault.store.engine import Transaction
 from syncvault.vault.keys import TenantKeys
 from syncvault.vault.model import Tenant
-from syncvault.vault.sealing import open_bytes, or_nothing, to_json
+from syncvault.vault.sealing import damaged, or_nothing, to_json
 from syncvault.vault.sources import StoredMailbox
 
 CONTACT: Final = "contact"
@@ -129,7 +129,7 @@ def compare(
     """
     diff = Diff()
     for remote_ix, entry in latest.items():
-        plain = to_json({"id": entry.id, "fields": entry.fields})
+        plain = content_of(entry)
         known = stored.get(remote_ix)
         if known is None:
             diff.inserts.append(_new_row(keys, standing, remote_ix, plain, entry))
@@ -160,10 +160,18 @@ def write(tx: Transaction, diff: Diff) -> None:
     removal_rows.clear(tx, diff.returned)
 
 
+def content_of(entry: Incoming) -> bytes:
+    """What is sealed of a contact: JSON with the server's ID and the filled fields."""
+    return to_json({"id": entry.id, "fields": entry.fields})
+
+
 def open_contact(keys: TenantKeys, row: ContactRow) -> bytes:
     """The sealed content of a stored contact: JSON with the server's ID and the filled fields."""
-    place = PLACES[row.kind]
-    return open_bytes(keys.cipher, place, row.id, row.blob, row.mailbox_id, or_nothing(row.folder_id), row.remote_ix)
+    place, folder_id = PLACES[row.kind], or_nothing(row.folder_id)
+    try:
+        return keys.cipher.open(place, row.id, row.blob, row.mailbox_id, folder_id, row.remote_ix)
+    except RecordRefusedError as error:
+        raise damaged(place, row.id, error) from None
 
 
 def _new_row(keys: TenantKeys, standing: Standing, remote_ix: bytes, plain: bytes, entry: Incoming) -> ContactRow:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from syncvault.crypto.index import Label
@@ -39,6 +39,13 @@ class IncomingPage:
     removals: Sequence[str]
     checkpoint: str = field(repr=False)
     last: bool
+
+
+class RoundState(NamedTuple):
+    """Whether a full round is under way, and whether its end removes what it did not bring."""
+
+    is_full: bool
+    sweeps: bool
 
 
 def checkpoints(vault: Vault, tenant: Tenant, mailbox: StoredMailbox) -> dict[str, str]:
@@ -86,8 +93,8 @@ def store_page(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, page: Incom
     keys = vault.keys.tenant(tenant.id)
     purge_at = to_instant(tenant.purge_at)
     with vault.read() as tx:
-        state = folder_state(tx, keys, mailbox, page.folder_id)
-        is_full, sweeps = _round(tx, keys, state)
+        state = _folder_state(tx, keys, mailbox, page.folder_id)
+        is_full, sweeps = (True, False) if state is None else round_state(tx, keys, state)[1]
         latest = {keys.index.of(Label.ITEM, entry.id): entry for entry in page.upserts}
         stored = read_stored(tx, mailbox, list(latest))
         left = contact_rows.by_remote(tx, mailbox.id, [keys.index.of(Label.ITEM, item) for item in page.removals])
@@ -138,21 +145,19 @@ def store_cards(vault: Vault, tenant: Tenant, cards: Sequence[tuple[StoredMailbo
     return total.tally
 
 
-def folder_state(tx: Transaction, keys: TenantKeys, mailbox: StoredMailbox, folder_id: str) -> FolderState | None:
+def _folder_state(tx: Transaction, keys: TenantKeys, mailbox: StoredMailbox, folder_id: str) -> FolderState | None:
     """The stored folder with this server ID, and where its round stands."""
     folder_ix = keys.index.of(Label.FOLDER, folder_id)
     states = folder_rows.of_mailbox(tx, mailbox.id)
     return next((state for state in states if state.folder.folder_ix == folder_ix), None)
 
 
-def _round(tx: Transaction, keys: TenantKeys, state: FolderState | None) -> tuple[bool, bool]:
-    """Whether the page belongs to a full round, and whether that round's end removes what it did not bring."""
-    if state is None:
-        return True, False
+def round_state(tx: Transaction, keys: TenantKeys, state: FolderState) -> tuple[str | None, RoundState]:
+    """A folder's checkpoint, and where its round stands."""
     if state.checkpoint is None:
-        return True, folder_rows.has_contacts(tx, state.folder.id)
+        return None, RoundState(is_full=True, sweeps=folder_rows.has_contacts(tx, state.folder.id))
     plain = open_json(keys.cipher, Place.CHECKPOINT, state.folder.id, state.checkpoint.blob)
-    return plain["full"], plain["sweeps"]
+    return plain["token"], RoundState(is_full=plain["full"], sweeps=plain["sweeps"])
 
 
 def _folder_row(

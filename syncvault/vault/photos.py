@@ -73,15 +73,33 @@ def due(vault: Vault, tenant: Tenant, *, everything: bool = False) -> Iterator[l
 
 def store(vault: Vault, tenant: Tenant, looks: Sequence[LookedAt]) -> int:
     """Commits what became of some looks; returns how many photos are new, changed or gone."""
-    keys, purge_at = vault.keys.tenant(tenant.id), to_instant(tenant.purge_at)
-    fresh = [_row(keys, tenant, look, purge_at) for look in looks if look.content]
+    keys = vault.keys.tenant(tenant.id)
+    fetched = [look for look in looks if look.content]
+    with vault.read() as tx:
+        present = contact_rows.ids_among(tx, tenant.id, [look.contact_id for look in fetched])
+        stored = {
+            contact_id: open_details(keys, contact_id, blob)
+            for contact_id, blob in rows.details(tx, [look.contact_id for look in fetched]).items()
+        }
+    fresh: list[PhotoRow] = []
+    renamed: list[tuple[bytes, bytes]] = []
+    for look in fetched:
+        details = _details(look)
+        known = stored.get(look.contact_id)
+        if look.contact_id not in present or details == known:
+            continue
+        if known is not None and known["sha256"] == details["sha256"]:
+            renamed.append((look.contact_id, _sealed_details(keys, look.contact_id, details)))
+        else:
+            fresh.append(_row(keys, tenant, look, details))
     next_look = [PhotoDueChange(vault.instant + LOOK_AGAIN_SECONDS, look.contact_id, tenant.id) for look in looks]
     with vault.writing(tenant) as tx:
-        present = contact_rows.ids_among(tx, tenant.id, [row.contact_id for row in fresh])
-        stored = rows.put_many(tx, [row for row in fresh if row.contact_id in present])
+        rows.put_many(tx, fresh)
+        for contact_id, sealed in renamed:
+            rows.set_details(tx, contact_id, sealed)
         gone = rows.delete(tx, [look.contact_id for look in looks if look.content == b""])
         contact_rows.set_photo_due_many(tx, next_look)
-    return stored + gone
+    return len(fresh) + gone
 
 
 def read(vault: Vault, tenant: Tenant, contact_id: bytes) -> bytes | None:
@@ -98,16 +116,23 @@ def open_details(keys: TenantKeys, contact_id: bytes, blob: bytes) -> dict[str, 
     return open_json(keys.cipher, Place.PHOTO_DETAILS, contact_id, blob)
 
 
-def _row(keys: TenantKeys, tenant: Tenant, look: LookedAt, purge_at: int) -> PhotoRow:
+def _details(look: LookedAt) -> dict[str, Any]:
     content = look.content or b""
-    details = {"etag": look.etag, "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    return {"etag": look.etag, "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+
+
+def _sealed_details(keys: TenantKeys, contact_id: bytes, details: dict[str, Any]) -> bytes:
+    return keys.cipher.seal(Place.PHOTO_DETAILS, contact_id, to_json(details))
+
+
+def _row(keys: TenantKeys, tenant: Tenant, look: LookedAt, details: dict[str, Any]) -> PhotoRow:
     return PhotoRow(
         contact_id=look.contact_id,
         tenant_id=tenant.id,
-        details=keys.cipher.seal(Place.PHOTO_DETAILS, look.contact_id, to_json(details)),
-        content=keys.cipher.seal(Place.PHOTO_CONTENT, look.contact_id, content),
+        details=_sealed_details(keys, look.contact_id, details),
+        content=keys.cipher.seal(Place.PHOTO_CONTENT, look.contact_id, look.content or b""),
         data_class=DataClass.PHOTO,
-        purge_at=purge_at,
+        purge_at=to_instant(tenant.purge_at),
     )
 
 
