@@ -44,10 +44,12 @@ def to_json(value: object) -> str:
     return _HARMFUL_IN_JSON.sub(_json_escape, json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
-def print_object(call: Call, data: Mapping[str, Any], lines: Sequence[tuple[str, object]]) -> None:
-    """One thing: its keys in JSON, or lines of label and value."""
+def print_object(
+    call: Call, data: Mapping[str, Any], lines: Sequence[tuple[str, object]], *, failure: Exception | None = None
+) -> None:
+    """One thing: its keys in JSON, or lines of label and value; `failure` as for `print_items`."""
     if call.as_json:
-        document(call.command, {"data": data})
+        _answer(call, data, failure)
         return
     width = max((len(label) for label, _ in lines), default=0)
     for label, value in lines:
@@ -64,10 +66,20 @@ def print_items(
     *,
     none: str,
     more: Mapping[str, Any] | None = None,
+    failure: Exception | None = None,
 ) -> None:
-    """A list: `data.items` in JSON, or a table; `none` is said of an empty one, `more` goes beside the items."""
+    """A list: `data.items` in JSON, or a table.
+
+    Args:
+        call: The call that is answered.
+        items: The rows.
+        columns: Those of their keys that a table shows.
+        none: What is said of an empty list.
+        more: What stands beside the items.
+        failure: What kept others out of the list; in JSON `error` beside `data`. Raise it afterwards.
+    """
     if call.as_json:
-        document(call.command, {"data": {**(more or {}), "items": items}})
+        _answer(call, {**(more or {}), "items": items}, failure)
     elif not items:
         _print(none)
     elif sys.stdout.isatty():
@@ -97,6 +109,11 @@ def stream_items(call: Call, items: Iterable[Mapping[str, Any]], columns: Sequen
 def say(call: Call, text: str) -> None:
     """Something a person wants to read: beside the JSON document it goes to stderr."""
     (sys.stderr if call.as_json else sys.stdout).write(f"{text}\n")
+
+
+def _answer(call: Call, data: Mapping[str, Any], failure: Exception | None) -> None:
+    document(call.command, {"data": data, **({"error": error_object(failure)} if failure else {})})
+    call.has_answered = True
 
 
 def _stream_json(call: Call, items: Iterator[Mapping[str, Any]]) -> None:

@@ -9,7 +9,7 @@ import typer
 from syncvault.cli import erasing, output, values
 from syncvault.cli.audited import audited
 from syncvault.cli.call import AsJson, begin
-from syncvault.cli.terminal import note
+from syncvault.cli.terminal import note, shown
 from syncvault.errors import Exit, UsageError
 
 app = typer.Typer(rich_markup_mode=None)
@@ -30,7 +30,7 @@ def purge(
     from syncvault.retention import purge as retention
     from syncvault.vault import audit
 
-    call = begin(context)
+    call, failures = begin(context), tuple[str, ...]()
     day = values.day(as_of, "--as-of") if as_of else None
     if yes and day is not None:
         raise UsageError("--as-of only previews and does not go with --yes.", advice="Leave one of them out.")
@@ -39,14 +39,18 @@ def purge(
             with audited(vault, call.command) as entry:
                 outcome = retention.purge(vault, role=audit.role(), accept_clock=accept_clock)
                 erasing.record_purged(entry, outcome.erased)
-            rows = [erasing.erased_row(one) for one in outcome.erased]
+            rows, failures = [erasing.erased_row(one) for one in outcome.erased], outcome.failures
             if outcome.repaired:
                 note(f"The purge dates of {outcome.repaired} tenants disagreed with the facts and were put right.")
         else:
             rows = [erasing.plan_row(plan) for plan in retention.preview(vault, day)]
-    output.print_items(call, rows, erasing.COLUMNS, none="Nothing is due.")
+    output.print_items(call, rows, erasing.COLUMNS, none="Nothing is due.", more={"failures": list(failures)})
     if rows and not yes:
         output.say(call, "Nothing was erased. `syncvault purge --yes` erases what is due today.")
     for row in rows:
         erasing.tell_outstanding(row)
-    return Exit.PARTLY if any(row["outstanding"] for row in rows) else Exit.OK
+    for failure in failures:
+        note(f"Not purged: {shown(failure)}")
+    if failures and not rows:
+        return Exit.FAILED
+    return Exit.PARTLY if failures or any(row["outstanding"] for row in rows) else Exit.OK

@@ -6,6 +6,7 @@ import typer
 
 from syncvault.cli import output
 from syncvault.cli.call import AsJson, begin
+from syncvault.cli.lookup import damage
 from syncvault.cli.rows import tenant_rows
 
 app = typer.Typer(rich_markup_mode=None)
@@ -18,9 +19,9 @@ def status(context: typer.Context, _json: AsJson = False) -> None:
 
     call = begin(context)
     with call.open_vault() as vault:
-        everyone = tenants.everyone(vault)
-        rows = tenant_rows(vault, everyone)
-        due = [one for one in everyone if one.profile and one.profile.subscription.purge_at(vault.now) <= vault.now]
+        roll = tenants.call_roll(vault)
+        rows = tenant_rows(vault, roll.tenants)
+        due = [one for one in roll.tenants if one.profile and one.profile.subscription.purge_at(vault.now) <= vault.now]
     synced = [row["last_sync"] for row in rows if row["last_sync"]]
     data = {
         "tenants": len(rows),
@@ -32,4 +33,8 @@ def status(context: typer.Context, _json: AsJson = False) -> None:
         "never_synced": len(rows) - len(synced),
         "next_purge_on": min((row["purge_on"] for row in rows), default=None),
     }
-    output.print_object(call, data, [(key.replace("_", " "), value) for key, value in data.items()])
+    damaged = damage(roll)
+    lines = [(key.replace("_", " "), value) for key, value in data.items()]
+    output.print_object(call, data, lines, failure=damaged)
+    if damaged is not None:
+        raise damaged

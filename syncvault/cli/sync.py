@@ -12,9 +12,10 @@ from syncvault.cli.audited import Entry, write_if_possible
 from syncvault.cli.call import AsJson, begin
 from syncvault.cli.lookup import living
 from syncvault.cli.output import Column
+from syncvault.cli.rows import id_text
 from syncvault.cli.terminal import note, shown
 from syncvault.config import MOST_WORKERS
-from syncvault.errors import Exit, UsageError
+from syncvault.errors import DamagedError, Exit, UsageError
 
 if TYPE_CHECKING:
     from syncvault.sync.summary import Summary
@@ -87,9 +88,9 @@ def sync(
         accept_removals=accept_removals,
     )
     with call.open_vault() as vault:
-        chosen = _chosen(vault, tenant or [])
+        chosen, damaged = _chosen(vault, tenant or [])
         with progress.follow() as follower:
-            summaries = engine.sync(vault, chosen, options, follower)
+            summaries = [*engine.sync(vault, chosen, options, follower), *damaged]
         ids = {one.facts.name: one.id for one in chosen}
         for summary in summaries:
             outcome = "ok" if summary.status == "ok" else f"failed:{summary.status}"
@@ -112,12 +113,23 @@ def exit_code(statuses: Sequence[str]) -> int:
     return Exit.PARTLY if codes & {Exit.OK, Exit.PARTLY} else Exit.FAILED
 
 
-def _chosen(vault: Vault, names: Sequence[str]) -> list[Tenant]:
+def _chosen(vault: Vault, names: Sequence[str]) -> tuple[list[Tenant], list[Summary]]:
+    """The tenants to pull, and a failed summary of each that cannot even be read."""
+    from syncvault.sync.summary import Failure, Status, Summary
     from syncvault.vault import tenants
 
-    if not names:
-        return [one for one in tenants.everyone(vault) if one.profile is not None]
-    return [living(vault, name) for name in dict.fromkeys(names)]
+    if names:
+        return [living(vault, name) for name in dict.fromkeys(names)], []
+    roll = tenants.call_roll(vault)
+    failed = [
+        Summary(
+            id_text(one.id),
+            Status.FAILED,
+            failures=[Failure(None, DamagedError.code, one.message, DamagedError.default_advice)],
+        )
+        for one in roll.damaged
+    ]
+    return [one for one in roll.tenants if one.profile is not None], failed
 
 
 def _tell_failures(summary: Summary) -> None:

@@ -12,7 +12,7 @@ import typer
 from syncvault.cli import erasing, output, registration, tenant_add, values
 from syncvault.cli.audited import audited
 from syncvault.cli.call import AsJson, Call, Reveal, begin
-from syncvault.cli.lookup import living
+from syncvault.cli.lookup import damage, living
 from syncvault.cli.output import Column
 from syncvault.cli.rows import tenant_rows
 from syncvault.cli.tenant_add import given_options
@@ -59,10 +59,14 @@ def list_(
     if state:
         values.choice(state, "--state", list(State))
     with call.open_vault() as vault:
-        rows = tenant_rows(vault, tenants.everyone(vault))
+        roll = tenants.call_roll(vault)
+        rows = tenant_rows(vault, roll.tenants)
     found = [row for row in rows if not state or row["state"] == state]
     shown = [{**row, "state": f"{row['state']}, quarantined" if row["quarantined"] else row["state"]} for row in found]
-    output.print_items(call, found if call.as_json else shown, _LIST_COLUMNS, none="No tenants.")
+    damaged = damage(roll)
+    output.print_items(call, found if call.as_json else shown, _LIST_COLUMNS, none="No tenants.", failure=damaged)
+    if damaged is not None:
+        raise damaged
 
 
 @app.command()

@@ -149,7 +149,7 @@ def test_a_tenant_is_edited_in_the_fields_it_has(vault: Shell, online: OnlineSim
     for wrong in (["--ews-url", "https://x.example/EWS"], [], ["--admin-mail", ""], ["--directory-id", "x"]):
         assert vault("tenant", "edit", "cloud", *wrong).code == 2
     checked = vault("credential", "check", "cloud", "--json")
-    assert (checked.code, checked.error["code"]) == (1, "unreachable")
+    assert (checked.code, checked.error["code"]) == (1, "tls")
 
 
 def test_purge_dates_follow_the_subscription(vault: Shell, online: OnlineSimulator) -> None:
