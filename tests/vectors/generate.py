@@ -1,0 +1,382 @@
+"""Writes the known-answer vectors: `python -m tests.vectors.generate` from the root of the tree.
+
+Deterministic: salts and nonces come from SHAKE-256 over a label instead of the system. A change in what this writes
+is a change of the format.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from syncvault.crypto.index import BlindIndex, Label, normalise_address
+from syncvault.crypto.padding import pad
+from syncvault.crypto.place import ID_SIZE, Place
+from syncvault.crypto.record import RecordCipher
+from syncvault.crypto.signature import canonical, public_key_pem
+from syncvault.policy.calendar import day_begins, log_purge_instant
+from syncvault.policy.catalogue import DataClass
+from syncvault.policy.subscription import Subscription, SubscriptionKind
+from syncvault.roots.generations import to_text
+from syncvault.roots.passphrase import PassphraseProvider
+from syncvault.roots.port import ProviderSettings
+from syncvault.secret import Secret
+from syncvault.vault.receipt import Statement, issue
+
+FOLDER: Final = Path(__file__).parent
+VAULT_ID: Final = UUID("8b1c1f0e-26a5-4a2e-9f0c-6f7b5d0f4a11").bytes
+TENANT_ID: Final = UUID("3d0f7a52-9c1e-4b6f-8a34-51e2c0d9b7f6").bytes
+
+
+def stream(label: str) -> Callable[[int], bytes]:
+    """A source of bytes that gives the same ones every time."""
+    count = 0
+
+    def draw(size: int) -> bytes:
+        nonlocal count
+        count += 1
+        return hashlib.shake_256(f"{label}/{count}".encode()).digest(size)
+
+    return draw
+
+
+def some(label: str, size: int = 16) -> bytes:
+    """Bytes that look random."""
+    return stream(label)(size)
+
+
+_PROFILE: Final = {
+    "admin_mail": "admin@example.com",
+    "billing_mail": "",
+    "connection": {
+        "authority": "",
+        "ca_pem": "",
+        "client_id": "6a4c7d1e-0f35-4c92-b1a7-2e8d5f9c3b60",
+        "cloud": "global",
+        "directory_id": "f2b8e6d4-7a19-4d03-9c5e-1b0a8f6e4d27",
+        "graph_url": "",
+    },
+    "customer_number": "K-1001",
+    "kind": "online",
+    "locale": "de",
+    "name": "acme",
+    "rule_version": 1,
+    "subscription": {
+        "cancelled": False,
+        "ends_on": "2027-01-01",
+        "kind": "trial",
+        "term": "",
+        "zone": "Europe/Berlin",
+    },
+}
+_CREDENTIAL: Final = {
+    "certificate_pem": "",
+    "expires_at": 1798761600,
+    "kind": "secret",
+    "secret": "correct horse battery staple",
+    "thumbprint": "",
+}
+_CONTACT: Final = {
+    "fields": {
+        "business_address": {"city": "Köln", "country": "Deutschland"},
+        "display_name": "Zoë Müßig 🌻",
+        "email_addresses": ["zoe@example.com", "z.muessig@example.org"],
+    },
+    "id": "AAMkAGI2THVSAAA=",
+}
+
+
+def plaintexts() -> dict[Place, bytes]:
+    """What each sealed column may hold."""
+    photo = bytes.fromhex("ffd8ffe000104a464946") + some("photo", 40)
+    return {
+        Place.TENANT_PROFILE: _json(_PROFILE),
+        Place.CREDENTIAL: pad(_json(_CREDENTIAL)),
+        Place.SOURCE: _json({"kind": "group", "ref": "0d4f6c1b-5e2a-4b7d-9a38-c7f1e6d20b95"}),
+        Place.MAILBOX: _json({"address": "Zoe@Example.com", "key": "5b7e9c02-1d4f-4a68-8e3b-f60a2c9d7184"}),
+        Place.FOLDER: _json({"id": "AAMkAGI2TGUSAAA=", "path": "Kontakte/Büro"}),
+        Place.CHECKPOINT: _json({"full": False, "sweeps": False, "token": "https://graph.example/delta?token=x"}),
+        Place.CONTACT: _json(_CONTACT),
+        Place.CARD: _json({"fields": {"display_name": "ليلى"}, "id": "5b7e9c02-1d4f-4a68-8e3b-f60a2c9d7184"}),
+        Place.PHOTO_DETAILS: _json({"etag": '"1"', "sha256": hashlib.sha256(photo).hexdigest(), "size": len(photo)}),
+        Place.PHOTO_CONTENT: photo,
+    }
+
+
+def records() -> dict[str, Any]:
+    """One record for each place but wrapped keys, all of one batch; then one with NULL columns and an empty one."""
+    key = some("tenant key", 32)
+    cipher = RecordCipher({7: key}, 7, vault_id=VAULT_ID, tenant_id=TENANT_ID, random=stream("record"))
+    sealed = []
+
+    def add(place: Place, plaintext: bytes, bound: list[bytes], row_version: int) -> None:
+        row_id = some(f"row {len(sealed)}")
+        blob = cipher.seal(place, row_id, plaintext, *bound, row_version=row_version)
+        version = row_version.to_bytes(8, "big")
+        sealed.append(
+            {
+                "place": place.name,
+                "number": place.number,
+                "row_id": row_id.hex(),
+                "row_version": row_version,
+                "bound": [
+                    {"column": name, "value": value.hex()} for name, value in zip(place.bound, bound, strict=True)
+                ],
+                "associated_data": place.associated_data(VAULT_ID + TENANT_ID, row_id, version, bound).hex(),
+                "plaintext": plaintext.hex(),
+                "record": blob.hex(),
+            }
+        )
+
+    for row_version, (place, plaintext) in enumerate(plaintexts().items(), start=1):
+        bound = [bytes(16) if place is Place.CARD and name == "folder_id" else some(name) for name in place.bound]
+        add(place, plaintext, bound, row_version)
+    add(Place.MAILBOX, _json({"address": "", "key": "x"}), [some("key_ix"), bytes(16)], 1)
+    add(Place.PHOTO_CONTENT, b"", [], 2**64 - 1)
+    return {
+        "key": key.hex(),
+        "generation": 7,
+        "vault_id": VAULT_ID.hex(),
+        "tenant_id": TENANT_ID.hex(),
+        "records": sealed,
+    }
+
+
+def wrapped_keys() -> dict[str, Any]:
+    """Keys of the vault and of a tenant, under a root key of generation 2."""
+    root, rows = some("root key", 32), []
+    for tenant_id, purpose, generation in (
+        (bytes(16), "names", 1),
+        (bytes(16), "receipt", 1),
+        (TENANT_ID, "data", 1),
+        (TENANT_ID, "data", 300),
+        (TENANT_ID, "index", 1),
+    ):
+        cipher = RecordCipher({2: root}, 2, vault_id=VAULT_ID, tenant_id=tenant_id, random=stream(f"{purpose} batch"))
+        key, row_id = some(f"{purpose} {generation}", 32), some(f"{purpose} {generation} row")
+        bound = purpose.encode().ljust(ID_SIZE, b"\x00"), generation.to_bytes(ID_SIZE, "big")
+        rows.append(
+            {
+                "id": row_id.hex(),
+                "tenant_id": tenant_id.hex(),
+                "purpose": purpose,
+                "generation": generation,
+                "root_generation": 2,
+                "key": key.hex(),
+                "blob": cipher.seal(Place.WRAPPED_KEY, row_id, key, *bound).hex(),
+            }
+        )
+    return {"root_key": root.hex(), "root_generation": 2, "vault_id": VAULT_ID.hex(), "wrapped_keys": rows}
+
+
+_ADDRESSES: Final = (
+    "info@example.com",
+    "  Info@EXAMPLE.com ",
+    "Jörg.Groß@Straße.example",
+    "jo\u0308rg.gross@strasse.example",
+    "ｆｕｌｌ@ｗｉｄｔｈ.example",
+    "почта@пример.испытание",
+    "user@例え.テスト",
+    "İstanbul@example.com",
+    "Σίσυφος@example.gr",
+    "a@b@münchen.example",
+    "no-domain",
+    "broken@-..example",
+    "x@" + "ü" * 70 + ".example",
+    "5B7E9C02-1D4F-4A68-8E3B-F60A2C9D7184",
+)
+
+
+def indexes() -> dict[str, Any]:
+    """Every label, and addresses in many spellings."""
+    key = some("index key", 32)
+    index = BlindIndex(key)
+    exact = ("acme", "AAMkAGI2THVSAAA=", "aamkagi2thvsaaa=", "", "\ud800", "🌻")
+    return {
+        "key": key.hex(),
+        "exact": [
+            {"label": label.value, "value": value, "index": index.of(label, value).hex()}
+            for label in Label
+            for value in exact
+        ],
+        "addresses": [
+            {
+                "label": Label.MAILBOX_ADDRESS.value,
+                "value": value,
+                "normalised": normalise_address(value),
+                "index": index.of(Label.MAILBOX_ADDRESS, normalise_address(value)).hex(),
+            }
+            for value in _ADDRESSES
+        ],
+    }
+
+
+def padding() -> list[dict[str, Any]]:
+    """Lengths around the buckets, and secrets that look like padding."""
+    secrets = [some("secret", size) if size else b"" for size in (0, 1, 254, 255, 256, 511, 512, 1023, 1024)]
+    secrets += [b"\x80", b"\x80\x00", b"ends in zeros\x00\x00"]
+    return [{"secret": secret.hex(), "padded": pad(secret).hex()} for secret in secrets]
+
+
+def receipts() -> dict[str, Any]:
+    """One final and one interim receipt."""
+    seed = some("receipt seed", 32)
+    base: dict[str, Any] = {
+        "vault_id": VAULT_ID,
+        "tenant_id": TENANT_ID,
+        "requested_by": "root",
+        "requested_at": datetime(2027, 4, 1, 0, 0, 5, tzinfo=UTC),
+        "issued_at": datetime(2027, 4, 1, 0, 0, 9, tzinfo=UTC),
+        "rule_version": 1,
+        "counts": {"sources": 2, "mailboxes": 40, "contacts": 1234, "photos": 56, "credentials": 1},
+        "keys_destroyed": ("data/1", "index/1"),
+        "storage": ("write-ahead log emptied", "not reached: snapshots and backups"),
+    }
+    final = Statement(
+        reason="retention",
+        root_key={"provider": "file", "generation": 2, "replaced": 1},
+        outstanding=(),
+        **base,
+    )
+    interim = Statement(
+        reason="on-demand",
+        root_key={"provider": "systemd", "generation": 1, "replaced": None},
+        outstanding=('root key: not "replaced" yet – \\ \t\x1f',),
+        **base,
+    )
+    return {
+        "seed": seed.hex(),
+        "public_key": public_key_pem(seed),
+        "receipts": [
+            {
+                "canonical": canonical(statement.to_dict()).decode(),
+                "signature": json.loads(issue(statement, seed))["signature"],
+                "receipt": issue(statement, seed).decode(),
+            }
+            for statement in (final, interim)
+        ],
+    }
+
+
+def roots() -> dict[str, Any]:
+    """A key file's text, and a root key from a passphrase."""
+    keys = {1: some("file key 1", 32), 2: some("file key 2", 32)}
+    passphrase = "Grüße, correct horse"
+    settings = ProviderSettings(vault_id=UUID(bytes=VAULT_ID), passphrase=lambda: Secret(passphrase))
+    salt = some("salt")
+    key = Argon2id(salt=salt, length=32, iterations=3, lanes=4, memory_cost=65536).derive(passphrase.encode())
+    check = HKDFExpand(algorithm=SHA256(), length=8, info=b"syncvault v1 passphrase check").derive(key)
+    handle = {
+        "provider": "passphrase",
+        "generation": 1,
+        "salt": base64.b64encode(salt).decode(),
+        "iterations": 3,
+        "memory_kib": 65536,
+        "lanes": 4,
+        "check": base64.b64encode(check).decode(),
+    }
+    return {
+        "vault_id": str(UUID(bytes=VAULT_ID)),
+        "text": to_text(str(UUID(bytes=VAULT_ID)), keys).decode(),
+        "keys": {str(n): key.hex() for n, key in keys.items()},
+        "passphrase": passphrase,
+        "passphrase_handle": handle,
+        "passphrase_key": PassphraseProvider(settings).unwrap(handle).hex(),
+    }
+
+
+_BERLIN: Final = "Europe/Berlin"
+_SUBSCRIPTIONS: Final = (
+    ("trial", "2027-01-01", _BERLIN, "", False, "2026-12-01T00:00:00Z"),
+    ("trial", "2027-01-01", _BERLIN, "", False, "2026-12-31T22:59:59Z"),
+    ("trial", "2027-01-01", _BERLIN, "", False, "2026-12-31T23:00:00Z"),
+    ("trial", "2020-01-01", "UTC", "", False, "2027-01-01T00:00:00Z"),
+    ("trial", "2018-08-06", "America/Sao_Paulo", "", False, "2018-01-01T00:00:00Z"),
+    ("trial", "2011-10-01", "Pacific/Apia", "", False, "2011-01-01T00:00:00Z"),
+    ("trial", "2027-12-31", "Pacific/Kiritimati", "", False, "2027-12-30T10:00:00Z"),
+    ("paid", "2028-02-29", _BERLIN, "P1Y", False, "2028-02-28T22:59:59Z"),
+    ("paid", "2028-02-29", _BERLIN, "P1Y", False, "2028-02-28T23:00:00Z"),
+    ("paid", "2028-02-29", _BERLIN, "P1Y", False, "2031-03-01T12:00:00Z"),
+    ("paid", "2027-01-31", "UTC", "P1M", False, "2027-02-15T00:00:00Z"),
+    ("paid", "2027-01-31", "UTC", "P1M", False, "2027-03-01T00:00:00Z"),
+    ("paid", "2027-06-30", "UTC", "P3M", True, "2027-06-01T00:00:00Z"),
+    ("paid", "2027-06-30", "UTC", "P3M", True, "2027-07-01T00:00:00Z"),
+)
+
+
+def purge_dates() -> dict[str, Any]:
+    """Subscriptions at an instant, and log rows."""
+    cases = []
+    for kind, ends_on, zone, term, cancelled, text in _SUBSCRIPTIONS:
+        now = datetime.fromisoformat(text)
+        subscription = Subscription(SubscriptionKind(kind), date.fromisoformat(ends_on), zone, term, cancelled)
+        cases.append(
+            {
+                "subscription": {
+                    "kind": kind,
+                    "ends_on": ends_on,
+                    "zone": zone,
+                    "term": term,
+                    "cancelled": cancelled,
+                },
+                "now": text,
+                "cover_ends": subscription.cover_ends(now).isoformat(),
+                "state": str(subscription.state(now)),
+                "purge_on": subscription.purge_on(now).isoformat(),
+                "purge_at": int(subscription.purge_at(now).timestamp()),
+            }
+        )
+    written = datetime(2027, 3, 1, 23, 59, 59, tzinfo=UTC)
+    begins = (("2018-11-04", "America/Sao_Paulo"), ("2027-03-28", _BERLIN), ("2024-10-27", "Asia/Beirut"))
+    return {
+        "subscriptions": cases,
+        "day_begins": [
+            {"day": day, "zone": zone, "at": int(day_begins(date.fromisoformat(day), ZoneInfo(zone)).timestamp())}
+            for day, zone in begins
+        ],
+        "log": {
+            "written": int(written.timestamp()),
+            "purge_at": int(log_purge_instant(DataClass.AUDIT, written).timestamp()),
+        },
+    }
+
+
+VECTORS: Final[dict[str, Callable[[], Any]]] = {
+    "records": records,
+    "wrapped_keys": wrapped_keys,
+    "indexes": indexes,
+    "padding": padding,
+    "receipts": receipts,
+    "roots": roots,
+    "purge_dates": purge_dates,
+}
+
+
+def text(name: str) -> str:
+    """The content of a file of vectors."""
+    return json.dumps(VECTORS[name](), indent=1) + "\n"
+
+
+def _json(plain: object) -> bytes:
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def main() -> None:
+    """Writes all files."""
+    for name in VECTORS:
+        (FOLDER / f"{name}.json").write_text(text(name), "ascii")
+
+
+if __name__ == "__main__":
+    main()
