@@ -14,8 +14,15 @@ _CONTEXT: Final = b"syncvault/receipt/1\x00"
 
 
 def canonical(document: Mapping[str, Any]) -> bytes:
-    """The bytes that are signed: JSON in UTF-8, keys sorted, no spaces; no numbers but integers."""
-    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
+    """The bytes that are signed: JSON in UTF-8, keys sorted, no spaces; no numbers but integers.
+
+    Raises:
+        TypeError: A value has no such form.
+    """
+    text = orjson.dumps(document, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
+    if _holds_float(document):  # refused here, because orjson writes those that are no number as null
+        raise TypeError("a signed document holds no numbers but integers")
+    return text
 
 
 def public_key_pem(seed: bytes) -> str:
@@ -43,3 +50,9 @@ def is_signed_by(public_pem: bytes, document: Mapping[str, Any], signature: byte
     except InvalidSignature:
         return False
     return True
+
+
+def _holds_float(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_float, value.values()))
+    return isinstance(value, float) or (isinstance(value, list | tuple) and any(map(_holds_float, value)))

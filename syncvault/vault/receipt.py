@@ -97,6 +97,7 @@ def verify(receipt: bytes, public_pem: bytes) -> Verdict:
         document = json.loads(receipt, object_pairs_hook=_unique)
         statement, signature = document["statement"], base64.b64decode(document["signature"], validate=True)
         well_formed = set(document) == {"statement", "signature"} and statement["schema"] == SCHEMA
+        well_formed &= base64.b64encode(signature).decode("ascii") == document["signature"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError("The file is not a receipt.", advice="Name the JSON file `tenant delete` wrote.") from error
     try:
