@@ -1,0 +1,82 @@
+"""A secret shows up nowhere but where it is opened."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import pickle
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from syncvault.secret import Secret
+from syncvault.vault.model import Credential, CredentialKind
+
+TEXT = "pässword-5431"
+
+
+@dataclass(frozen=True)
+class Holder:
+    secret: Secret
+
+
+@pytest.mark.parametrize("given", [TEXT, TEXT.encode()])
+def test_it_opens_to_the_bytes_it_was_given(given: str | bytes) -> None:
+    assert Secret(given).reveal() == TEXT.encode()
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        repr,
+        str,
+        "{}".format,
+        "%s %r".__mod__,
+        lambda secret: repr([secret]),
+        lambda secret: repr(Holder(secret)),
+        lambda secret: repr(Credential(CredentialKind.SECRET, secret)),
+    ],
+)
+def test_it_shows_nothing_when_printed(show: Callable[[Secret], str]) -> None:
+    secret = Secret(TEXT)
+    shown = show((secret, secret) if show == "%s %r".__mod__ else secret)  # type: ignore[arg-type]
+    assert "5431" not in shown
+    assert "Secret(…)" in shown
+
+
+def test_it_shows_nothing_in_a_log_or_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    secret = Secret(TEXT)
+    try:
+        raise RuntimeError(f"failed with {secret}")
+    except RuntimeError as error:
+        logging.getLogger("test").exception("%r", secret)
+        shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert "5431" not in shown + caplog.text
+
+
+@pytest.mark.parametrize("leave", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_it_cannot_be_pickled_or_copied(leave: Callable[[Secret], object]) -> None:
+    with pytest.raises(TypeError, match="not pickled"):
+        leave(Secret(TEXT))
+
+
+@pytest.mark.parametrize("other", [Secret(TEXT), TEXT, TEXT.encode(), None])
+def test_it_cannot_be_compared(other: object) -> None:
+    with pytest.raises(TypeError, match="compare_digest"):
+        _ = Secret(TEXT) == other
+    with pytest.raises(TypeError, match="compare_digest"):
+        _ = Secret(TEXT) != other
+
+
+def test_it_cannot_be_hashed_or_carry_attributes() -> None:
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(Secret(TEXT))
+    with pytest.raises(AttributeError):
+        Secret(TEXT).note = TEXT  # type: ignore[attr-defined]
+
+
+def test_an_empty_one_is_false() -> None:
+    assert not Secret("")
+    assert Secret(" ")
