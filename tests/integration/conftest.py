@@ -14,6 +14,11 @@ import pytest
 
 from syncvault.store import upgrade
 from syncvault.store.engine import Database, Role, open_database
+from syncvault.sync import engine
+from syncvault.vault.layout import Layout, default_database, default_key_database
+from syncvault.vault.vault import Vault
+from tests.integration.fake_exchange import FakeExchange
+from tests.integration.vault_parts import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +83,29 @@ def _migrated(url: str, role: Role) -> Iterator[Database]:
     upgrade.migrate(database)
     yield database
     database.close()
+
+
+@pytest.fixture
+def place(database_urls: DatabaseUrls, tmp_path: Path) -> Iterator[Place]:
+    """Where a vault can be made, on each engine, with its root key in a file."""
+    home = tmp_path / "home"
+    data, keys = database_urls.data, database_urls.keys
+    if database_urls.dialect == "sqlite":
+        data, keys = default_database(home), default_key_database(home)
+    place = Place(Layout(home, data, keys, "file", tmp_path / "root-key" / "root.key"))
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def vault(place: Place) -> Vault:
+    """A new vault without tenants."""
+    return place.create()
+
+
+@pytest.fixture
+def exchange(monkeypatch: pytest.MonkeyPatch) -> FakeExchange:
+    """An empty Exchange that every sync of the test talks to."""
+    fake = FakeExchange()
+    monkeypatch.setattr(engine, "connect", lambda profile, credential: fake.connect())
+    return fake

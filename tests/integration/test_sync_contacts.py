@@ -1,0 +1,239 @@
+"""What a run leaves in the vault: exactly what the source has, with only what changed written again."""
+
+from __future__ import annotations
+
+import pytest
+
+from connectors.port import CheckpointExpired, Throttled
+from syncvault.store.engine import Database
+from syncvault.sync.summary import Status
+from syncvault.vault.vault import Vault
+from tests.integration.fake_exchange import FakeExchange, FakeFolder, contact
+from tests.integration.vault_parts import Place, execute, held, register, rows, sync, tables
+
+
+class PowerCut(BaseException):
+    """Ends a run as abruptly as a test can within its own process."""
+
+
+def cut_after(pages: int, exchange: FakeExchange) -> None:
+    def cut(count: int) -> None:
+        if count == pages:
+            exchange.after_page = lambda count: None
+            raise PowerCut
+
+    exchange.after_page, exchange.pages = cut, 0
+
+
+def as_source(exchange: FakeExchange, *keys: str) -> dict[str, dict[str, tuple[str, str]]]:
+    """What the vault has to hold, as `held` tells it."""
+    return {
+        key: {"card": ("", f"Card of {key}")}
+        | {item: (path, entry.display_name) for item, (path, entry) in items.items()}
+        for key, items in exchange.content().items()
+        if key in keys
+    }
+
+
+def test_a_first_run_brings_everything_and_a_second_one_touches_nothing(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1", "a2", "a3")
+    exchange.hire("bob", "b1")
+    tenant = register(vault, "acme", "ann", "bob")
+    first = sync(vault, tenant)
+    assert (first.status, first.mailboxes, first.added, first.failures) == (Status.OK, 2, 6, [])
+    assert held(vault, tenant) == as_source(exchange, "ann", "bob")
+    before = tables(vault, without={"runs", "checkpoints"})
+    second = sync(vault, tenant)
+    assert (second.added, second.changed, second.removed, second.unchanged) == (0, 0, 0, 2)  # the cards
+    assert tables(vault, without={"runs", "checkpoints"}) == before
+
+
+def test_a_full_run_reads_everything_and_rewrites_nothing(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1", "a2", "a3")
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    before = rows(vault.data, "contacts")
+    full = sync(vault, tenant, full=True)
+    assert (full.added, full.changed, full.removed, full.unchanged) == (0, 0, 0, 4)
+    assert rows(vault.data, "contacts") == before
+    assert rows(vault.data, "seen") == []
+
+
+def test_only_what_changed_moves(vault: Vault, exchange: FakeExchange) -> None:
+    ann = exchange.hire("ann", "a1", "a2", "a3")
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    before = set(rows(vault.data, "contacts"))
+    exchange.rename("ann", "a1", "New name")
+    exchange.folder_of("ann", "a2").remove("a2")
+    ann.folders["ann-inbox"].put("a4", contact("a4"))
+    run = sync(vault, tenant)
+    assert (run.added, run.changed, run.removed, run.unchanged) == (1, 1, 1, 1)
+    assert held(vault, tenant) == as_source(exchange, "ann")
+    assert len(before & set(rows(vault.data, "contacts"))) == 2  # the card and a3
+
+
+@pytest.mark.parametrize("old_first", [True, False], ids=["left-first", "arrived-first"])
+def test_a_move_between_folders_is_a_change_in_either_order(
+    vault: Vault, exchange: FakeExchange, old_first: bool
+) -> None:
+    ann = exchange.hire("ann", "a1", "a2")
+    other = FakeFolder("other", pictured={})
+    if old_first:
+        ann.folders["ann-other"] = other
+    else:
+        ann.folders = {"ann-other": other, **ann.folders}
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    exchange.move("ann", "a1", "ann-other")
+    assert _counts(sync(vault, tenant, dry_run=True)) == (0, 1, 0, 1)
+    assert _counts(sync(vault, tenant)) == (0, 1, 0, 1)
+    assert held(vault, tenant) == as_source(exchange, "ann")
+    assert rows(vault.data, "pending_removals") == []
+
+
+def test_a_folder_that_is_gone_takes_its_contacts_along(vault: Vault, exchange: FakeExchange) -> None:
+    ann = exchange.hire("ann", "a1", "a2")
+    ann.folders["ann-other"] = FakeFolder("other")
+    ann.folders["ann-other"].put("a3", contact("a3"))
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    del ann.folders["ann-other"]
+    assert sync(vault, tenant).removed == 1
+    assert held(vault, tenant) == as_source(exchange, "ann")
+    assert len(rows(vault.data, "folders")) == 1
+    assert len(rows(vault.data, "checkpoints")) == 1
+
+
+def test_a_renamed_folder_shows_its_new_name(vault: Vault, exchange: FakeExchange) -> None:
+    ann = exchange.hire("ann", "a1")
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    ann.folders["ann-inbox"].path = "Partners/Berlin"
+    sync(vault, tenant)
+    assert held(vault, tenant)["ann"]["a1"] == ("Partners/Berlin", "Contact a1")
+
+
+def test_a_forgotten_checkpoint_removes_what_went_meanwhile_and_touches_nothing_else(
+    vault: Vault, exchange: FakeExchange
+) -> None:
+    exchange.hire("ann", "a1", "a2", "a3", "a4", "a5")
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    before = set(rows(vault.data, "contacts"))
+    folder = exchange.folder_of("ann", "a2")
+    folder.remove("a2")
+    folder.log.clear()  # the change can be found by reading in full only
+    exchange.expired.add("ann-inbox")
+    run = sync(vault, tenant)
+    assert (run.status, run.added, run.changed, run.removed, run.unchanged) == (Status.OK, 0, 0, 1, 5)
+    assert held(vault, tenant) == as_source(exchange, "ann")
+    assert set(rows(vault.data, "contacts")) < before
+
+
+def test_a_resync_that_was_cut_off_is_resumed(place: Place, exchange: FakeExchange) -> None:
+    vault = place.create()
+    exchange.hire("ann", "a1", "a2", "a3", "a4", "a5")
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    folder = exchange.folder_of("ann", "a5")
+    folder.remove("a5")
+    folder.log.clear()
+    exchange.expired.add("ann-inbox")
+    before = set(rows(vault.data, "contacts"))
+    cut_after(1, exchange)
+    with pytest.raises(PowerCut):
+        sync(vault, tenant)
+    assert rows(vault.data, "seen") != []
+    exchange.pages = 0
+    again = place.open()
+    run = sync(again, tenant)
+    assert (run.added, run.changed, run.removed, exchange.pages) == (0, 0, 1, 1)
+    assert held(again, tenant) == as_source(exchange, "ann")
+    assert set(rows(again.data, "contacts")) < before
+    assert rows(again.data, "seen") == []
+
+
+@pytest.mark.parametrize("pages", [1, 2, 3])
+def test_a_first_pull_that_was_cut_off_is_resumed(place: Place, exchange: FakeExchange, pages: int) -> None:
+    exchange.hire("ann", "a1", "a2", "a3", "a4", "a5")
+    tenant = register(place.create(), "acme", "ann")
+    cut_after(pages, exchange)
+    with pytest.raises(PowerCut):
+        sync(place.opened[0], tenant)
+    again = place.open()
+    run = sync(again, tenant)
+    assert run.status == Status.OK
+    assert held(again, tenant) == as_source(exchange, "ann")
+
+
+def test_a_page_that_the_server_replays_changes_nothing(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1", "a2")
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    folder = exchange.folder_of("ann", "a1")
+    before = rows(vault.data, "contacts")
+    folder.log += ["a1", "a2", "a1"]
+    assert _counts(sync(vault, tenant)) == (0, 0, 0, 4)
+    assert [row[:-3] for row in rows(vault.data, "contacts")] == [row[:-3] for row in before]
+
+
+def test_throttling_midway_keeps_what_was_committed(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1", "a2", "a3", "a4", "a5")
+    tenant = register(vault, "acme", "ann")
+
+    def throttle(count: int) -> None:
+        if count == 2:
+            raise Throttled("Come back later.")
+
+    exchange.after_page = throttle
+    run = sync(vault, tenant)
+    assert (run.status, run.added, [failure.code for failure in run.failures]) == (Status.PARTIAL, 5, ["throttled"])
+    exchange.after_page = lambda count: None
+    again = sync(vault, tenant)
+    assert (again.status, again.added) == (Status.OK, 1)
+    assert held(vault, tenant) == as_source(exchange, "ann")
+
+
+def test_a_checkpoint_that_is_refused_again_and_again_ends_in_a_failure(vault: Vault, exchange: FakeExchange) -> None:
+    ann = exchange.hire("ann", "a1")
+    tenant = register(vault, "acme", "ann")
+    ann.fault = CheckpointExpired("Unknown.", folder_id="ann-inbox")
+    run = sync(vault, tenant)
+    assert [failure.code for failure in run.failures] == ["checkpoint-expired"]
+
+
+def test_the_same_person_in_two_groups_is_stored_once(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1")
+    exchange.hire("bob", "b1")
+    exchange.groups = {"g:sales": ["ann", "bob"], "g:all": ["bob", "ann"]}
+    tenant = register(vault, "acme", "g:sales", "g:all", "ann")
+    run = sync(vault, tenant)
+    assert (run.mailboxes, run.added) == (2, 4)
+    assert held(vault, tenant) == as_source(exchange, "ann", "bob")
+
+
+def test_a_damaged_contact_fails_its_mailbox_and_no_other(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1")
+    exchange.hire("bob", "b1")
+    tenant = register(vault, "acme", "ann", "bob")
+    sync(vault, tenant)
+    _spoil(vault.data, "SELECT id FROM contacts WHERE kind = 'contact' AND mailbox_id IN"
+           " (SELECT mailbox_id FROM memberships WHERE source_id = ?)", vault, tenant)  # fmt: skip
+    exchange.rename("ann", "a1", "New")
+    exchange.rename("bob", "b1", "New")
+    run = sync(vault, tenant)
+    assert (run.status, run.changed, [failure.code for failure in run.failures]) == (Status.PARTIAL, 1, ["damaged"])
+    assert "contacts" in run.failures[0].message
+
+
+def _spoil(database: Database, which: str, vault: Vault, tenant: object) -> None:
+    from syncvault.vault import sources
+
+    source = sources.listing(vault, tenant)[0]  # type: ignore[arg-type]
+    changed = execute(database, f"UPDATE contacts SET blob = ? WHERE id IN ({which})", b"x" * 200, source.id)
+    assert changed == 1
+
+
+def _counts(run: object) -> tuple[int, ...]:
+    return tuple(getattr(run, name) for name in ("added", "changed", "removed", "unchanged"))

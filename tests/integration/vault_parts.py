@@ -1,0 +1,108 @@
+"""A vault for tests: where it lies, a clock that is set by hand, tenants to register, and its tables to compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from syncvault.policy.subscription import Subscription, SubscriptionKind
+from syncvault.secret import Secret
+from syncvault.store.engine import Database
+from syncvault.store.schema import data_metadata, key_metadata
+from syncvault.sync import engine
+from syncvault.sync.summary import Options, Silence, Summary
+from syncvault.vault import contacts, sources, tenants
+from syncvault.vault.layout import Layout
+from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, Tenant, TenantProfile
+from syncvault.vault.vault import Vault, create_vault, open_vault
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+LATER = date(2026, 12, 1)  # a subscription until then runs at NOW
+LOGS = {"audit", "runs"}
+
+
+@dataclass
+class Place:
+    """Where a vault lies, and what time it is there."""
+
+    layout: Layout
+    now: datetime = NOW
+    opened: list[Vault] = field(default_factory=list)
+
+    @property
+    def home(self) -> Path:
+        return self.layout.home
+
+    def create(self) -> Vault:
+        self.opened.append(create_vault(self.layout, clock=lambda: self.now))
+        return self.opened[-1]
+
+    def open(self, now: datetime | None = None) -> Vault:
+        """The vault as another process would open it, at another time if one is given."""
+        self.now = now or self.now
+        self.opened.append(open_vault(self.home, clock=lambda: self.now))
+        return self.opened[-1]
+
+    def close(self) -> None:
+        while self.opened:
+            self.opened.pop().close()
+
+
+def profile(name: str = "acme", *, ends: date = LATER, term: str = "", cancelled: bool = False) -> TenantProfile:
+    kind = SubscriptionKind.PAID if term else SubscriptionKind.TRIAL
+    subscription = Subscription(kind, ends, "Europe/Berlin", term=term, cancelled=cancelled)
+    connection = OnlineConnection("7e57d1ec-0000-4000-8000-000000000001", "7e57c11e-0000-4000-8000-000000000001")
+    return TenantProfile(name, connection, subscription, f"admin@{name}.example", customer_number=f"No-{name}")
+
+
+def secret(text: str = "s3cr3t-of-acme", *, expires_at: datetime | None = None) -> Credential:
+    return Credential(CredentialKind.SECRET, Secret(text), expires_at=expires_at)
+
+
+def register(vault: Vault, name: str = "acme", *refs: str, **changes: Any) -> Tenant:
+    """Registers a tenant and its sources: `g:` marks a group."""
+    tenant = tenants.register(vault, profile(name, **changes), secret())
+    for ref in refs:
+        sources.add(vault, tenant, "group" if ref.startswith("g:") else "user", ref)
+    return tenant
+
+
+def sync(vault: Vault, tenant: Tenant, **options: Any) -> Summary:
+    """One run over one tenant."""
+    return engine.sync(vault, [tenant], Options(**options), Silence())[0]
+
+
+def held(vault: Vault, tenant: Tenant) -> dict[str, dict[str, tuple[str, str]]]:
+    """What the vault holds: by mailbox key, then by surname (the item) or `card`, the folder and display name."""
+    found: dict[str, dict[str, tuple[str, str]]] = {}
+    for entry in contacts.stream(vault, tenant):
+        item = "card" if entry.kind == "card" else entry.fields["surname"]
+        box = found.setdefault(entry.mailbox.key, {})
+        assert item not in box, "stored twice"
+        box[item] = (entry.folder, entry.fields["display_name"])
+    return found
+
+
+def tables(vault: Vault, *, without: Iterable[str] = LOGS) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of both databases, as it lies there."""
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for database, metadata in ((vault.data, data_metadata), (vault.key_data, key_metadata)):
+        for name in metadata.tables.keys() - set(without):
+            found[name] = rows(database, name)
+    return found
+
+
+def rows(database: Database, table: str) -> list[tuple[Any, ...]]:
+    with database.read() as tx:
+        found = [tuple(row) for row in tx.exec_driver_sql(f"SELECT * FROM {table}")]
+    return sorted(found, key=repr)
+
+
+def execute(database: Database, statement: str, *values: Any) -> int:
+    """Meddles with a database behind the vault's back."""
+    sql = statement if database.dialect == "sqlite" else statement.replace("?", "%s")
+    with database.write() as tx:
+        return tx.exec_driver_sql(sql, values).rowcount
