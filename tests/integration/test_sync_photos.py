@@ -1,0 +1,144 @@
+"""Photos follow their contacts: looked at when something changed, after a day, or when everything is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from connectors.port import ServerFault
+from syncvault.sync.summary import Status
+from syncvault.vault import contacts
+from syncvault.vault.model import Tenant
+from syncvault.vault.vault import Vault
+from tests.integration.fake_exchange import FakeExchange
+from tests.integration.vault_parts import NOW, Place, register, rows, sync
+
+
+def photos_of(vault: Vault, tenant: Tenant) -> dict[str, bytes | None]:
+    return {
+        entry.fields.get("surname", "card"): contacts.photo(vault, tenant, entry.id)
+        for entry in contacts.stream(vault, tenant)
+    }
+
+
+def test_photos_are_stored_as_served_and_absent_ones_are_not(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1", "a2")
+    exchange.photos = {"ann": b"card photo", "a1": b"\xff\xd8 jpeg"}
+    tenant = register(vault, "acme", "ann")
+    run = sync(vault, tenant)
+    assert (run.status, run.photos) == (Status.OK, 2)
+    assert photos_of(vault, tenant) == {"card": b"card photo", "a1": b"\xff\xd8 jpeg", "a2": None}
+    stored = next(one for one in contacts.stream(vault, tenant) if one.fields.get("surname") == "a1")
+    assert stored.has_photo
+    assert stored.photo_sha256 is not None
+    assert {ref.folder_id for ref in exchange.looks} == {"", "ann-inbox"}
+
+
+def test_a_contact_said_to_have_none_is_never_looked_at(vault: Vault, exchange: FakeExchange) -> None:
+    ann = exchange.hire("ann", "a1", "a2")
+    ann.folders["ann-inbox"].pictured = {"a1": False, "a2": True}
+    exchange.photos = {"a2": b"two"}
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    assert {ref.item_id for ref in exchange.looks} == {"", "a2"}
+    exchange.looks.clear()
+    ann.folders["ann-inbox"].pictured["a2"] = False
+    exchange.rename("ann", "a2", "Changed")
+    sync(vault, tenant)
+    assert photos_of(vault, tenant)["a2"] is None
+    assert exchange.looks == []
+
+
+def test_photos_are_looked_at_again_after_a_day_and_not_before(place: Place, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1")
+    exchange.photos = {"a1": b"one"}
+    tenant = register(place.create(), "acme", "ann")
+    sync(place.opened[0], tenant)
+    exchange.photos["a1"] = b"two"
+    exchange.looks.clear()
+    early = place.open(NOW + timedelta(hours=23))
+    assert sync(early, tenant).photos == 0
+    assert exchange.looks == []
+    late = place.open(NOW + timedelta(hours=24))
+    assert sync(late, tenant).photos == 1
+    assert photos_of(late, tenant)["a1"] == b"two"
+
+
+def test_a_full_run_looks_at_all_photos_and_rewrites_none(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1", "a2")
+    exchange.photos = {"a1": b"one", "a2": b"two"}
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    before = rows(vault.data, "photos")
+    exchange.looks.clear()
+    assert sync(vault, tenant, full=True).photos == 0
+    assert len(exchange.looks) == 3
+    assert rows(vault.data, "photos") == before
+
+
+def test_a_photo_of_a_changed_contact_is_looked_at_at_once(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1")
+    exchange.photos = {"a1": b"one"}
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    exchange.photos["a1"] = b"two"
+    exchange.rename("ann", "a1", "Changed")
+    assert sync(vault, tenant).photos == 1
+    assert photos_of(vault, tenant)["a1"] == b"two"
+
+
+def test_a_photo_gone_at_the_source_is_removed(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1")
+    exchange.photos = {"a1": b"one"}
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    exchange.photos.clear()
+    assert sync(vault, tenant, full=True).photos == 1
+    assert rows(vault.data, "photos") == []
+
+
+def test_the_same_bytes_under_another_name_are_not_written_again(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1")
+    exchange.photos = {"a1": b"one"}
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    (before,) = rows(vault.data, "photos")
+    from syncvault.vault import photos
+    from syncvault.vault.photos import LookedAt
+
+    assert photos.store(vault, tenant, [LookedAt(before[0], b"one", "another-etag")]) == 0
+    (after,) = rows(vault.data, "photos")
+    assert after[3] == before[3]
+    assert after[2] != before[2]
+
+
+def test_a_photo_over_the_limit_is_skipped_and_counted(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1")
+    exchange.photos = {"a1": ServerFault("Too large.", code="photo-too-large")}
+    tenant = register(vault, "acme", "ann")
+    run = sync(vault, tenant)
+    assert (run.status, run.skipped, run.photos) == (Status.OK, 1, 0)
+    exchange.looks.clear()
+    sync(vault, tenant)
+    assert exchange.looks == []
+
+
+def test_a_photo_that_fails_is_looked_at_by_the_next_run(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1", "a2")
+    exchange.photos = {"a1": ServerFault("It failed."), "a2": b"two"}
+    tenant = register(vault, "acme", "ann")
+    run = sync(vault, tenant)
+    assert (run.status, run.photos, [one.code for one in run.failures]) == (Status.PARTIAL, 1, ["server-fault"])
+    exchange.photos["a1"] = b"one"
+    exchange.looks.clear()
+    assert sync(vault, tenant).photos == 1
+    assert [ref.item_id for ref in exchange.looks] == ["a1"]
+
+
+def test_photos_go_with_their_contact(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1", "a2")
+    exchange.photos = {"a1": b"one", "a2": b"two"}
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    exchange.folder_of("ann", "a1").remove("a1")
+    sync(vault, tenant)
+    assert len(rows(vault.data, "photos")) == 1
