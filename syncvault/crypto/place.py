@@ -33,11 +33,18 @@ class Place(Enum):
         self.number = number
         self.bound = bound
         self._number = number.to_bytes(4, "big")
-        self._sizes = [ID_SIZE, 8] + [ID_SIZE] * len(bound)
+        self._size = 76 + ID_SIZE * len(bound)
 
     def associated_data(self, scope: bytes, row_id: bytes, row_version: bytes, bound: Sequence[bytes]) -> bytes:
         """Label 16 | vault ID 16 | tenant ID 16 | number u32 | row ID 16 | row version u64 | bound columns, 16 each."""
+        data = b"".join((_LABEL, scope, self._number, row_id, row_version, *bound))
         # Each size on its own: a byte moved from one column to the next would leave their sum, and the data, as it was.
-        if [*map(len, (row_id, row_version, *bound))] != self._sizes:
-            raise ValueError(f"{self.name} binds a row ID and {len(self.bound)} columns of 16 bytes each")
-        return b"".join((_LABEL, scope, self._number, row_id, row_version, *bound))
+        if len(data) != self._size or len(row_id) != ID_SIZE:
+            raise ValueError(self._complaint())
+        for column in bound:
+            if len(column) != ID_SIZE:
+                raise ValueError(self._complaint())
+        return data
+
+    def _complaint(self) -> str:
+        return f"{self.name} binds a row ID and {len(self.bound)} columns of 16 bytes each"

@@ -44,6 +44,16 @@ _CACHED_KEYS = 256
 
 Random = Callable[[int], bytes]
 
+_forks = 0  # how often this process has forked off from another: it must not go on with its parent's nonces
+
+
+def _count_fork() -> None:
+    global _forks  # noqa: PLW0603  (one process, one count)
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
 
 class RecordRefusedError(Exception):
     """A record that does not open. The message names the reason, never the content."""
@@ -65,7 +75,7 @@ class _Batch(NamedTuple):
     prefix: bytes
     aead: AESGCM
     nonces: list[bytes]
-    process: int
+    forks: int
 
 
 class RecordCipher:
@@ -91,7 +101,7 @@ class RecordCipher:
         self._scope = vault_id + tenant_id
         self._random = random
         self._batch: _Batch | None = None
-        self._opened: tuple[bytes, AESGCM] | None = None
+        self._opened: tuple[bytes, AESGCM | None] = b"", None
         self._derived: OrderedDict[bytes, AESGCM] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -113,7 +123,7 @@ class RecordCipher:
             row_version: Counts the writes of this row, from 1.
         """
         batch = self._batch
-        if batch is None or batch.process != os.getpid():
+        if batch is None or batch.forks != _forks:
             batch = self._open_batch()
         try:
             nonce = batch.nonces.pop()
@@ -132,12 +142,12 @@ class RecordCipher:
             WrongKeyError: It was sealed under another key.
             AlteredError: It was changed, or moved to another row, column, tenant or vault.
         """
-        opened = self._opened
-        if opened is None or not blob.startswith(opened[0]):
-            opened = self._opened = self._unlock(blob)
+        prefix, aead = self._opened
+        if aead is None or not blob.startswith(prefix):
+            prefix, aead = self._opened = self._unlock(blob)
         version = blob[_PREFIX_SIZE:_NONCE_AT]
         try:
-            return opened[1].decrypt(
+            return aead.decrypt(
                 blob[_NONCE_AT:_BODY_AT], blob[_BODY_AT:], place.associated_data(self._scope, row_id, version, bound)
             )
         except (InvalidTag, ValueError) as error:  # ValueError: a record cut inside its nonce
@@ -149,7 +159,7 @@ class RecordCipher:
         pool = self._random(_NONCE_SIZE * _BATCH_SIZE)
         nonces = [pool[at : at + _NONCE_SIZE] for at in range(0, len(pool), _NONCE_SIZE)]
         nonces.reverse()
-        self._batch = batch = _Batch(head + commitment, AESGCM(key), nonces, os.getpid())
+        self._batch = batch = _Batch(head + commitment, AESGCM(key), nonces, _forks)
         return batch
 
     def _unlock(self, blob: bytes) -> tuple[bytes, AESGCM]:

@@ -42,7 +42,12 @@ def open_bytes(cipher: RecordCipher, place: Place, row_id: bytes, blob: bytes, *
     try:
         return cipher.open(place, row_id, blob, *bound)
     except RecordRefusedError as error:
-        raise DamagedError(f"Row {UUID(bytes=row_id)} of {_TABLES[place]} does not open: {error}.") from None
+        raise damaged(place, row_id, error) from None
+
+
+def damaged(place: Place, row_id: bytes, error: RecordRefusedError) -> DamagedError:
+    """What to raise for a record that does not open: names the table and the row."""
+    return DamagedError(f"Row {UUID(bytes=row_id)} of {_TABLES[place]} does not open: {error}.")
 
 
 def open_json(cipher: RecordCipher, place: Place, row_id: bytes, blob: bytes, *bound: bytes) -> dict[str, Any]:
