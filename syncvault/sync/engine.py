@@ -22,7 +22,8 @@ from syncvault.vault.vault import Vault
 
 def sync(vault: Vault, wanted: Sequence[Tenant], options: Options, progress: Progress) -> list[Summary]:
     """Runs over tenants, several at a time; returns their summaries in the order given."""
-    vault.note_time()
+    if not options.dry_run:
+        vault.note_time()
     stop = Stop()
 
     def one(tenant: Tenant) -> tuple[bytes, Summary]:

@@ -1,0 +1,329 @@
+"""Runs over tenants: who is pulled and who is not, who stands in whose way, and what stopping leaves behind."""
+
+from __future__ import annotations
+
+import os
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from connectors.port import ConnectorError, CredentialRejected
+from syncvault.clock import system_clock
+from syncvault.errors import DamagedError
+from syncvault.store import tenants as tenant_rows
+from syncvault.sync import engine
+from syncvault.sync.parallel import StoppedError
+from syncvault.sync.summary import Options, Silence, Status
+from syncvault.vault import credentials, erasure, runs, sources, tenants
+from syncvault.vault.rehearsal import Rehearsal
+from syncvault.vault.vault import Vault
+from tests.integration.fake_exchange import FakeExchange, FakeFolder, contact
+from tests.integration.vault_parts import NOW, Place, execute, held, profile, register, rows, secret, sync, tables
+
+
+def test_a_refused_credential_quarantines_and_stops(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1").fault = CredentialRejected("Refused.", code="AADSTS7000215", advice="Rotate it.")
+    tenant = register(vault, "acme", "ann")
+    run = sync(vault, tenant)
+    assert (run.status, [one.code for one in run.failures]) == (Status.QUARANTINED, ["AADSTS7000215"])
+    held_back = tenants.find(vault, "acme").quarantine
+    assert held_back is not None
+    assert (held_back.code, held_back.advice, held_back.since) == ("AADSTS7000215", "Rotate it.", NOW)
+    exchange.calls.clear()
+    assert sync(vault, tenant).status == Status.QUARANTINED  # also for one who has not heard of it yet
+    assert exchange.calls == []
+    exchange.people["ann"].fault = None
+    credentials.replace(vault, tenant, secret("new"))
+    assert sync(vault, tenant).status == Status.OK
+
+
+def test_a_dry_run_quarantines_nobody(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann").fault = CredentialRejected("Refused.")
+    tenant = register(vault, "acme", "ann")
+    assert sync(vault, tenant, dry_run=True).status == Status.QUARANTINED
+    assert tenants.find(vault, "acme").quarantine is None
+
+
+def test_one_tenants_failure_does_not_stop_another(
+    vault: Vault, exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange.hire("ann", "a1")
+    chosen = [register(vault, name, "ann") for name in ("one", "two", "three", "four")]
+    execute(vault.data, "UPDATE credentials SET blob = ? WHERE tenant_id = ?", b"x" * 300, chosen[0].id)
+
+    def connect(facts: Any, credential: Any) -> Any:
+        if facts.name == "three":
+            raise ConnectorError("No such cloud.")
+        return exchange.connect()
+
+    monkeypatch.setattr(engine, "connect", connect)
+    outcome = engine.sync(vault, chosen, Options(tenants=3), Silence())
+    assert [run.tenant for run in outcome] == ["one", "two", "three", "four"]
+    assert [run.status for run in outcome] == [Status.FAILED, Status.OK, Status.FAILED, Status.OK]
+    assert "credentials" in outcome[0].failures[0].message
+    assert {name: run.status for name, run in _last(vault, chosen).items()} == {
+        "one": "failed",
+        "two": "ok",
+        "three": "failed",
+        "four": "ok",
+    }
+
+
+def test_an_expired_tenant_is_not_pulled(vault: Vault, exchange: FakeExchange) -> None:
+    tenant = register(vault, "acme", "ann", ends=date(2026, 6, 1))
+    run = sync(vault, tenant)
+    assert (run.status, exchange.calls) == (Status.EXPIRED, [])
+    assert "2026-06-01" in run.failures[0].message
+
+
+def test_a_tenant_in_use_is_busy_and_names_the_process(vault: Vault, exchange: FakeExchange) -> None:
+    tenant = register(vault, "acme", "ann")
+    with vault.locks.tenant(tenant.id):
+        run = sync(vault, tenant)
+    assert run.status == Status.BUSY
+    assert str(os.getpid()) in run.failures[0].message
+
+
+def test_a_tenant_in_erasure_is_not_pulled(vault: Vault, exchange: FakeExchange) -> None:
+    tenant = register(vault, "acme", "ann")
+    with vault.data.write() as tx:
+        tenant_rows.begin_erasure(tx, tenant.id, "{}")
+    assert sync(vault, tenant).status == Status.BUSY
+    assert exchange.calls == []
+
+
+def test_an_erasure_in_the_middle_of_a_run_keeps_what_it_removed(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1", "a2", "a3", "a4", "a5")
+    tenant = register(vault, "acme", "ann")
+
+    def erase(count: int) -> None:
+        if count == 1:
+            with vault.data.write() as tx:  # what an erasure in another process does first
+                tenant_rows.begin_erasure(tx, tenant.id, "{}")
+                tenant_rows.delete_rows(tx, tenant.id, tables=tenant_rows.PERSONAL_TABLES[:-1])
+
+    exchange.after_page = erase
+    run = sync(vault, tenant)
+    assert run.status == Status.BUSY
+    assert [name for name, found in tables(vault).items() if found and name in tenant_rows.PERSONAL_TABLES] == [
+        "tenants"
+    ]
+
+
+def test_an_erasure_waits_for_the_run_that_it_has_fenced_off(
+    vault: Vault, place: Place, exchange: FakeExchange
+) -> None:
+    import threading
+
+    exchange.hire("ann", "a1", "a2", "a3")
+    tenant = register(vault, "acme", "ann")
+    other, began, done = place.open(), threading.Event(), []
+    fence = erasure._fence
+
+    def erase() -> None:
+        done.append(erasure.erase(other, tenant, reason="on-demand", role="root"))
+
+    def fence_and_tell(*args: Any) -> Any:
+        intent = fence(*args)
+        began.set()
+        return intent
+
+    eraser = threading.Thread(target=erase)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(erasure, "_fence", fence_and_tell)
+        exchange.after_page = lambda count: (eraser.start(), began.wait(20))[0] if count == 1 else None
+        run = sync(vault, tenant)
+        eraser.join()
+    assert run.status == Status.BUSY
+    assert done[0].status == "final"
+    assert rows(vault.data, "contacts") == []
+
+
+def test_a_run_works_on_the_facts_as_they_are_when_it_begins(vault: Vault, exchange: FakeExchange) -> None:
+    stale = register(vault, "acme", "ann", ends=date(2026, 1, 1), term="P1M")
+    exchange.hire("ann", "a1")
+    renewed = stale.facts.with_subscription(stale.facts.subscription.cancel(date(2026, 12, 24)))
+    tenants.update(vault, stale, renewed)
+    assert sync(vault, stale).status == Status.OK
+    assert tenants.find(vault, "acme").facts == renewed
+
+
+def test_a_term_that_has_begun_moves_every_purge_date(place: Place, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1")
+    tenant = register(place.create(), "acme", "ann", ends=date(2026, 6, 15), term="P1M")
+    sync(place.opened[0], tenant)
+    later = place.open(NOW + timedelta(days=20))
+    assert sync(later, tenants.find(later, "acme")).status == Status.OK
+    due = int(tenants.find(later, "acme").facts.subscription.purge_at(later.now).timestamp())
+    with later.data.read() as tx:
+        found = tenant_rows.tags(tx, tenant.id)
+    assert {tag for tags in found.values() for tag in tags} == {due}
+
+
+def test_a_renewal_during_a_run_moves_what_the_run_writes_too(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1", "a2", "a3")
+    tenant = register(vault, "acme", "ann")
+
+    def renew(count: int) -> None:
+        if count == 1:
+            tenants.update(vault, tenant, profile("acme", ends=date(2027, 6, 1)))
+
+    exchange.after_page = renew
+    assert sync(vault, tenant).status == Status.OK
+    due = int(tenants.find(vault, "acme").purge_at.timestamp())
+    with vault.data.read() as tx:
+        found = tenant_rows.tags(tx, tenant.id)
+    assert {tag for tags in found.values() for tag in tags} == {due}
+
+
+def test_an_interrupt_stops_the_run_and_the_next_one_continues(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1", "a2", "a3", "a4", "a5")
+    tenant = register(vault, "acme", "ann")
+    run_stops = []
+
+    class Interrupting(Silence):
+        def advance(self, tenant: str, *, mailboxes: int = 0, contacts: int = 0, photos: int = 0) -> None:
+            if contacts and not run_stops:
+                run_stops.append(True)
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.sync(vault, [tenant], Options(), Interrupting())
+    assert _last(vault, [tenant]) == {}
+    with vault.locks.tenant(tenant.id):
+        pass  # the lock is free
+    run = sync(vault, tenant)
+    assert (run.status, len(held(vault, tenant)["ann"])) == (Status.OK, 6)
+    assert {row[4] for row in rows(vault.data, "runs")} == {"interrupted", "ok"}
+
+
+def test_workers_of_a_stopped_run_stop_at_the_next_page(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1", "a2", "a3", "a4", "a5")
+    exchange.hire("bob", *(f"b{number}" for number in range(9)))
+    tenant = register(vault, "acme", "ann", "bob")
+
+    class BugError(Exception):
+        pass
+
+    def fail(count: int) -> None:
+        if count == 3:
+            raise BugError
+
+    exchange.after_page = fail
+    with pytest.raises((BugError, StoppedError)):
+        sync(vault, tenant)
+    assert exchange.pages < 7
+
+
+def _last(vault: Vault, chosen: list[Any]) -> dict[str, Any]:
+    names = {tenant.id: tenant.facts.name for tenant in chosen}
+    return {names[tenant_id]: run for tenant_id, run in runs.last(vault).items()}
+
+
+class TestDryRun:
+    """It says exactly what the real run then does, and writes nothing."""
+
+    def compare(self, vault: Vault, tenant: Any, **options: Any) -> tuple[int, ...]:
+        before = tables(vault)
+        rehearsed = _plain(sync(vault, tenant, dry_run=True, **options))
+        assert tables(vault) == before
+        assert rows(vault.data, "runs") == self.runs
+        real = _plain(sync(vault, tenant, **options))
+        assert rehearsed == real
+        self.runs = rows(vault.data, "runs")
+        return tuple(real[name] for name in ("added", "changed", "removed", "unchanged"))
+
+    @pytest.fixture(autouse=True)
+    def no_runs(self) -> None:
+        self.runs: list[Any] = []
+
+    def test_of_a_whole_story(self, vault: Vault, exchange: FakeExchange) -> None:
+        ann = exchange.hire("ann", "a1", "a2", "a3", "a4", "a5")
+        exchange.hire("bob", "b1", "b2")
+        exchange.hire("off", enabled=False)
+        exchange.groups["g:all"] = ["ann", "bob", "off"]
+        tenant = register(vault, "acme", "g:all", "ann")
+        assert self.compare(vault, tenant) == (9, 0, 0, 0)
+        ann.folders["ann-other"] = FakeFolder("other")
+        exchange.move("ann", "a1", "ann-other")
+        exchange.rename("ann", "a2", "Changed")
+        exchange.rename("ann", "a2", "Changed twice")
+        exchange.folder_of("ann", "a3").remove("a3")
+        ann.folders["ann-other"].put("a6", contact("a6"))
+        exchange.hire("new", "n1")
+        exchange.groups["g:all"].append("new")
+        # Every replayed entry counts: a2 came twice, and a1 left one folder for the other.
+        self.compare(vault, tenant)
+        exchange.move("ann", "a1", "ann-inbox")
+        exchange.groups["g:all"].remove("bob")
+        assert self.compare(vault, tenant)[2] == 3
+        del ann.folders["ann-other"]
+        assert self.compare(vault, tenant)[2] == 1
+        assert self.compare(vault, tenant, full=True)[:3] == (0, 0, 0)
+        source = next(one for one in sources.listing(vault, tenant) if one.ref == "g:all")
+        sources.remove(vault, tenant, source.id)
+        self.compare(vault, tenant)
+        assert held(vault, tenant).keys() == {"ann"}
+
+    def test_of_a_resync(self, vault: Vault, exchange: FakeExchange) -> None:
+        exchange.hire("ann", "a1", "a2", "a3", "a4", "a5")
+        tenant = register(vault, "acme", "ann")
+        self.compare(vault, tenant)
+        folder = exchange.folder_of("ann", "a2")
+        folder.remove("a2")
+        folder.log.clear()
+        exchange.expired.add("ann-inbox")
+        before = tables(vault)
+        rehearsed = _plain(sync(vault, tenant, dry_run=True))
+        assert tables(vault) == before
+        exchange.expired.add("ann-inbox")
+        assert _plain(sync(vault, tenant)) == rehearsed
+        assert rehearsed["removed"] == 1
+
+    def test_of_a_resync_that_was_cut_off(self, vault: Vault, exchange: FakeExchange) -> None:
+        exchange.hire("ann", "a1", "a2", "a3", "a4", "a5")
+        tenant = register(vault, "acme", "ann")
+        sync(vault, tenant)
+        exchange.folder_of("ann", "a5").remove("a5")
+        exchange.expired.add("ann-inbox")
+
+        def cut(count: int) -> None:
+            exchange.after_page = lambda count: None
+            raise DamagedError("cut")
+
+        exchange.after_page = cut
+        sync(vault, tenant)
+        self.runs = rows(vault.data, "runs")
+        assert self.compare(vault, tenant)[2] == 1
+
+    def test_of_a_brake(self, vault: Vault, exchange: FakeExchange) -> None:
+        exchange.page_size = 50
+        exchange.hire("ann", *(f"a{number}" for number in range(30)))
+        tenant = register(vault, "acme", "ann")
+        self.compare(vault, tenant)
+        folder = exchange.people["ann"].folders["ann-inbox"]
+        for item in list(folder.items)[:20]:
+            folder.remove(item)
+        assert self.compare(vault, tenant)[2] == 0
+        folder.put("a0", contact("a0"))  # comes back while the brake holds
+        assert self.compare(vault, tenant, accept_removals=True)[2] == 19
+
+    def test_it_offers_no_photos(self, vault: Vault, exchange: FakeExchange) -> None:
+        exchange.hire("ann", "a1")
+        tenant = register(vault, "acme", "ann")
+        rehearsal = Rehearsal(vault, tenant)
+        assert list(rehearsal.due_photos(everything=True)) == []
+        assert rehearsal.store_photos([]) == 0
+
+
+def _plain(run: Any) -> dict[str, Any]:
+    plain = run.to_dict()
+    for name in ("seconds", "requests", "photos"):
+        plain.pop(name)
+    return plain
+
+
+def test_the_system_clock_tells_whole_seconds_in_utc() -> None:
+    now = system_clock()
+    assert (now.microsecond, now.utcoffset()) == (0, timedelta(0))
