@@ -1,0 +1,137 @@
+"""A process of its own that does one thing with a vault and kills itself after its Nth lasting step.
+
+    python -m tests.integration.killed N VERB HOME
+
+Steps are commits, scrubs, and whatever else reaches the disk. Exit code 0 says that there were fewer than N.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from syncvault.errors import InputError
+from syncvault.roots.file import FileProvider
+from syncvault.store import engine as databases
+from syncvault.store.locks import FileLocks
+from syncvault.sync import engine
+from syncvault.vault import erasure, layout, ledger, tenants, vault
+from tests.integration.fake_exchange import FakeExchange, FakeFolder, contact
+from tests.integration.vault_parts import NOW, profile, secret, sync
+
+
+def kill_after(step: int, verb: str, home: Path) -> bool:
+    """Runs the verb in another process; returns whether it was killed."""
+    command = [sys.executable, "-m", "tests.integration.killed", str(step), verb, str(home)]
+    root = Path(__file__).parents[2]
+    ended = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode in {0, -signal.SIGKILL}, ended.stderr
+    return ended.returncode != 0
+
+
+def first_scene() -> FakeExchange:
+    """A company to pull for the first time."""
+    exchange = FakeExchange()
+    exchange.hire("ann", "a1", "a2", "a3")
+    exchange.hire("bob", "b1")
+    exchange.groups["g:all"] = ["ann", "bob"]
+    exchange.photos = {"ann": b"photo of ann", "a1": b"photo of a1"}
+    return exchange
+
+
+def second_scene() -> FakeExchange:
+    """The same company after changes, a move, a removal, a new folder, a resync and a leaver."""
+    exchange = first_scene()
+    ann = exchange.people["ann"]
+    ann.folders["ann-other"] = FakeFolder("other")
+    exchange.move("ann", "a1", "ann-other")
+    exchange.rename("ann", "a2", "Changed")
+    exchange.folder_of("ann", "a3").remove("a3")
+    ann.folders["ann-other"].put("a4", contact("a4"))
+    exchange.photos["a1"] = b"another photo of a1"
+    exchange.groups["g:all"] = ["ann"]
+    exchange.expired.add("ann-inbox")
+    return exchange
+
+
+def _dying(step: int) -> Callable[[], None]:
+    left = step
+
+    def count() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return count
+
+
+def _arm(step: int) -> None:
+    count = _dying(step)
+    write = databases.Database.write
+
+    @contextmanager
+    def write_and_count(self: databases.Database) -> Iterator[Any]:
+        with write(self) as tx:
+            yield tx
+        count()
+
+    databases.Database.write = write_and_count  # type: ignore[method-assign]
+    for owner, name in (
+        (databases.Database, "scrub"),
+        (FileProvider, "create"),
+        (FileProvider, "destroy"),
+        (FileLocks, "forget"),
+        (ledger, "mirror"),
+        (layout, "write_durably"),
+        (erasure, "write_durably"),
+    ):
+        setattr(owner, name, _counted(getattr(owner, name), count))
+
+
+def _counted(function: Callable[..., Any], count: Callable[[], None]) -> Callable[..., Any]:
+    def call(*args: Any, **options: Any) -> Any:
+        result = function(*args, **options)
+        count()
+        return result
+
+    return call
+
+
+def main(step: int, verb: str, home: Path) -> None:
+    """Does the verb."""
+    if verb == "init":
+        place = layout.Layout(
+            home,
+            layout.default_database(home),
+            layout.default_key_database(home),
+            "file",
+            home.parent / "root-key" / "root.key",
+        )
+        _arm(step)
+        vault.create_vault(place, clock=lambda: NOW).close()
+        return
+    with vault.open_vault(home, clock=lambda: NOW) as opened:
+        _arm(step)
+        if verb == "register":
+            try:
+                tenants.register(opened, profile("acme"), secret())
+            except InputError:
+                return
+        elif verb == "erase":
+            tenant = tenants.find(opened, "acme")
+            erasure.erase(opened, tenant, reason=erasure.ON_DEMAND, role="root")
+        else:
+            exchange = {"first": first_scene, "second": second_scene}[verb]()
+            engine.connect = lambda facts, credential: exchange.connect()  # type: ignore[assignment]
+            sync(opened, tenants.find(opened, "acme"), mailboxes=1)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
