@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 from syncvault.cli import secrets_in, values
 from syncvault.errors import InputError, UsageError
 from syncvault.policy.subscription import Subscription, SubscriptionKind
-from syncvault.secret import Secret
 from syncvault.vault.model import (
     Credential,
     CredentialKind,
@@ -117,18 +115,14 @@ def ca_bundle(path: Path | None, name: str) -> str:
     """
     if path is None:
         return ""
-    from connectors.trust import tls_context
+    from syncvault.sync import connect
 
     pem = "\n".join(_CERTIFICATE.findall(secrets_in.read_file(path, name).decode("ascii", "replace")))
-    try:
-        if not pem:
-            raise ssl.SSLError
-        tls_context(pem)
-    except (ssl.SSLError, ValueError):
+    if not connect.are_authorities(pem):
         raise InputError(
             f"The file given for {name} holds no usable certificate.",
             advice="Give the certificates of the authority in PEM form.",
-        ) from None
+        )
     return pem + "\n"
 
 
@@ -197,7 +191,7 @@ def _one_of(choices: tuple[str, ...]) -> Parser:
 
 
 def _certificate(path: Path, given: Given) -> Credential:
-    from connectors.graph.credentials import CertificateError, WrongPasswordError, load_certificate
+    from syncvault.sync.connect import CertificatePasswordError, read_certificate
 
     content = secrets_in.read_file(path, given.label("certificate"), limit=secrets_in.SECRET_LIMIT)
     password_file = given.path("certificate-password-file")
@@ -205,18 +199,8 @@ def _certificate(path: Path, given: Given) -> Credential:
     if password_file is not None:
         password = secrets_in.secret_from_file(password_file, given.label("certificate-password-file")).reveal()
     try:
-        try:
-            loaded = load_certificate(content, password)
-        except WrongPasswordError:
-            if password is not None or not secrets_in.can_ask():
-                raise
-            loaded = load_certificate(content, secrets_in.prompt("Password of the certificate", "the prompt").reveal())
-    except CertificateError as error:
-        raise InputError(str(error), advice="Give a PFX, or a PEM with the private key and its certificate.") from None
-    return Credential(
-        CredentialKind.CERTIFICATE,
-        Secret(loaded.private_key_pem),
-        certificate_pem=loaded.certificate_pem.decode("ascii"),
-        thumbprint=loaded.thumbprint,
-        expires_at=loaded.not_after,
-    )
+        return read_certificate(content, password)
+    except CertificatePasswordError:
+        if password is not None or not secrets_in.can_ask():
+            raise
+        return read_certificate(content, secrets_in.prompt("Password of the certificate", "the prompt").reveal())

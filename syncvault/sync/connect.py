@@ -1,11 +1,13 @@
-"""From a tenant's sealed facts to a connector that speaks with its Exchange."""
+"""From a tenant's facts to a connector that speaks with its Exchange, and from an administrator's files to those facts."""
 
 from __future__ import annotations
 
+import ssl
 from typing import ClassVar
 
 from connectors.port import Connector, ConnectorError, Identity
-from syncvault.errors import SyncvaultError
+from syncvault.errors import InputError, SyncvaultError
+from syncvault.secret import Secret
 from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection, TenantProfile
 
 
@@ -17,6 +19,44 @@ class ExchangeError(SyncvaultError):
     def __init__(self, failure: ConnectorError) -> None:
         super().__init__(f"{failure.message} ({failure.code})", advice=failure.advice)
         self.code = failure.code  # type: ignore[misc]  # the server's code, where others have one per class
+
+
+class CertificatePasswordError(InputError):
+    """The password does not open the certificate's file, or one is needed and none was given."""
+
+
+def read_certificate(content: bytes, password: bytes | None) -> Credential:
+    """A certificate with its private key, from a PFX or PEM file's content.
+
+    Raises:
+        CertificatePasswordError: The password is wrong or missing.
+        InputError: It is something else, has ended, or does not go with the key.
+    """
+    from connectors.graph import CertificateError, WrongPasswordError, load_certificate  # noqa: PLC0415  (lazy)
+
+    try:
+        loaded = load_certificate(content, password)
+    except CertificateError as error:
+        refusal = CertificatePasswordError if isinstance(error, WrongPasswordError) else InputError
+        raise refusal(str(error), advice="Give a PFX, or a PEM with the private key and its certificate.") from None
+    return Credential(
+        CredentialKind.CERTIFICATE,
+        Secret(loaded.private_key_pem),
+        certificate_pem=loaded.certificate_pem.decode("ascii"),
+        thumbprint=loaded.thumbprint,
+        expires_at=loaded.not_after,
+    )
+
+
+def are_authorities(pem: str) -> bool:
+    """Whether these certificates can serve as authorities to trust."""
+    from connectors.trust import tls_context  # noqa: PLC0415  (lazy: loads requests)
+
+    try:
+        tls_context(pem)
+    except (ssl.SSLError, ValueError):
+        return False
+    return bool(pem)
 
 
 def connect(profile: TenantProfile, credential: Credential) -> Connector:

@@ -103,7 +103,7 @@ class Credential:
         kind: What it is.
         secret: The secret.
         certificate_pem: The certificate (chain) that goes with a private key.
-        thumbprint: SHA-256 of the certificate in hex, for comparing with what Entra shows.
+        thumbprint: SHA-1 of the certificate in hex, as Entra shows it; to tell certificates apart, not to trust.
         expires_at: When it ends, where that is known.
     """
 
