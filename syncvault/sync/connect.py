@@ -1,4 +1,4 @@
-"""From a tenant's facts to a connector that speaks with its Exchange, and from an administrator's files to those facts."""
+"""From an administrator's files and a tenant's facts to a connector that speaks with the tenant's Exchange."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ def read_certificate(content: bytes, password: bytes | None) -> Credential:
         CertificatePasswordError: The password is wrong or missing.
         InputError: It is something else, has ended, or does not go with the key.
     """
-    from connectors.graph import CertificateError, WrongPasswordError, load_certificate  # noqa: PLC0415  (lazy)
+    from connectors.graph.credentials import (  # noqa: PLC0415  (lazy)
+        CertificateError,
+        WrongPasswordError,
+        load_certificate,
+    )
 
     try:
         loaded = load_certificate(content, password)
