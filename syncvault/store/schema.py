@@ -185,7 +185,7 @@ contacts = Table(
     _instant("photo_due_at", nullable=True),
     *_retention(),
     UniqueConstraint("mailbox_id", "remote_ix"),
-    Index(None, "tenant_id", "photo_due_at"),
+    Index(None, "tenant_id", "photo_due_at", "id"),  # with the ID, or each page of photos would be sorted out anew
 )
 
 photos = Table(

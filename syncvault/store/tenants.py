@@ -48,6 +48,12 @@ class TenantRow(NamedTuple):
     purge_at: int
 
 
+class _Standing(NamedTuple):
+    state: str
+    epoch: int
+    purge_at: int
+
+
 class TenantCounts(NamedTuple):
     """How much is held for a tenant."""
 
@@ -131,10 +137,10 @@ def fence(tx: Transaction, tenant_id: bytes, epoch: int) -> int:
     """
     # SQLite lets one writer in, so reading is enough; PostgreSQL must hold off whoever would change the row.
     lock = "" if tx.dialect.name == "sqlite" else "FOR SHARE"
-    found = run(tx, f"SELECT state, epoch, purge_at FROM tenants WHERE id = ? {lock}", tenant_id).first()  # noqa: S608
-    if found is None or tuple(found)[:2] != ("live", epoch):
+    found = fetch_one(tx, _Standing, "tenants", f"WHERE id = ? {lock}", tenant_id)
+    if found is None or (found.state, found.epoch) != ("live", epoch):
         raise Fenced("the tenant was erased or taken over meanwhile")
-    return int(found[2])
+    return found.purge_at
 
 
 def update_profile(tx: Transaction, tenant_id: bytes, profile: bytes, name_ix: bytes) -> bool:

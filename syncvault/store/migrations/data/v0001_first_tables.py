@@ -124,7 +124,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("mailbox_id", "remote_ix", name="uq_contacts_mailbox_id_remote_ix"),
     )
     op.create_index("ix_contacts_folder_id", "contacts", ["folder_id"], unique=False)
-    op.create_index("ix_contacts_tenant_id_photo_due_at", "contacts", ["tenant_id", "photo_due_at"], unique=False)
+    op.create_index(
+        "ix_contacts_tenant_id_photo_due_at_id", "contacts", ["tenant_id", "photo_due_at", "id"], unique=False
+    )
     op.create_table(
         "folders",
         sa.Column("id", sa.LargeBinary(length=16), nullable=False),
