@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -119,6 +120,17 @@ def write_durably(path: Path, content: bytes) -> None:
         sync_directory(path.parent)
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def match_owner(home: Path) -> None:
+    """Gives what root has made in a home directory to the owner of that directory, whose service has to write it too."""
+    if os.geteuid() != 0:
+        return
+    owner = home.stat()
+    for path in home.rglob("*"):
+        with suppress(FileNotFoundError):  # journals come and go
+            if path.lstat().st_uid != owner.st_uid:
+                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def sync_directory(directory: Path) -> None:

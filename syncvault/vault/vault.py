@@ -146,6 +146,7 @@ class Vault:
         """Closes both databases."""
         self.data.close()
         self.key_data.close()
+        layouts.match_owner(self.layout.home)
 
     @contextmanager
     def _transaction_beside_others(self) -> Iterator[None]:
