@@ -75,17 +75,18 @@ def delete_tenant(call: Call, name: str, *, yes: bool, receipt: Path | None) -> 
         require_absent(receipt, "--receipt")
     with call.open_vault() as vault:
         if not yes:
-            row = plan_row(erasure.plan(vault, tenants.find(vault, name), "on-demand"))
+            row = plan_row(erasure.plan(vault, tenants.find_to_erase(vault, name), erasure.ON_DEMAND))
         else:
             with audited(vault, call.command) as entry:
-                tenant = tenants.find(vault, name)
+                tenant = tenants.find_to_erase(vault, name)
                 entry.tenant_id = tenant.id
-                erased = erasure.erase(vault, tenant, reason="on-demand", role=audit.role())
+                erased = erasure.erase(vault, tenant, reason=erasure.ON_DEMAND, role=audit.role())
                 write_if_possible(entry)
                 entry.is_written = True
             row = erased_row(erased)
             if receipt is not None:
                 row["receipt"] = _hand_out(erased, receipt)
+    row["tenant"] = name  # also where nobody can read it any more
     # The shape of `purge`, whose list has one entry here; its keys stand beside it for whoever asked for one tenant.
     output.print_items(call, [row], COLUMNS, none="", more=row)
     if not yes:

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.acceptance.conftest import ROOT, Shell
@@ -87,26 +89,38 @@ def test_a_second_sync_of_a_tenant_is_told_who_is_at_it(vault: Shell, online: On
     vault.add_online(online)
     vault.did("source", "add", "cloud", "--user", JURGEN)
     online.behaviour.latency = 0.5
-    first = subprocess.Popen(
-        [sys.executable, "-m", "syncvault", "--home", str(vault.home), "sync", "cloud"],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    assert first.stderr is not None
-    line = first.stderr.readline()
-    while "mailboxes" not in line:  # it has the lock by then
-        line = first.stderr.readline()
-    second = vault("sync", "cloud", "--json")
-    assert (second.code, second.items[0]["status"]) == (11, "busy")
-    assert str(first.pid) in second.items[0]["failures"][0]["message"]
-    first.send_signal(signal.SIGINT)
-    assert first.wait(timeout=60) == 130
-    assert "Interrupted." in first.stderr.read()
-    first.stderr.close()
+    with holding(vault) as first:
+        second = vault("sync", "cloud", "--json")
+        assert (second.code, second.items[0]["status"]) == (11, "busy")
+        assert str(first.pid) in second.items[0]["failures"][0]["message"]
+
+
+def test_a_run_that_is_interrupted_says_so_and_the_next_one_goes_on(vault: Shell, online: OnlineSimulator) -> None:
+    vault.add_online(online)
+    vault.did("source", "add", "cloud", "--user", JURGEN)
+    online.behaviour.latency = 0.5
+    with holding(vault) as first:
+        first.send_signal(signal.SIGINT)
+        _, said = first.communicate(timeout=60)
+        assert (first.returncode, "Interrupted." in said) == (130, True)
     online.behaviour.latency = 0.0
     assert vault.did("sync", "cloud", "--json").items[0]["status"] == "ok"
+
+
+@contextmanager
+def holding(vault: Shell) -> Iterator[subprocess.Popen[str]]:
+    """A sync in another process, which holds the tenant by now."""
+    argv = [sys.executable, "-m", "syncvault", "--home", str(vault.home), "sync", "cloud"]
+    with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            while line and "mailboxes" not in line:
+                line = process.stderr.readline()
+            assert line, "it ended before it held the tenant"
+            yield process
+        finally:
+            process.kill()
 
 
 def test_nothing_is_said_to_a_reader_who_has_left(vault: Shell, online: OnlineSimulator) -> None:
