@@ -117,7 +117,7 @@ def run(argv: Sequence[str]) -> int:
         if code == Exit.INTERRUPTED:  # typer's way of telling of Ctrl-C
             return _report(call, Interrupted("Interrupted."))
         sys.stdout.flush()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):  # the latter is the end of input at a prompt
         return _report(call, Interrupted("Interrupted."))
     except (SystemExit, BrokenPipeError):  # nobody reads any more; typer tells of it by SystemExit
         failures.silence_stdout()

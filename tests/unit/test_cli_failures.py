@@ -55,6 +55,7 @@ def test_in_json_the_error_is_on_stdout(monkeypatch: pytest.MonkeyPatch, capsys:
         (PermissionError(13, "Permission denied", "/srv/x"), 1, "/srv/x: Permission denied."),
         (OSError(28, "No space left on device"), 1, "No space left on device."),
         (KeyboardInterrupt(), 130, "Interrupted."),
+        (EOFError(), 130, "Interrupted."),
         (ValueError(SECRET), 1, "ValueError"),
     ],
 )
