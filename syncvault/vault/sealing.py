@@ -13,6 +13,8 @@ from syncvault.crypto.place import NOTHING, Place
 from syncvault.crypto.record import RecordCipher, RecordRefusedError
 from syncvault.errors import DamagedError
 
+_LATEST = 253_402_300_799  # the last second of the year 9999
+
 _TABLES = {
     Place.TENANT_PROFILE: "tenants",
     Place.CREDENTIAL: "credentials",
@@ -62,8 +64,8 @@ def or_nothing(column: bytes | None) -> bytes:
 
 
 def to_datetime(instant: int) -> datetime:
-    """A stored instant as an aware UTC datetime."""
-    return datetime.fromtimestamp(instant, UTC)
+    """A stored instant as an aware UTC datetime; one that no calendar has (nobody vouches for tags) is bounded."""
+    return datetime.fromtimestamp(min(max(instant, 0), _LATEST), UTC)
 
 
 def to_instant(moment: datetime) -> int:

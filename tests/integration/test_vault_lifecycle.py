@@ -1,0 +1,251 @@
+"""Making and opening a vault: killed anywhere, with the wrong key, a strange database, or a newer version's."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from syncvault.errors import (
+    DamagedError,
+    InputError,
+    NoVaultError,
+    RootKeyError,
+    SchemaError,
+    StorageError,
+    UsageError,
+)
+from syncvault.roots.file import FileProvider
+from syncvault.store import keys as key_rows
+from syncvault.store import upgrade
+from syncvault.vault import layout, tenants
+from syncvault.vault.layout import Layout
+from syncvault.vault.vault import create_vault, open_vault
+from tests.integration.killed import kill_after
+from tests.integration.vault_parts import NOW, Place, execute, profile, register, rows, secret
+
+
+def test_a_vault_is_made_and_opened(place: Place) -> None:
+    made = place.create()
+    opened = place.open()
+    assert opened.id == made.id
+    assert opened.receipt_public_key == made.receipt_public_key
+    assert opened.keys.root == ("file", 1)
+    assert opened.layout == place.layout
+    assert tenants.everyone(opened) == []
+    assert place.home.stat().st_mode & 0o777 == 0o700
+    assert (place.home / "vault.toml").stat().st_mode & 0o777 == 0o600
+    assert "root" in repr(opened.keys)
+
+
+def test_a_second_vault_is_not_made_over_the_first(place: Place) -> None:
+    place.create()
+    with pytest.raises(InputError, match="already"):
+        place.create()
+
+
+def test_there_is_no_vault_where_none_was_made(tmp_path: Path) -> None:
+    for home in (tmp_path, tmp_path / "nothing", tmp_path / "nothing" / "at all"):
+        with pytest.raises(NoVaultError):
+            open_vault(home)
+
+
+def test_keys_and_data_do_not_share_a_database(place: Place) -> None:
+    with pytest.raises(UsageError):
+        create_vault(replace(place.layout, key_database=place.layout.database))
+
+
+def test_a_database_of_another_vault_is_refused(place: Place, tmp_path: Path) -> None:
+    place.create()
+    home = tmp_path / "second"
+    fresh = Layout(
+        home,
+        layout.default_database(home),
+        layout.default_key_database(home),
+        "file",
+        tmp_path / "second-root-key" / "root.key",
+    )
+    with pytest.raises(InputError, match="database holds the rows"):
+        create_vault(replace(fresh, database=place.layout.database))
+    with pytest.raises(InputError, match="key database holds the keys"):
+        create_vault(
+            replace(
+                fresh,
+                home=tmp_path / "third",
+                database=layout.default_database(home),
+                key_database=place.layout.key_database,
+            )
+        )
+
+
+@pytest.mark.slow
+def test_an_init_killed_after_any_step_can_be_run_again(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for step in range(1, 30):
+        if not kill_after(step, "init", home):
+            break
+        with pytest.raises(NoVaultError):
+            open_vault(home)
+    else:
+        pytest.fail("it never came to its end")
+    with open_vault(home) as vault:
+        register_one = tenants.register(vault, profile("acme"), secret())
+        assert tenants.everyone(vault) == [register_one]
+        assert len(rows(vault.key_data, "root_generations")) == 1
+
+
+def test_an_init_begun_with_another_provider_is_not_taken_over(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(place: Layout) -> None:
+        raise StorageError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(layout, "save", fail)
+        with pytest.raises(StorageError):
+            place.create()
+    with pytest.raises(InputError, match="provider file"):
+        create_vault(replace(place.layout, root_key="passphrase"), passphrase=lambda: secret().secret)
+    place.create()
+
+
+def test_a_home_that_cannot_be_made_is_a_storage_error(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError):
+        create_vault(replace(place.layout, home=tmp_path / "file" / "home"))
+
+
+def test_a_registration_killed_between_keys_and_rows_is_swept(place: Place) -> None:
+    place.create().close()
+    assert kill_after(2, "register", place.home)  # the first step sweeps, the second stores the keys
+    vault = place.open(NOW)
+    assert len(rows(vault.key_data, "wrapped_keys")) == 4  # the vault's two, and two without a tenant
+    assert tenants.is_name_free(vault, "acme")
+    tenants.register(vault, profile("soon"), secret())
+    assert len(rows(vault.key_data, "wrapped_keys")) == 6  # they may belong to a registration under way
+    later = place.open(NOW + timedelta(hours=2))
+    tenants.register(later, profile("later"), secret())
+    assert len(rows(later.key_data, "wrapped_keys")) == 6
+    assert [tenant.facts.name for tenant in tenants.everyone(later)] == ["later", "soon"]
+
+
+def test_a_missing_root_key_is_reported_as_such(place: Place) -> None:
+    place.create()
+    assert place.layout.root_key_file is not None
+    place.layout.root_key_file.unlink()
+    with pytest.raises(RootKeyError, match="missing"):
+        place.open()
+
+
+def test_the_wrong_root_key_is_reported_as_such(place: Place) -> None:
+    place.create()
+    path = place.layout.root_key_file
+    assert path is not None
+    content = json.loads(path.read_bytes())
+    content["keys"] = {"1": base64.b64encode(os.urandom(32)).decode()}
+    path.write_text(json.dumps(content))
+    with pytest.raises(RootKeyError, match="not the one this vault was made with"):
+        place.open()
+
+
+def test_databases_of_different_vaults_are_told_apart(place: Place) -> None:
+    vault = place.create()
+    execute(vault.data, "UPDATE meta SET value = ? WHERE name = 'vault_id'", "00" * 16)
+    with pytest.raises(RootKeyError, match="different vaults"):
+        place.open()
+    execute(vault.data, "DELETE FROM meta WHERE name = 'vault_id'")
+    with pytest.raises(SchemaError, match="empty"):
+        place.open()
+
+
+def test_a_key_store_without_keys_of_the_vault_is_damaged(place: Place) -> None:
+    vault = place.create()
+    execute(vault.key_data, "DELETE FROM wrapped_keys WHERE purpose = 'receipt'")
+    with pytest.raises(DamagedError, match="lacks keys"):
+        place.open()
+    execute(vault.key_data, "DELETE FROM wrapped_keys")
+    with pytest.raises(DamagedError, match="lacks keys"):
+        place.open()
+    execute(vault.key_data, "UPDATE root_generations SET state = 'retired'")
+    with pytest.raises(RootKeyError, match="names no root key"):
+        place.open()
+
+
+@pytest.mark.parametrize("role", ["data", "keys"])
+def test_a_newer_schema_is_refused_naming_both_versions(place: Place, role: str) -> None:
+    vault = place.create()
+    database = vault.data if role == "data" else vault.key_data
+    execute(database, f"UPDATE {upgrade.version_table(role)} SET version_num = '{role}_9999'")  # type: ignore[arg-type]
+    with pytest.raises(SchemaError, match=f"{role}_9999.*{role}_0001"):
+        place.open()
+
+
+def test_a_database_that_was_never_migrated_is_brought_up_to_date_and_found_empty(place: Place) -> None:
+    vault = place.create()
+    upgrade.downgrade(vault.data, "base")
+    with pytest.raises(SchemaError, match="empty"):
+        place.open()
+    assert upgrade.check_schema(vault.data)
+
+
+def test_an_old_root_key_left_behind_is_destroyed_at_the_next_opening(place: Place) -> None:
+    vault = place.create()
+    register(vault)
+    with vault.alone(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vault.keys, "destroy_retired_roots", dict)
+        vault.keys.rekey(vault.now, lambda: None)
+    with vault.key_data.read() as tx:
+        assert [root.state for root in key_rows.roots(tx)] == ["retired", "current"]
+    with vault.beside_others():
+        place.open()  # somebody is at work: later
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FileProvider, "destroy", _unreachable)
+        place.open()  # and an unreachable provider keeps nobody out
+    with vault.key_data.read() as tx:
+        assert [root.state for root in key_rows.roots(tx)] == ["retired", "current"]
+    again = place.open()
+    with again.key_data.read() as tx:
+        assert [root.state for root in key_rows.roots(tx)] == ["destroyed", "current"]
+    assert tenants.find(again, "acme").facts.name == "acme"
+
+
+def _unreachable(self: FileProvider, handle: Any) -> Any:
+    raise RootKeyError("It cannot be reached.")
+
+
+def test_one_thread_may_nest_what_it_holds_of_the_vault(place: Place) -> None:
+    vault = place.create()
+    with vault.beside_others(), vault.beside_others(), vault.read():
+        pass
+    with vault.alone(), vault.read():
+        pass
+
+
+class TestLayout:
+    def test_paths_of_any_spelling_come_back(self, tmp_path: Path) -> None:
+        home = tmp_path / 'hö"me\\ 😀'
+        home.mkdir()
+        saved = Layout(home, layout.default_database(home), layout.default_key_database(home), "file", home / "r.key")
+        layout.save(saved)
+        assert layout.load(home) == saved
+        assert not list(home.glob("*.new"))
+
+    @pytest.mark.parametrize("text", ["", "database = 3", 'database = "x"', "no toml", "\x00"])
+    def test_a_damaged_file_is_a_storage_error(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "vault.toml").write_text(text)
+        with pytest.raises(StorageError, match="damaged"):
+            layout.load(tmp_path)
+
+    def test_a_directory_in_its_place_is_a_storage_error(self, tmp_path: Path) -> None:
+        (tmp_path / "vault.toml").mkdir()
+        with pytest.raises(StorageError, match="cannot be read"):
+            layout.load(tmp_path)
+        with pytest.raises(StorageError, match="cannot be written"):
+            layout.write_durably(tmp_path / "nothing" / "file", b"")
+
+    def test_the_key_file_lies_beside_the_data_directory(self) -> None:
+        assert layout.default_root_key_file(Path("/srv/vault")) == Path("/srv/vault-root-key/root.key")

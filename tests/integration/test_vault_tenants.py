@@ -1,0 +1,266 @@
+"""Tenants, their credentials, sources and contacts, the audit trail and the runs, as the vault keeps them."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from syncvault.errors import BusyError, DamagedError, InputError, NotFoundError
+from syncvault.store import tenants as tenant_rows
+from syncvault.vault import audit, contacts, credentials, runs, sources, tenants
+from syncvault.vault.model import (
+    Counts,
+    Credential,
+    CredentialKind,
+    OnpremConnection,
+    Quarantine,
+    Tenant,
+    TenantProfile,
+)
+from syncvault.vault.vault import Vault
+from tests.integration.fake_exchange import FakeExchange
+from tests.integration.vault_parts import NOW, Place, execute, profile, register, rows, secret, sync
+
+
+def test_a_tenant_is_found_by_its_name_with_all_its_facts(place: Place) -> None:
+    registered = register(place.create(), "acme")
+    opened = place.open()
+    assert tenants.find(opened, "acme") == registered
+    assert registered.facts == profile("acme")
+    assert registered.purge_at == datetime(2027, 2, 28, 23, tzinfo=UTC)  # 90 days later, midnight in Berlin
+    with pytest.raises(NotFoundError, match="nobody"):
+        tenants.find(opened, "nobody")
+
+
+def test_an_onprem_tenant_comes_back_too(vault: Vault) -> None:
+    facts = profile("acme")
+    onprem = TenantProfile(
+        "acme",
+        OnpremConnection("https://mail.example/EWS/Exchange.asmx", "svc", "basic", "PEM"),
+        facts.subscription,
+        "a@acme.example",
+        billing_mail="b@acme.example",
+        locale="de",
+    )
+    tenants.register(vault, onprem, secret())
+    assert tenants.find(vault, "acme").facts == onprem
+    assert onprem.kind == "onprem"
+
+
+def test_a_name_is_taken_once(vault: Vault) -> None:
+    first = register(vault, "acme")
+    keys = rows(vault.key_data, "wrapped_keys")
+    with pytest.raises(InputError, match="registered already"):
+        register(vault, "acme")
+    assert rows(vault.key_data, "wrapped_keys") == keys
+    other = register(vault, "other")
+    with pytest.raises(InputError, match="registered already"):
+        tenants.update(vault, other, profile("acme"))
+    assert [one.id for one in tenants.everyone(vault)] == [first.id, other.id]
+
+
+def test_new_facts_move_every_purge_date(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1")
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    changed = tenants.update(vault, tenant, profile("renamed", ends=date(2027, 1, 1)))
+    assert tenants.find(vault, "renamed") == changed
+    assert tenants.is_name_free(vault, "acme")
+    with vault.read() as tx:
+        found = tenant_rows.tags(tx, tenant.id)
+    assert {tag for tags in found.values() for tag in tags} == {int(changed.purge_at.timestamp())}
+    assert sum(1 for tags in found.values() if tags) >= 7
+
+
+def test_a_tag_that_disagrees_is_repaired_once(vault: Vault) -> None:
+    tenant = register(vault, "acme", "ann")
+    assert not tenants.repair_tags(vault, tenant)
+    execute(vault.data, "UPDATE sources SET purge_at = 1")
+    assert tenants.repair_tags(vault, tenant)
+    assert not tenants.repair_tags(vault, tenant)
+
+
+def test_a_quarantine_keeps_its_first_reason_until_the_credential_is_replaced(vault: Vault) -> None:
+    tenant = register(vault, "acme")
+    tenants.quarantine(vault, tenant, code="first", advice="Do this.")
+    tenants.quarantine(vault, tenant, code="second", advice="Do that.")
+    assert tenants.find(vault, "acme").quarantine == Quarantine("first", NOW, "Do this.")
+    credentials.replace(vault, tenant, secret("another"))
+    found = tenants.find(vault, "acme")
+    assert found.quarantine is None
+    assert credentials.load(vault, found).secret.reveal() == b"another"
+    assert len(rows(vault.data, "credentials")) == 1
+
+
+def test_a_credential_comes_back_whole_and_its_length_is_hidden(vault: Vault) -> None:
+    tenant = register(vault, "acme")
+    short = rows(vault.data, "credentials")[0][2]
+    whole = Credential(
+        CredentialKind.CERTIFICATE, secret("k" * 60).secret, "PEM", "ab" * 32, datetime(2027, 1, 1, tzinfo=UTC)
+    )
+    credentials.replace(vault, tenant, whole)
+    found = credentials.load(vault, tenant)
+    assert found.to_dict() == whole.to_dict()
+    assert "kkk" not in repr(found)
+    credentials.replace(vault, tenant, secret("s"))
+    assert len(rows(vault.data, "credentials")[0][2]) == len(short)
+
+
+def test_a_missing_credential_is_damage_with_advice(vault: Vault) -> None:
+    tenant = register(vault, "acme")
+    execute(vault.data, "DELETE FROM credentials")
+    with pytest.raises(DamagedError) as caught:
+        credentials.load(vault, tenant)
+    assert "credential rotate" in caught.value.advice
+
+
+@pytest.mark.parametrize("table", ["tenants", "credentials", "sources", "contacts", "mailboxes", "folders", "photos"])
+def test_a_damaged_record_names_its_table_and_row(vault: Vault, exchange: FakeExchange, table: str) -> None:
+    exchange.hire("ann", "a1")
+    exchange.photos = {"a1": b"photo", "ann": b"photo"}
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    column = {"tenants": "profile", "photos": "details"}.get(table, "blob")
+    row_id = "contact_id" if table == "photos" else "id"
+    ids = {str(UUID(bytes=row[0])) for row in rows(vault.data, table)}
+    with vault.data.write() as tx:
+        for found in tx.exec_driver_sql(f"SELECT {row_id}, {column} FROM {table}").all():
+            spoilt = bytes(found[1])[:-1] + bytes([found[1][-1] ^ 1])
+            mark = "?" if vault.data.dialect == "sqlite" else "%s"
+            tx.exec_driver_sql(f"UPDATE {table} SET {column} = {mark} WHERE {row_id} = {mark}", (spoilt, found[0]))
+    with pytest.raises(DamagedError) as caught:
+        _read_all(vault, tenant)
+    assert table in caught.value.message
+    assert any(row in caught.value.message for row in ids)
+
+
+def _read_all(vault: Vault, tenant: Tenant) -> None:
+    tenants.everyone(vault)
+    credentials.load(vault, tenant)
+    sources.listing(vault, tenant)
+    list(contacts.stream(vault, tenant))
+
+
+def test_one_damaged_tenant_hides_no_other(vault: Vault) -> None:
+    damaged, sound = register(vault, "acme"), register(vault, "other")
+    execute(vault.data, "UPDATE tenants SET profile = ? WHERE id = ?", b"x" * 200, damaged.id)
+    roll = tenants.call_roll(vault)
+    assert roll.tenants == [sound]
+    assert [(one.id, str(UUID(bytes=damaged.id)) in one.message) for one in roll.damaged] == [(damaged.id, True)]
+    assert tenants.find(vault, "other") == sound
+
+
+def test_rows_of_one_tenant_do_not_open_in_anothers_place(vault: Vault) -> None:
+    one, two = register(vault, "one"), register(vault, "two")
+    blobs = {row[1]: row[2] for row in rows(vault.data, "credentials")}
+    execute(vault.data, "UPDATE credentials SET blob = ? WHERE tenant_id = ?", blobs[one.id], two.id)
+    with pytest.raises(DamagedError, match="credentials"):
+        credentials.load(vault, two)
+    execute(vault.data, "UPDATE tenants SET name_ix = ? WHERE id = ?", b"n" * 16, one.id)
+    with pytest.raises(DamagedError, match="tenants"):
+        tenants.everyone(vault)
+
+
+def test_a_tenant_in_erasure_has_no_facts_and_comes_last(vault: Vault) -> None:
+    first, second = register(vault, "aaa"), register(vault, "bbb")
+    with vault.data.write() as tx:
+        tenant_rows.begin_erasure(tx, first.id, "{}")
+    found = tenants.everyone(vault)
+    assert [one.id for one in found] == [second.id, first.id]
+    with pytest.raises(ValueError, match="no profile"):
+        found[1].facts  # noqa: B018  # reading it is the point
+    with pytest.raises(BusyError):
+        tenants.update(vault, first, first.facts)
+    execute(vault.data, "DELETE FROM credentials")
+    execute(vault.data, "DELETE FROM tenants WHERE id = ?", first.id)
+    with pytest.raises(NotFoundError, match="meanwhile"):
+        tenants.read_again(vault, first)
+
+
+def test_a_source_is_registered_once_and_removed(vault: Vault) -> None:
+    tenant = register(vault, "acme")
+    first = sources.add(vault, tenant, "user", "ANN@Example.com")
+    assert sources.add(vault, tenant, "user", "ann@example.com") == first
+    assert first.ref == "ANN@Example.com"
+    other = sources.add(vault, tenant, "group", "ann@example.com")
+    assert {one.id for one in sources.listing(vault, tenant)} == {first.id, other.id}
+    sources.remove(vault, tenant, first.id)
+    with pytest.raises(NotFoundError):
+        sources.remove(vault, tenant, first.id)
+
+
+def test_a_mailbox_is_found_by_id_address_or_key(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1")
+    exchange.hire("bob")
+    tenant = register(vault, "acme", "ann", "bob")
+    sync(vault, tenant)
+    ann = sources.mailbox(vault, tenant, "ANN")
+    assert ann.address == ann.ref == "ann@example.com"
+    assert sources.mailbox(vault, tenant, str(UUID(bytes=ann.id))) == ann
+    assert contacts.find_mailbox(vault, tenant, "Ann@Example.com") == ann
+    for ref in ("cid", str(uuid4())):
+        with pytest.raises(NotFoundError):
+            sources.mailbox(vault, tenant, ref)
+    assert {one.kind for one in contacts.stream(vault, tenant, ann)} == {"card", "contact"}
+    assert {one.mailbox for one in contacts.stream(vault, tenant, ann)} == {ann}
+
+
+def test_a_contact_is_got_by_its_id(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1")
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    listed = {one.id: one for one in contacts.stream(vault, tenant)}
+    assert {contact_id: contacts.get(vault, tenant, contact_id) for contact_id in listed} == listed
+    other = register(vault, "other")
+    for owner, contact_id in ((tenant, bytes(16)), (other, next(iter(listed)))):
+        with pytest.raises(NotFoundError):
+            contacts.get(vault, owner, contact_id)
+    execute(vault.data, "UPDATE contacts SET folder_id = ? WHERE kind = 'contact'", b"f" * 16)
+    with pytest.raises(DamagedError, match="contacts"):
+        list(contacts.stream(vault, tenant))
+
+
+def test_counts_are_per_tenant(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1")
+    exchange.photos = {"a1": b"photo"}
+    tenant = register(vault, "acme", "ann")
+    register(vault, "other")
+    sync(vault, tenant)
+    assert tenants.counts(vault) == {tenant.id: Counts(sources=1, mailboxes=1, contacts=2, photos=1)}
+
+
+def test_audit_entries_come_newest_first_and_go_after_a_year(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    vault = place.create()
+    monkeypatch.setattr(audit, "_PAGE", 3)
+    for number in range(7):
+        audit.record(vault, verb=f"verb {number}", tenant_id=None, outcome="ok")
+    listed = list(audit.listing(vault))
+    assert [entry.verb for entry in listed] == [f"verb {number}" for number in reversed(range(7))]
+    assert {(entry.uid, entry.at) for entry in listed} == {(os.getuid(), NOW)}
+    assert audit.prune(place.open(NOW + timedelta(days=364))) == 0
+    assert audit.prune(place.open(NOW + timedelta(days=366))) == 7
+
+
+def test_a_role_is_told_from_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert audit.role() == "root"
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.delenv("INVOCATION_ID", raising=False)
+    assert audit.role() == "user"
+    monkeypatch.setenv("INVOCATION_ID", "x")
+    assert audit.role() == "service"
+
+
+def test_runs_left_open_by_a_dead_process_are_ended_by_the_next(place: Place) -> None:
+    vault = place.create()
+    tenant = register(vault, "acme")
+    runs.begin(vault, tenant)
+    assert runs.last(vault) == {}
+    second = runs.begin(vault, tenant)
+    assert runs.last(vault)[tenant.id].status == "interrupted"
+    runs.end(vault, second, "ok", {"added": 1})
+    assert {row[4] for row in rows(vault.data, "runs")} == {"interrupted", "ok"}
+    assert runs.prune(place.open(NOW + timedelta(days=366))) == 2
