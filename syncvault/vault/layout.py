@@ -123,7 +123,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def match_owner(home: Path) -> None:
-    """Gives what root has made in a home directory to the owner of that directory, whose service has to write it too."""
+    """Gives what root has made in a home directory to its owner, whose service has to write it too."""
     if os.geteuid() != 0:
         return
     owner = home.stat()
