@@ -6,13 +6,14 @@ token can never be sent to another host, and a stored checkpoint holds no addres
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import orjson
 
@@ -55,6 +56,7 @@ class GraphClient:
         self.sleep = sleep
         self.now = now
         self.policy = RetryPolicy()
+        self.batches = True  # whether the server takes batches, as far as it is known
         self._transport = transport
         self._slots = Slots(PER_MAILBOX)
         self._counting = threading.Lock()
@@ -89,8 +91,9 @@ class GraphClient:
 
     def get_bytes(self, path: str, *, limit: int, prefer: str, mailbox: str) -> Answer:
         """Reads a body as it is; raises as `get_json` does, `TooLargeError` beyond `limit` bytes."""
-        ask = Ask("GET", path, {"Accept": "*/*", "Prefer": prefer}, limit=limit)
-        with self._slots.taken([mailbox]):
+        headers = {"Accept": "*/*", "Prefer": prefer} if prefer else {"Accept": "*/*"}
+        ask = Ask("GET", path, headers, limit=limit)
+        with self._slots.taken([mailbox] if mailbox else []):
             return self._answer(ask, Backoff(self.sleep, self.now, self.policy))
 
     def post_batch(self, parts: Sequence[Json], *, mailboxes: Iterable[str], limit: int = JSON_LIMIT) -> Json:
@@ -104,12 +107,14 @@ class GraphClient:
     def pages(self, path: str, *, prefer: str = "", mailbox: str = "") -> Iterator[list[Any]]:
         """The `value` of each page of a list, following its links; raises as `get_json` does."""
         following: str | None = path
+        seen: set[int] = set()
         while following:
+            if hash(following) in seen:
+                raise ProtocolViolation("A page of a list names an earlier one as the next one.")
+            seen.add(hash(following))
             page = self.get_json(following, prefer=prefer, mailbox=mailbox)
             yield values(page)
-            here, following = following, self.next_link(page)
-            if following == here:
-                raise ProtocolViolation("A page of a list names itself as the next one.")
+            following = self.next_link(page)
 
     def next_link(self, page: Json) -> str | None:
         """The path of the next page, None after the last."""
@@ -124,7 +129,8 @@ class GraphClient:
         if not isinstance(link, str) or _UNSAFE.search(link):
             raise ProtocolViolation("The server gave a link that is no address.", code="foreign-link")
         try:
-            parts = urlsplit(link)
+            # A link may leave out where we are anyway (RFC 3986, 4.2).
+            parts = urlsplit(urljoin(self.origin, link) if link.startswith("/") else link)
             home = urlsplit(self.origin)
             same = (parts.scheme, parts.hostname, parts.port or 443) == ("https", home.hostname, home.port or 443)
         except ValueError:
@@ -199,6 +205,7 @@ def values(page: Json) -> list[Any]:
 
 def parse(body: bytes) -> Any:
     """The JSON in a body, None if it holds none."""
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:

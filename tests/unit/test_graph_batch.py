@@ -72,3 +72,48 @@ def test_a_part_that_refuses_a_fresh_token_too_is_final() -> None:
 def test_an_answer_that_is_no_batch_is_a_violation(body: Any) -> None:
     with pytest.raises(ProtocolViolation):
         read(StubGraph({"/v1.0/$batch": answer(body)}), "/a")
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_server_without_batches_is_read_one_by_one_from_then_on(status: int) -> None:
+    parts = {"/v1.0/a": answer({"n": 1}), "/v1.0/b": refusal(404, "Gone"), "/v1.0/c": answer(b"face")}
+    graph = StubGraph({"/v1.0/$batch": refusal(status, "x"), **parts})
+    for _ in range(2):
+        good, bad, photo = read(graph, "/a", "/b", "/c")
+        assert (good.json(), bad.code, photo.content()) == ({"n": 1}, "Gone", b"face")
+    assert graph.asked.count("/v1.0/$batch") == 1
+
+
+def test_a_batch_that_is_called_bad_is_read_one_by_one_this_time() -> None:
+    graph = StubGraph({"/v1.0/$batch": refusal(400, "BadRequest"), "/v1.0/a": answer({})})
+    read(graph, "/a")
+    read(graph, "/a")
+    assert graph.asked == ["/v1.0/$batch", "/v1.0/a"] * 2
+
+
+def test_read_one_by_one_a_part_fails_for_itself_and_a_web_page_is_no_answer() -> None:
+    parts = {"/v1.0/a": refusal(429, "Busy", Retry_After="9999"), "/v1.0/b": answer("<html>"), "/v1.0/c": answer({})}
+    throttled, page, good = read(StubGraph({"/v1.0/$batch": refusal(404, ""), **parts}), "/a", "/b", "/c")
+    assert isinstance(throttled, Throttled)
+    assert isinstance(page, ProtocolViolation)
+    assert isinstance(good, Reply)
+
+
+def test_a_refused_permission_to_batch_is_not_tried_again_part_by_part() -> None:
+    graph = StubGraph({"/v1.0/$batch": refusal(403, "Forbidden")})
+    with pytest.raises(Refusal):
+        read(graph, "/a")
+    assert graph.asked == ["/v1.0/$batch"]
+
+
+@pytest.mark.parametrize("body", ['{"n": 1}', "eyJuIjogMX0="])
+def test_a_json_body_may_travel_as_text(body: str) -> None:
+    whole = answer({"responses": [{"id": "0", "status": "200", "body": body}]})
+    (outcome,) = read(StubGraph({"/v1.0/$batch": whole}), "/a")
+    assert outcome.json() == {"n": 1}
+
+
+def test_a_code_is_read_out_of_a_body_that_is_text() -> None:
+    whole = answer({"responses": [{"id": "0", "status": 404, "body": '{"error": {"code": "ImageNotFound"}}'}]})
+    (outcome,) = read(StubGraph({"/v1.0/$batch": whole}), "/a")
+    assert outcome.code == "ImageNotFound"

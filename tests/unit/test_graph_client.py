@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from connectors.graph.client import GraphClient
+from connectors.graph.client import GraphClient, parse
 from connectors.graph.refusals import Refusal
 from connectors.graph.transport import Answer
 from connectors.port import CredentialRejected, ProtocolViolation, ServerFault, Throttled, Unreachable
@@ -124,7 +124,8 @@ def test_errors_do_not_repeat_what_the_server_says_of_people() -> None:
         "https://graph.example.com:8443/beta/users",
         "https://graph.example.com:port/v1.0/users",
         "//evil.example/v1.0/users",
-        "/v1.0/users",
+        "/beta/users",
+        "///evil.example/v1.0/users",
         "https://graph.example.com:8443/v1.0/users\r\nHost: evil.example",
         17,
         None,
@@ -140,6 +141,7 @@ def test_a_link_that_leads_elsewhere_is_a_violation(link: object) -> None:
     [
         (f"{ORIGIN}/v1.0/users('a')/contacts/delta?$skiptoken=a%2Fb", "/users('a')/contacts/delta?$skiptoken=a%2Fb"),
         ("https://GRAPH.example.com:8443/v1.0/groups/g", "/groups/g"),
+        ("/v1.0/groups/g?$skiptoken=a%3D", "/groups/g?$skiptoken=a%3D"),
     ],
 )
 def test_a_link_home_becomes_a_path(link: str, path: str) -> None:
@@ -170,3 +172,7 @@ def test_a_list_that_goes_round_in_circles_is_a_violation() -> None:
 def test_a_page_without_a_list_is_a_violation() -> None:
     with pytest.raises(ProtocolViolation):
         list(StubGraph({"/v1.0/groups": answer({"value": "none"})}).client.pages("/groups"))
+
+
+def test_a_byte_order_mark_before_the_data_is_no_part_of_it() -> None:
+    assert parse(b'\xef\xbb\xbf{"value": []}') == {"value": []}
