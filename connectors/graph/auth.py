@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import json
 import re
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NoReturn
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import msal
 
@@ -58,7 +59,7 @@ class _HttpResponse:
     def __init__(self, answer: Answer) -> None:
         self.status_code = answer.status
         self.headers = dict(answer.headers)
-        self.text = answer.body.decode("utf-8", "replace")
+        self.text = answer.body.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
 
     def raise_for_status(self) -> None:
         """Nothing to raise: only good answers come this far."""
@@ -100,10 +101,7 @@ class SignIn:
     def _send(
         self, method: str, url: str, params: Mapping[str, str] | None, body: bytes | None, headers: Mapping[str, str]
     ) -> _HttpResponse:
-        path = url.removeprefix(self._origin)
-        if path == url or not path.startswith("/"):
-            # The configuration names the token endpoint; it must not carry our secret elsewhere.
-            raise ProtocolViolation("The sign-in service names an address at another host.", code="foreign-link")
+        path = self._local(url)
         if params:
             path = f"{path}{'&' if '?' in path else '?'}{urlencode(params)}"
         backoff, unconnected = Backoff(self._sleep, self._now, _POLICY), 0
@@ -136,6 +134,14 @@ class SignIn:
                 return _HttpResponse(answer)
             else:
                 _refuse(answer)
+
+    def _local(self, url: str) -> str:
+        """The path of an address at the sign-in service; the configuration must not carry our secret elsewhere."""
+        parts, home = urlsplit(url), urlsplit(self._origin)
+        same = (parts.scheme, parts.hostname, parts.port or 443) == ("https", home.hostname, home.port or 443)
+        if not same or "@" in parts.netloc or not parts.path.startswith("/"):
+            raise ProtocolViolation("The sign-in service names an address at another host.", code="foreign-link")
+        return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
 def _pause(backoff: Backoff, asked: float | None, failure: ConnectorError) -> None:
@@ -225,6 +231,8 @@ class Tokens:
             # msal's messages hold the authority's whole answer.
             raise ProtocolViolation("The sign-in service's answer is not what OAuth 2.0 allows.") from None
         value, seconds = given.get("access_token"), given.get("expires_in")
+        if isinstance(seconds, str) and seconds.isdecimal():
+            seconds = int(seconds)
         if not isinstance(value, str) or not value:
             raise ProtocolViolation("The sign-in service gave no token and no reason.")
         life = timedelta(seconds=seconds if isinstance(seconds, int) and 0 < seconds < 10**7 else 3600)
