@@ -14,6 +14,7 @@ from connectors.port import Card, ConnectorError, Mailbox, MailboxGone, Protocol
 
 _MAILBOX_SELECT: Final = "id,mail,userPrincipalName,accountEnabled"
 _MEMBERS_PAGE: Final = 999
+_NO_CAST: Final = frozenset({400, 404, 405, 501})
 
 
 def user(client: GraphClient, ref: str) -> Mailbox:
@@ -34,15 +35,34 @@ def members(client: GraphClient, ref: str) -> Iterator[Mailbox]:
     try:
         # Asked for by itself: an unknown group must not look like an empty one.
         client.get_json(f"{group}?$select=id")
-        listed = f"{group}/transitiveMembers/microsoft.graph.user?$select={_MAILBOX_SELECT}&$top={_MEMBERS_PAGE}"
-        for page in client.pages(listed):
-            for entry in page:
-                mailbox = _mailbox(entry)
-                if mailbox and mailbox.key not in seen:
-                    seen.add(mailbox.key)
-                    yield mailbox
+        for entry in _members(client, f"{group}/transitiveMembers"):
+            mailbox = _mailbox(entry)
+            if mailbox and mailbox.key not in seen:
+                seen.add(mailbox.key)
+                yield mailbox
     except Refusal as refusal:
         raise _missing("group", refusal, GROUPS) from None
+
+
+def _members(client: GraphClient, path: str) -> Iterator[Any]:
+    """The users among the members; where the server cannot pick them out, whoever looks like one."""
+    query = f"?$select={_MAILBOX_SELECT}&$top={_MEMBERS_PAGE}"
+    begun = False
+    try:
+        for page in client.pages(f"{path}/microsoft.graph.user{query}"):
+            begun = True
+            yield from page
+    except Refusal as refusal:
+        if begun or refusal.status not in _NO_CAST:
+            raise
+    else:
+        return
+    for page in client.pages(path + query):
+        yield from (entry for entry in page if isinstance(entry, dict) and _is_user(entry))
+
+
+def _is_user(entry: dict[str, Any]) -> bool:
+    return "@odata.type" in entry or "userPrincipalName" in entry  # with a type, that decides
 
 
 def cards(client: GraphClient, mailboxes: Sequence[Mailbox]) -> Iterator[Card]:

@@ -119,3 +119,33 @@ def test_every_card_has_its_own_outcome() -> None:
         ProtocolViolation.__name__,
         "Throttled",
     ]
+
+
+@pytest.mark.parametrize("status", [400, 404, 501])
+def test_a_server_that_cannot_pick_out_users_lists_everybody(status: int) -> None:
+    everybody = [
+        {"@odata.type": "#microsoft.graph.user", "id": "A", "accountEnabled": None},
+        {"@odata.type": "#microsoft.graph.group", "id": "b", "mail": "b@example.com"},
+        {"@odata.type": "#microsoft.graph.device", "id": "c"},
+        {"id": "d", "userPrincipalName": "d@example.com"},
+        {"id": "e"},
+    ]
+    listed = answer({"value": everybody})
+    graph = StubGraph({GROUP: answer({"id": "g"}), MEMBERS: refusal(status, "x"), f"{GROUP}/transitiveMembers": listed})
+    assert resolve(graph, SourceKind.GROUP, "g") == [Mailbox("a"), Mailbox("d", "d@example.com")]
+
+
+def test_a_list_that_breaks_off_is_not_begun_again_in_another_way() -> None:
+    first = answer({"value": [{"id": "a"}], "@odata.nextLink": f"{ORIGIN}{MEMBERS}?$skiptoken=1"})
+    graph = StubGraph({GROUP: answer({"id": "g"}), MEMBERS: [first, refusal(400, "x")]})
+    with pytest.raises(SourceGone):
+        resolve(graph, SourceKind.GROUP, "g")
+
+
+def test_a_list_that_leads_back_is_a_violation() -> None:
+    def page(number: int) -> Answer:
+        return answer({"value": [], "@odata.nextLink": f"{ORIGIN}{MEMBERS}?$skiptoken={number}"})
+
+    graph = StubGraph({GROUP: answer({"id": "g"}), MEMBERS: [page(1), page(2), page(1)]})
+    with pytest.raises(ProtocolViolation):
+        resolve(graph, SourceKind.GROUP, "g")
