@@ -50,7 +50,9 @@ def _round(
     path = _resumed(client, checkpoint) or f"{paths.contacts(key, folder.id)}/delta?$select={CONTACT_SELECT}"
     resumed = bool(checkpoint)
     last = False
+    seen: set[int] = set()
     while not last:
+        seen.add(hash(path))
         try:
             data = _fetch(client, key, path, page_size)
         except Refusal as refusal:
@@ -59,8 +61,8 @@ def _round(
                 return
             raise _explained(refusal, folder, resumed=resumed) from None
         page = _page(client, folder, data)
-        if page.checkpoint == path and not page.last:
-            raise ProtocolViolation("A page of changes names itself as the next one.")
+        if not page.last and hash(page.checkpoint) in seen:
+            raise ProtocolViolation("A page of changes names itself or an earlier one as the next one.")
         yield page
         path, last, resumed = page.checkpoint, page.last, False
 
@@ -96,7 +98,7 @@ def _page(client: GraphClient, folder: Folder, data: Json) -> Page:
         identifier = _id_of(entry)
         if not identifier:
             malformed += 1
-        elif "@removed" in entry:
+        elif entry.get("@removed") is not None:
             upserts.pop(identifier, None)
             removals[identifier] = Removal(identifier)
         else:

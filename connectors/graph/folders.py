@@ -9,11 +9,12 @@ from connectors.contact import clean_text
 from connectors.graph import paths
 from connectors.graph.batch import Outcome, Read, Reply, chunks, read_batch
 from connectors.graph.client import GraphClient, Json, values
-from connectors.graph.refusals import CONTACTS, Refusal, explain
-from connectors.port import Folder, ProtocolViolation
+from connectors.graph.refusals import CONTACTS, USERS, Refusal, explain
+from connectors.port import ConnectorError, Folder, NoMailbox, ProtocolViolation
 
 _SELECT: Final = "$select=id,displayName,parentFolderId"
 _LIST: Final = f"{_SELECT}&$top=100"
+_UNKNOWN_HERE: Final = frozenset({404, 405, 501})
 _MOST: Final = 10_000  # folders of a mailbox; more is a server gone round in circles
 
 
@@ -31,6 +32,8 @@ def contact_folders(client: GraphClient, key: str) -> list[Folder]:
     ]
     listed, default, children = read_batch(client, first)
     found: dict[str, Folder] = {}
+    if isinstance(listed, Refusal) and listed.no_user:
+        raise _whose(client, key, listed)
     entries = list(_entries(client, key, _needed(listed)))
     top = _default_folder(client, key, default, entries)
     _add(found, [{"id": top.id, "displayName": top.path}], "") if top else None
@@ -47,7 +50,8 @@ def contact_folders(client: GraphClient, key: str) -> list[Folder]:
 
 
 def _default_folder(client: GraphClient, key: str, outcome: Outcome, listed: list[Any]) -> Folder | None:
-    if isinstance(outcome, Refusal) and outcome.status in {400, 404} and not (outcome.no_mailbox or outcome.no_user):
+    # Whatever the code: the list has come, so there are a user and a mailbox.
+    if isinstance(outcome, Refusal) and outcome.status not in {401, 403}:
         return _default_by_contents(client, key, listed)
     entry = _needed(outcome).json()
     identifier = entry.get("id")
@@ -71,9 +75,23 @@ def _descend(client: GraphClient, key: str, found: dict[str, Folder], expanded: 
             reads = [Read(f"{paths.folder(key, folder.id)}/childFolders?{_LIST}", key) for folder in chunk]
             for folder, outcome in zip(chunk, read_batch(client, reads), strict=True):
                 expanded.add(folder.id)
-                if isinstance(outcome, Refusal) and outcome.no_folder:
-                    continue  # deleted since it was listed
+                if isinstance(outcome, Refusal) and _childless(outcome):
+                    continue
                 _add(found, _entries(client, key, _needed(outcome)), f"{folder.path}/")
+
+
+def _childless(refusal: Refusal) -> bool:
+    """The folder was deleted since it was listed, or this server has no folders below others."""
+    return refusal.status in _UNKNOWN_HERE or (refusal.status == 400 and refusal.code.lower() == "badrequest")
+
+
+def _whose(client: GraphClient, key: str, refusal: Refusal) -> ConnectorError:
+    """What a mailbox that cannot be found means: "ResourceNotFound" is said of people without one too."""
+    try:
+        client.get_json(f"{paths.user(key)}?$select=id")
+    except Refusal as unknown:
+        return explain(refusal if unknown.status == 404 else unknown, advice=USERS)
+    return NoMailbox("The person has no mailbox in Exchange Online.", code=refusal.code)
 
 
 def _add(found: dict[str, Folder], entries: Any, prefix: str) -> None:

@@ -98,7 +98,14 @@ class TestFolders:
         assert len(paths_of(pull(graph))) == 3
 
     @pytest.mark.parametrize(
-        "said", [refusal(404, "ErrorItemNotFound"), refusal(400, "ErrorInvalidIdMalformed")], ids=["404", "400"]
+        "said",
+        [
+            refusal(404, "ErrorItemNotFound"),
+            refusal(404, "Request_ResourceNotFound"),
+            refusal(400, "ErrorInvalidIdMalformed"),
+            refusal(405, ""),
+        ],
+        ids=["404", "404-directory", "400", "405"],
     )
     def test_without_the_well_known_name_the_default_contacts_are_pulled_all_the_same(self, said: Answer) -> None:
         graph = graph_with(
@@ -135,6 +142,31 @@ class TestFolders:
         with pytest.raises(error) as caught:
             pull(graph_with(scripts))
         assert type(caught.value) is error
+
+    def test_a_person_who_is_there_while_the_mailbox_is_not_has_none(self) -> None:
+        scripts: dict[str, Script] = {FOLDERS: refusal(404, "ResourceNotFound"), "/v1.0/users/u": answer({"id": "u"})}
+        with pytest.raises(NoMailbox):
+            pull(graph_with(scripts))
+
+    def test_whether_a_person_is_there_may_be_a_secret(self) -> None:
+        denied = refusal(403, "Authorization_RequestDenied")
+        with pytest.raises(NotPermitted):
+            pull(graph_with({FOLDERS: refusal(404, "ResourceNotFound"), "/v1.0/users/u": denied}))
+
+    @pytest.mark.parametrize(
+        "said", [refusal(404, "ResourceNotFound"), refusal(405, ""), refusal(501, "x"), refusal(400, "BadRequest")]
+    )
+    def test_a_server_without_child_folders_still_gives_the_others(self, said: Answer) -> None:
+        graph = graph_with(
+            {
+                FOLDERS: answer({"value": [folder("A", "A")]}),
+                f"{DEFAULT}/childFolders": said,
+                f"{FOLDERS}/D/childFolders": said,
+                f"{FOLDERS}/A/childFolders": said,
+                f"{FOLDERS}/A/contacts/delta": page(),
+            }
+        )
+        assert len(paths_of(pull(graph))) == 2
 
     def test_a_folder_that_is_not_listed_any_more_is_gone(self) -> None:
         steps = pull(graph_with({}), {"D": "", "old": "/users/u/x"})
@@ -238,3 +270,14 @@ class TestRounds:
         assert only.last
         sizes = [headers["Prefer"].split(",")[0] for headers in graph.headers if "maxpage" in headers.get("Prefer", "")]
         assert sizes == ["odata.maxpagesize=200", "odata.maxpagesize=20"]
+
+
+def test_an_entry_that_is_not_removed_may_say_so() -> None:
+    (only,) = pull(graph_with({DELTA: page({"id": "1", "@removed": None}, {"id": "2", "@removed": {}})}))
+    assert ([entry.id for entry in only.upserts], [entry.id for entry in only.removals]) == (["1"], ["2"])
+
+
+def test_a_round_that_leads_back_to_an_earlier_page_is_a_violation() -> None:
+    ring = [page(following=f"{DELTA}?$skiptoken={number}") for number in (1, 2, 3, 1)]
+    with pytest.raises(ProtocolViolation):
+        pull(graph_with({DELTA: ring}))
