@@ -29,7 +29,11 @@ from connectors.port import (
 CARD_PIXELS: Final = 240
 _SIZES: Final = (240, 120, 96, 64, 48)  # those of Exchange Online up to ours
 _BATCH_LIMIT: Final = 12 * 1024 * 1024  # of an answer with 20 photos; beyond it they are read one by one
-_GONE: Final = frozenset({"request_resourcenotfound", "errorinvaliduser"})  # the person, not just the photo
+_GONE: Final = frozenset({"request_resourcenotfound", "errorinvaliduser"})  # the person, mostly, not just the photo
+_NONE: Final = frozenset(
+    {"imagenotfound", "errorimagenotfound", "erroritemnotfound", "itemnotfound", "resourcenotfound"}
+)
+_UNKNOWN_HERE: Final = frozenset({400, 404, 405, 501})
 _PEOPLE: Final = "Grant the application User.Read.All (or ProfilePhoto.Read.All) in Entra, with admin consent."
 
 
@@ -41,6 +45,7 @@ class _Look:
     metadata: str
     value: str = ""
     etag: str = ""
+    seen: bool = False  # the bytes have been there, though they could not be taken yet
     result: Photo | None = field(default=None)
 
     def read(self, path: str) -> Read:
@@ -80,9 +85,19 @@ class PhotoReader:
         self._download(blind, blindly=True)
         self._examine([look for look in looks if look.result is None])
         self._download([look for look in looks if look.result is None], blindly=False)
+        self._doubt([look for look in looks if look.result and look.result.error and _is_gone(look.result.error)])
         for look in looks:
             if look.result is not None:
                 yield look.result
+
+    def _doubt(self, looks: list[_Look]) -> None:
+        """Asks whether people are gone: some servers say the same of a photo that is not there."""
+        keys = list(dict.fromkeys(look.ref.mailbox.key for look in looks))
+        outcomes = read_batch(self._client, [Read(f"{paths.user(key)}?$select=id") for key in keys]) if keys else []
+        there = {key for key, outcome in zip(keys, outcomes, strict=True) if isinstance(outcome, Reply)}
+        for look in looks:
+            if look.ref.mailbox.key in there:
+                look.settle(PhotoState.ABSENT)
 
     # -- metadata -----------------------------------------------------------------------------------------------
 
@@ -92,10 +107,13 @@ class PhotoReader:
             return
         outcomes = read_batch(self._client, [look.read(look.metadata) for look in looks], prefer=paths.IMMUTABLE)
         for look, outcome in zip(looks, outcomes, strict=True):
-            if isinstance(outcome, Refusal):
+            if isinstance(outcome, Refusal) and (look.seen or _says_nothing(outcome)):
+                # No metadata here; the photo may be there all the same.
+                look.value = look.value or f"{look.metadata}s/{CARD_PIXELS}x{CARD_PIXELS}/$value"
+            elif isinstance(outcome, Refusal):
                 look.refused(outcome)
             elif isinstance(outcome, Reply):
-                self._weigh(look, outcome.body if isinstance(outcome.body, dict) else {})
+                self._weigh(look, _object_in(outcome))
             else:
                 look.fail(outcome)
 
@@ -125,7 +143,12 @@ class PhotoReader:
 
     def _listed_size(self, look: _Look) -> str:
         """The path of the best size in the list of those there are; the photo as it is where nothing is listed."""
-        listed = values(self._client.get_json(f"{look.metadata}s"))
+        try:
+            listed = values(self._client.get_json(f"{look.metadata}s"))
+        except Refusal as refusal:
+            if refusal.status not in _UNKNOWN_HERE:
+                raise
+            listed = []
         sizes = [size for entry in listed if isinstance(entry, dict) and (size := _size_of(entry))]
         fitting = [size for size in sizes if size[0] <= CARD_PIXELS]
         best = max(fitting) if fitting else min(sizes, default=None)
@@ -181,7 +204,7 @@ class PhotoReader:
                 self._present(look, answer.body, plain_etag(answer.headers.get("ETag")), blindly=blindly)
 
     def _refused_bytes(self, look: _Look, refusal: Refusal) -> None:
-        if refusal.status == 404 and not look.ref.item_id and "/photos/" in look.value:
+        if refusal.status in {400, 404} and not look.ref.item_id and "/photos/" in look.value:
             # Metadata are of the largest photo; not every server has it in every smaller size.
             tried, look.value = look.value, ""
             self._choose(look, None, None)
@@ -199,6 +222,7 @@ class PhotoReader:
         elif blindly and not etag:
             # The metadata have to be read before the bytes, else a change in between would go unseen.
             self._etags_come_with_bytes = False
+            look.seen = True
         else:
             # Metadata are what the next look compares with, so theirs counts.
             look.settle(PhotoState.PRESENT, content=content, etag=look.etag or etag)
@@ -209,6 +233,23 @@ def _look_at(ref: PhotoRef) -> _Look:
         return _Look(ref, f"{paths.user(ref.mailbox.key)}/photo")
     photo = paths.contact_photo(ref.mailbox.key, ref.folder_id, ref.item_id)
     return _Look(ref, photo, f"{photo}/$value")
+
+
+def _is_gone(error: ConnectorError) -> bool:
+    return isinstance(error, MailboxGone) and error.code.lower() in _GONE
+
+
+def _says_nothing(refusal: Refusal) -> bool:
+    """Whether a refusal of metadata leaves open if there is a photo."""
+    unnamed = refusal.code.lower() not in _NONE | _GONE and not refusal.no_mailbox
+    return refusal.status in _UNKNOWN_HERE and unnamed
+
+
+def _object_in(reply: Reply) -> Json:
+    try:
+        return reply.json()
+    except ProtocolViolation:
+        return {}
 
 
 def plain_etag(value: object) -> str:

@@ -169,7 +169,8 @@ class TestAlone:
 @pytest.mark.parametrize(
     ("listed", "state"),
     [
-        (NONE, PhotoState.ABSENT),
+        (NONE, PhotoState.PRESENT),
+        (refusal(403, "ErrorAccessDenied"), PhotoState.FAILED),
         (refusal(429, "x", Retry_After="9999"), PhotoState.FAILED),
         (answer({"value": "none"}), PhotoState.FAILED),
         (answer({"value": []}), PhotoState.PRESENT),
@@ -183,3 +184,28 @@ def test_a_list_of_sizes_may_fail_too(listed: Answer, state: PhotoState) -> None
 def test_a_size_in_the_list_that_is_not_there_is_an_absent_photo() -> None:
     listed = answer({"value": [{"id": "240x240", "width": 240, "height": 240}]})
     assert look({CARD: metadata(), f"{CARD}s": listed, f"{CARD}s/240x240/$value": NONE})[1].state is PhotoState.ABSENT
+
+
+class TestServersThatDoItOtherwise:
+    @pytest.mark.parametrize("refused", [refusal(404, ""), refusal(405, "x"), refusal(501, "NotImplemented")])
+    def test_a_photo_without_metadata_is_a_photo(self, refused: Answer) -> None:
+        _, card = look({CARD: refused, f"{CARD}s/240x240/$value": bytes_of(b"face")})
+        _, item = look({ITEM: refused, f"{ITEM}/$value": bytes_of(b"face", etag="")}, item=True)
+        assert (card.content, item.content) == (b"face", b"face")
+
+    def test_bytes_that_came_outweigh_metadata_that_are_absent(self) -> None:
+        _, photo = look({ITEM: NONE, f"{ITEM}/$value": bytes_of(b"face", etag="")}, item=True)
+        assert (photo.state, photo.content) == (PhotoState.PRESENT, b"face")
+
+    def test_no_metadata_and_no_bytes_are_no_photo(self) -> None:
+        _, photo = look({CARD: refusal(404, "")})
+        assert photo.state is PhotoState.ABSENT
+
+    def test_a_size_may_be_called_a_bad_request(self) -> None:
+        scripts: dict[str, Script] = {CARD: metadata(), f"{CARD}s/240x240/$value": refusal(400, "BadRequest")}
+        _, photo = look({**scripts, f"{CARD}s": NONE, f"{CARD}/$value": bytes_of(b"face")})
+        assert photo.content == b"face"
+
+    def test_somebody_who_is_there_after_all_has_no_photo(self) -> None:
+        _, photo = look({CARD: refusal(404, "Request_ResourceNotFound"), "/v1.0/users/u": answer({"id": "u"})})
+        assert photo.state is PhotoState.ABSENT
