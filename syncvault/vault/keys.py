@@ -251,9 +251,10 @@ def _bound(row: rows.WrappedKeyRow) -> tuple[bytes, bytes]:
 def _unwrap(root: RecordCipher, row: rows.WrappedKeyRow) -> bytes:
     try:
         return root.open(Place.WRAPPED_KEY, row.id, row.blob, *_bound(row))
-    except WrongKeyError as error:
-        if row.tenant_id == VAULT_TENANT:  # the first that are opened: nothing has shown yet that the root key is right
-            raise RootKeyError("The root key is not the one this vault was made with.") from None
-        raise DamagedError(f"Row {UUID(bytes=row.id)} of wrapped_keys does not open: {error}.") from None
     except RecordRefusedError as error:
-        raise DamagedError(f"Row {UUID(bytes=row.id)} of wrapped_keys does not open: {error}.") from None
+        # The vault's own keys are opened first: until they have been, nothing shows that the root key is right.
+        if isinstance(error, WrongKeyError) and row.tenant_id == VAULT_TENANT:
+            raise RootKeyError("The root key is not the one this vault was made with.") from None
+        whose = "the vault itself" if row.tenant_id == VAULT_TENANT else f"tenant {UUID(bytes=row.tenant_id)}"
+        message = f"Row {UUID(bytes=row.id)} of wrapped_keys, a key of {whose}, does not open: {error}."
+        raise DamagedError(message) from None

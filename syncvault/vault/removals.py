@@ -29,12 +29,6 @@ class Outlook:
     stored: int
 
 
-def stored(vault: Vault, tenant: Tenant) -> int:
-    """How many contacts and cards a tenant has."""
-    with vault.read() as tx:
-        return sum(contact_rows.counts(tx, tenant.id).values())
-
-
 def outlook(vault: Vault, tenant: Tenant) -> Outlook:
     """What awaits removal."""
     with vault.read() as tx:

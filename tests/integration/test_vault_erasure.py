@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from syncvault.crypto.index import Label, normalise_address
-from syncvault.errors import BusyError, InputError, NotFoundError, RootKeyError
+from syncvault.errors import BusyError, DamagedError, InputError, NotFoundError, RootKeyError
 from syncvault.roots.file import FileProvider
 from syncvault.roots.port import Pending, PrivilegedStepNeededError
 from syncvault.store import keys as key_rows
@@ -354,6 +354,22 @@ def test_a_tenant_with_damaged_keys_can_be_erased(vault: Vault, filled: Tenant, 
     vault.keys.forget(filled.id)
     assert erase(vault, tenants.find_to_erase(vault, "acme")).status == "final"
     assert remains(vault, filled) == []
+
+
+def test_a_damaged_key_of_another_tenant_is_not_lost_with_the_old_root_key(
+    vault: Vault, place: Place, filled: Tenant
+) -> None:
+    other = tenants.find(vault, "other")
+    with vault.key_data.read() as tx:
+        row = key_rows.of_tenant(tx, other.id)[0]
+    execute(vault.key_data, "UPDATE wrapped_keys SET blob = ? WHERE id = ?", row.blob[:-4] + b"xxxx", row.id)
+    with pytest.raises(DamagedError, match=str(UUID(bytes=other.id))):
+        erase(vault, filled)
+    assert remains(vault, filled) == ["tenants"]  # which says that it is not finished
+    execute(vault.key_data, "UPDATE wrapped_keys SET blob = ? WHERE id = ?", row.blob, row.id)  # from a backup
+    again = place.open()
+    assert erase(again, tenants.find(again, "acme")).status == "final"
+    assert held(again, tenants.find(again, "other"))["bob"].keys() == {"card", "b1"}
 
 
 def test_a_reason_of_ones_own_is_refused(vault: Vault, filled: Tenant) -> None:
