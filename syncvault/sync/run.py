@@ -38,7 +38,7 @@ Item = TypeVar("Item")
 
 _NAMED_AT_ONCE: Final = 500
 _CARDS_AT_ONCE: Final = 20
-_PHOTOS_AT_ONCE: Final = 20
+_PHOTOS_AT_ONCE: Final = 100  # committed together: five batches of Graph's
 _PHOTO_BYTES_AT_ONCE: Final = 4 * 1024 * 1024  # committed together at most, so that memory stays bounded
 
 
@@ -193,10 +193,13 @@ class TenantRun:
         self._progress.advance(self.summary.tenant, contacts=len(step.upserts))
 
     def _pull_photos(self) -> None:
+        for pulled in self._each(self._wanted_photos(), self._look_at_photos):
+            self._take_in(pulled)
+
+    def _wanted_photos(self) -> Iterator[list[DuePhoto]]:
         try:
-            for due in self._target.due_photos(everything=self._options.full):
-                for pulled in self._each(_chunks(due, _PHOTOS_AT_ONCE), self._look_at_photos):
-                    self._take_in(pulled)
+            for page in self._target.due_photos(everything=self._options.full):
+                yield from _chunks(page, _PHOTOS_AT_ONCE)
         except DamagedError as error:
             self._add_failure(_damage(None, error))
 

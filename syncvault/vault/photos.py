@@ -14,6 +14,8 @@ from syncvault.policy.catalogue import DataClass
 from syncvault.store import contacts as contact_rows
 from syncvault.store import photos as rows
 from syncvault.store.contacts import PhotoDue, PhotoDueChange
+from syncvault.store.folders import FolderRow
+from syncvault.store.mailboxes import MailboxRow
 from syncvault.store.photos import PhotoRow
 from syncvault.vault.diff import open_contact
 from syncvault.vault.keys import TenantKeys
@@ -23,7 +25,7 @@ from syncvault.vault.sources import StoredMailbox, open_mailbox
 from syncvault.vault.vault import Vault
 
 LOOK_AGAIN_SECONDS: Final = 24 * 3600
-_PAGE: Final = 200
+_PAGE: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class LookedAt:
 def due(vault: Vault, tenant: Tenant, *, everything: bool = False) -> Iterator[list[DuePhoto]]:
     """Photos to look at now, by the page; each must be reported to `store` or left for the next run.
 
+    The contacts of a page come before its cards, because servers are asked for them in other ways.
+
     Args:
         vault: The vault.
         tenant: Whose photos.
@@ -61,6 +65,7 @@ def due(vault: Vault, tenant: Tenant, *, everything: bool = False) -> Iterator[l
     if everything:
         with vault.writing(tenant) as tx:
             contact_rows.set_all_photos_due(tx, tenant.id, vault.instant)
+    opened = _Opened(keys)
     after = None
     while True:
         with vault.read() as tx:
@@ -68,7 +73,8 @@ def due(vault: Vault, tenant: Tenant, *, everything: bool = False) -> Iterator[l
         if not found:
             return
         after = found[-1]
-        yield [_to_due(keys, entry) for entry in found]
+        found.sort(key=lambda entry: entry.folder is None)
+        yield [opened.due(entry) for entry in found]
 
 
 def store(vault: Vault, tenant: Tenant, looks: Sequence[LookedAt]) -> int:
@@ -136,13 +142,30 @@ def _row(keys: TenantKeys, tenant: Tenant, look: LookedAt, details: dict[str, An
     )
 
 
-def _to_due(keys: TenantKeys, entry: PhotoDue) -> DuePhoto:
-    contact, folder_id, item_id = entry.contact, "", ""
-    if entry.folder is not None:
-        folder = entry.folder
-        folder_id = open_json(keys.cipher, Place.FOLDER, folder.id, folder.blob, folder.mailbox_id, folder.folder_ix)[
-            "id"
-        ]
-        item_id = orjson.loads(open_contact(keys, contact))["id"]
-    etag = "" if entry.details is None else open_details(keys, contact.id, entry.details)["etag"]
-    return DuePhoto(contact.id, open_mailbox(keys, entry.mailbox), folder_id, item_id, etag)
+class _Opened:
+    """Opens what is due, each mailbox and each folder once: most of their contacts follow on other pages."""
+
+    def __init__(self, keys: TenantKeys) -> None:
+        self._keys = keys
+        self._mailboxes: dict[bytes, StoredMailbox] = {}
+        self._folder_ids: dict[bytes, str] = {}
+
+    def due(self, entry: PhotoDue) -> DuePhoto:
+        contact, folder_id, item_id, etag = entry.contact, "", "", ""
+        if entry.folder is not None:
+            folder_id = self._folder_id(entry.folder)
+            item_id = orjson.loads(open_contact(self._keys, contact))["id"]
+        if entry.details is not None:
+            etag = open_details(self._keys, contact.id, entry.details)["etag"]
+        return DuePhoto(contact.id, self._mailbox(entry.mailbox), folder_id, item_id, etag)
+
+    def _mailbox(self, row: MailboxRow) -> StoredMailbox:
+        if row.id not in self._mailboxes:
+            self._mailboxes[row.id] = open_mailbox(self._keys, row)
+        return self._mailboxes[row.id]
+
+    def _folder_id(self, row: FolderRow) -> str:
+        if row.id not in self._folder_ids:
+            plain = open_json(self._keys.cipher, Place.FOLDER, row.id, row.blob, row.mailbox_id, row.folder_ix)
+            self._folder_ids[row.id] = plain["id"]
+        return self._folder_ids[row.id]
