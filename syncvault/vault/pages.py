@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from syncvault.crypto.index import Label
@@ -88,13 +88,16 @@ def drop_folder(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, folder_id:
                 folder_rows.pend_all(tx, state.folder.id)
 
 
+_BEGINNING: Final = (None, RoundState(is_full=True, sweeps=False))  # of a folder that was never pulled
+
+
 def store_page(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, page: IncomingPage) -> Tally:
     """Commits a page together with its checkpoint."""
     keys = vault.keys.tenant(tenant.id)
     purge_at = to_instant(tenant.purge_at)
     with vault.read() as tx:
         state = _folder_state(tx, keys, mailbox, page.folder_id)
-        is_full, sweeps = (True, False) if state is None else round_state(tx, keys, state)[1]
+        reached, (is_full, sweeps) = _BEGINNING if state is None else round_state(tx, keys, state)
         latest = {keys.index.of(Label.ITEM, entry.id): entry for entry in page.upserts}
         stored = read_stored(tx, mailbox, list(latest))
         left = contact_rows.by_remote(tx, mailbox.id, [keys.index.of(Label.ITEM, item) for item in page.removals])
@@ -106,6 +109,9 @@ def store_page(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, page: Incom
         for row in left.values()
         if row.folder_id == folder.id and row.remote_ix not in latest
     ]
+    is_news = diff.has_effect or pending or is_full or state is None or state.folder != folder
+    if reached == page.checkpoint and not is_news:
+        return diff.tally  # nothing happened: not even the checkpoint moved
     is_open = is_full and not page.last
     token = to_json({"token": page.checkpoint, "full": is_open, "sweeps": sweeps and is_open})
     checkpoint = keys.cipher.seal(Place.CHECKPOINT, folder.id, token)
