@@ -43,6 +43,15 @@ WRONG_VERSION: Final = frozenset({
     "ErrorIncorrectSchemaVersion",
     "ErrorInvalidSchemaVersionForMailboxVersion",
 })  # fmt: skip
+# What servers say to an operation, or to an attribute of one, that they do not know; the last two are bare SOAP faults.
+UNSUPPORTED: Final = frozenset({
+    "ErrorInvalidOperation",
+    "ErrorInvalidRequest",
+    "ErrorNotImplemented",
+    "ErrorSchemaValidation",
+    "Client",
+    "Server",
+})  # fmt: skip
 FOLDER_GONE: Final = frozenset({"ErrorSyncFolderNotFound", "ErrorFolderNotFound", "ErrorItemNotFound"})
 NO_ENTRY: Final = frozenset({
     "ErrorNameResolutionNoResults",

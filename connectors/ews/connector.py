@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from connectors.contact import Contact, clean_list
 from connectors.ews import EwsSettings, contacts, directory, photos
-from connectors.ews.codes import PASSING
+from connectors.ews.codes import PASSING, UNSUPPORTED, WRONG_VERSION
 from connectors.ews.operations import resolve_names
 from connectors.ews.session import AnswerTooLargeError, EwsSession, only
 from connectors.port import (
@@ -59,7 +59,8 @@ class EwsConnector:
             try:
                 only(self._session.call(resolve_names(name)))
             except (MailboxGone, ServerFault) as error:
-                if error.code in PASSING or not error.code.startswith("Error"):
+                answered = error.code.startswith("Error") or error.code in UNSUPPORTED
+                if not answered or error.code in PASSING | WRONG_VERSION:
                     raise
             return Identity(account=self._account, server=self._session.host)
 

@@ -17,7 +17,7 @@ from spnego.exceptions import SpnegoError
 from urllib3.exceptions import NewConnectionError
 
 from connectors.ews import EwsSettings, soap
-from connectors.ews.codes import PASSING, WRONG_VERSION, back_off, failure
+from connectors.ews.codes import PASSING, UNSUPPORTED, WRONG_VERSION, back_off, failure
 from connectors.ews.soap import Message
 from connectors.ews.transport import Envelope, TenantProtocol
 from connectors.port import (
@@ -93,6 +93,7 @@ class EwsSession:
         self._requests = 0
         self._version = 0
         self._accepted = False
+        self._understood = False
         self._refusal: CredentialRejected | None = None
         self._primary: dict[str, str] = {}
 
@@ -158,9 +159,11 @@ class EwsSession:
             version = self._version
             answer = self._post(request, address, version)
             fault = answer.messages[0] if answer.messages else None
+            if fault is None or not fault.is_fault:
+                self._understood = True
             if fault is None or not fault.failed:
                 return answer
-            if fault.code in WRONG_VERSION and version + 1 < len(VERSIONS):
+            if self._wants_another_version(request, fault) and version + 1 < len(VERSIONS):
                 self._version = max(self._version, version + 1)
                 continue
             primary = fault.values.get("Primary", "")
@@ -169,6 +172,14 @@ class EwsSession:
                 continue
             self._judge(answer.messages, impersonating=bool(request.act_as))
             return answer
+
+    def _wants_another_version(self, request: _Request, fault: Message) -> bool:
+        if fault.code in WRONG_VERSION:
+            return True
+        # A server that knows versions by its schema alone calls a newer one an invalid request. Photos are younger
+        # than the oldest version: there the same words mean what they say.
+        guess = fault.is_fault and not self._understood and request.name != "GetUserPhoto"
+        return guess and fault.code in UNSUPPORTED - {"Server"}
 
     def _judge(self, messages: tuple[Message, ...], *, impersonating: bool) -> None:
         """Raises when the whole request failed: a fault, or nothing but passing errors."""
@@ -248,7 +259,9 @@ class EwsSession:
     def _check_sign_in(self, response: Response) -> None:
         if response.status_code != HTTPStatus.UNAUTHORIZED:
             return
-        if "Authorization" not in response.request.headers:
+        offered = response.headers.get("WWW-Authenticate", "").lower()
+        basic = response.request.headers.get("Authorization", "").startswith("Basic ")
+        if "Authorization" not in response.request.headers or (basic and offered and "basic" not in offered):
             raise ProtocolViolation(
                 "The server does not offer this way to sign in.", code="sign-in-method", advice=_SIGN_IN_ADVICE
             )

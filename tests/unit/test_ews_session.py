@@ -67,10 +67,52 @@ def test_a_probe_is_one_request_with_the_password_as_utf_8(wire: Wire, connector
     assert sent == "EXAMPLE\\svc-sync:pässword".encode()
 
 
-@pytest.mark.parametrize("code", ["ErrorNonExistentMailbox", "ErrorNameResolutionNoMailbox", "ErrorInvalidRequest"])
+@pytest.mark.parametrize("code", ["ErrorNonExistentMailbox", "ErrorNameResolutionNoMailbox", "Server"])
 def test_whatever_a_probe_finds_the_credential_was_accepted(wire: Wire, connector: EwsConnector, code: str) -> None:
     wire.reply((500, {}, fault(code)))
 
+    assert connector.probe().account == SETTINGS.username
+
+
+@pytest.mark.parametrize("code", ["ErrorSchemaValidation", "ErrorInvalidRequest", "Client"])
+def test_a_first_request_that_is_called_invalid_is_sent_in_older_versions(
+    wire: Wire, connector: EwsConnector, code: str
+) -> None:
+    wire.reply((500, {}, fault(code)), (500, {}, fault(code)), NOBODY)
+
+    connector.probe()
+
+    versions = [request.find("//t:RequestServerVersion/@Version")[0] for request in wire.seen]
+    assert versions == ["Exchange2016", "Exchange2013_SP1", "Exchange2010_SP2"]
+
+
+def test_what_is_called_invalid_after_the_server_understood_us_is_sent_once(
+    wire: Wire, connector: EwsConnector
+) -> None:
+    wire.reply(NOBODY, (500, {}, fault("ErrorInvalidRequest")))
+
+    connector.probe()
+    connector.probe()
+
+    assert len(wire.seen) == 2
+
+
+def test_a_server_that_is_too_old_is_said_so_by_the_probe(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(*[(500, {}, fault("ErrorInvalidServerVersion"))] * 3)
+
+    with pytest.raises(ServerFault) as caught:
+        connector.probe()
+
+    assert caught.value.code == "ErrorInvalidServerVersion"
+
+
+def test_a_server_that_offers_no_basic_sign_in_did_not_refuse_the_password(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply((401, {"WWW-Authenticate": "Negotiate, NTLM"}, ""), NOBODY)
+
+    with pytest.raises(ProtocolViolation) as caught:
+        connector.probe()
+
+    assert caught.value.code == "sign-in-method"
     assert connector.probe().account == SETTINGS.username
 
 
