@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from lxml import etree
 
 from connectors.contact import clean_text
-from connectors.ews.codes import FOLDER_GONE, PASSING, failure
+from connectors.ews.codes import FOLDER_GONE, PASSING, UNSUPPORTED, failure
 from connectors.ews.mapping import contact_from, has_picture, is_private
 from connectors.ews.operations import (
     MAX_CHANGES,
@@ -33,6 +33,7 @@ from connectors.port import (
     Page,
     ProtocolViolation,
     Removal,
+    ServerFault,
     Upsert,
 )
 
@@ -53,7 +54,7 @@ def changes(
 ) -> Iterator[Page | FolderGone]:
     """What changed in the mailbox's contact folders since the checkpoints."""
     known = dict(checkpoints)  # the caller may move its own forward while we go through the pages
-    folders = contact_folders(session, mailbox.address)
+    folders = contact_folders(session, mailbox.address, known)
     present = {folder.id for folder in folders}
     yield from (FolderGone(folder_id) for folder_id in known if folder_id not in present)
     for folder in folders:
@@ -63,13 +64,36 @@ def changes(
 # -- folders ------------------------------------------------------------------------------------------------------
 
 
-def contact_folders(session: EwsSession, address: str) -> list[Folder]:
-    """The default contact folder and the contact folders below it, parents first."""
+def contact_folders(session: EwsSession, address: str, known: Collection[str] = ()) -> list[Folder]:
+    """The default contact folder and the contact folders below it, parents first.
+
+    Args:
+        session: Asks.
+        address: Of the mailbox.
+        known: IDs of folders pulled before.
+    """
     message = only(session.call(get_contacts_folder(), act_as=address), act_as=address)
     container = message.find("Folders")
     top = None if container is None else _folder_of(next(iter(container), None))
     if top is None:
         raise ProtocolViolation("Exchange does not name the contact folder.")
+    try:
+        below = _below(session, address)
+    except ServerFault as error:
+        # Folders that were there before did not vanish because a server does not list them any more.
+        if error.code not in UNSUPPORTED or any(folder_id != top.id for folder_id in known):
+            raise
+        below = {}
+    folders = {top.id: top, **below}
+    return [
+        Folder(folder.id, _path(folder, folders, top))
+        for folder in folders.values()
+        if folder is top or folder.holds_contacts
+    ]
+
+
+def _below(session: EwsSession, address: str) -> dict[str, _Found]:
+    """Every folder below the default contact folder, by ID."""
     below: dict[str, _Found] = {}
     offset = 0
     for _ in range(_FOLDER_PAGES):
@@ -81,12 +105,7 @@ def contact_folders(session: EwsSession, address: str) -> list[Folder]:
         if root is None or root.get("IncludesLastItemInRange", "true") in {"true", "1"} or len(below) == known:
             break
         offset = _number(root.get("IndexedPagingOffset")) or offset + len(found)
-    folders = {top.id: top, **below}
-    return [
-        Folder(folder.id, _path(folder, folders, top))
-        for folder in folders.values()
-        if folder is top or folder.holds_contacts
-    ]
+    return below
 
 
 @dataclass(frozen=True, slots=True)

@@ -389,3 +389,22 @@ def test_a_server_that_never_says_it_was_the_last_page_is_done_when_nothing_come
     wire.reply(changed("s2").replace(LAST, silent))
 
     assert [page.last for page in pull(connector)] == [False, True]
+
+
+@pytest.mark.parametrize("code", ["ErrorInvalidRequest", "Client"])
+def test_a_server_that_cannot_list_folders_still_gives_the_default_one(
+    wire: Wire, connector: EwsConnector, code: str
+) -> None:
+    wire.reply(TOP, (500, {}, fault(code)), changed("s1"))
+
+    (page,) = connector.changes(ANNA, {})
+
+    assert isinstance(page, Page)
+    assert page.folder.id == "top"
+
+
+def test_folders_that_were_pulled_before_do_not_vanish_with_their_list(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, (500, {}, fault("ErrorInvalidRequest")))
+
+    with pytest.raises(ServerFault):
+        list(connector.changes(ANNA, {"top": "s1", "customers": "s1"}))
