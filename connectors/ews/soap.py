@@ -100,6 +100,8 @@ def _parse(answer: bytes) -> etree._Element:
         raise TruncatedError
     if not is_soap(answer):
         raise ProtocolViolation("The answer is not SOAP.")
+    if answer[:1].isspace() or answer[3:4].isspace():
+        answer = answer[start:]  # XML allows nothing before its declaration, not even white space
     try:
         root = etree.fromstring(answer, _parser())
     except etree.XMLSyntaxError:

@@ -98,3 +98,10 @@ def test_a_document_type_hidden_in_another_encoding_is_refused() -> None:
 
     with pytest.raises(ProtocolViolation):
         soap.read(text.encode("utf-16"))
+
+
+@pytest.mark.parametrize("before", [b"\r\n  ", b"\xef\xbb\xbf\n"])
+def test_white_space_before_the_declaration_is_forgiven(before: bytes) -> None:
+    (message,) = soap.read(before + answer("GetItem", "<m:Items/>").encode())
+
+    assert message.code == "NoError"
