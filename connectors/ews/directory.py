@@ -58,11 +58,11 @@ def has_mailbox(session: EwsSession, address: str) -> bool:
 
 def _resolve(session: EwsSession, entry: str) -> list[tuple[etree._Element, etree._Element | None]]:
     message = session.call(resolve_names(entry)).messages[0]
+    found = message.find("ResolutionSet")  # several people are a warning, with some servers an error
     if message.failed and message.code in NO_ENTRY:
         return []
-    if message.failed:
+    if message.failed and found is None:
         raise failure(message.code, impersonating=False)
-    found = message.find("ResolutionSet")
     if found is None:
         return []
     pairs = ((item.find(f"{_T}Mailbox"), item.find(f"{_T}Contact")) for item in found.iterfind(f"{_T}Resolution"))

@@ -94,9 +94,10 @@ def plain_address(text: str, *, routing: str = "", name: str = "") -> str:
     own = _OWN_SCHEME.match(text)
     if own:
         return text[own.end() :]
-    if routing.upper() == "EX" or text[:3].lower() == "/o=":
+    internal = routing.upper() == "EX" and (text.startswith("/") or "@" not in text)
+    if internal or text[:3].lower() == "/o=":
         return name if "@" in name and " " not in name else ""
-    if _FOREIGN_ADDRESS.match(text) or routing.upper() not in {"", "SMTP"}:
+    if _FOREIGN_ADDRESS.match(text) or routing.upper() not in {"", "SMTP", "EX"}:
         return ""
     return text
 

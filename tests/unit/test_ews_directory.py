@@ -162,3 +162,13 @@ def test_a_refused_credential_stops_all_cards(wire: Wire, connector: EwsConnecto
         list(connector.card([ANNA, BO]))
 
     assert len(wire.seen) == 1
+
+
+def test_several_people_may_be_an_error_that_names_them_all_the_same(wire: Wire, connector: EwsConnector) -> None:
+    several = found(entry("annabel@example.com", "Annabel"), entry("anna@example.com", "Anna"))
+    wire.reply(several.replace('"Success"', '"Error"').replace("NoError", "ErrorNameResolutionMultipleResults"))
+
+    (card,) = connector.card([ANNA])
+
+    assert card.contact is not None
+    assert card.contact.display_name == "Anna"
