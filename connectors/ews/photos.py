@@ -15,7 +15,7 @@ from typing import Final
 
 from lxml import etree
 
-from connectors.ews.codes import NO_ENTRY, PASSING, WRONG_VERSION, failure
+from connectors.ews.codes import NO_ENTRY, PASSING, UNSUPPORTED, WRONG_VERSION, failure
 from connectors.ews.operations import MESSAGES, TYPES, get_attachment_lists, get_attachments, get_user_photo
 from connectors.ews.session import Answer, AnswerTooLargeError, EwsSession
 from connectors.ews.soap import Message
@@ -221,9 +221,8 @@ def _card_photo(session: EwsSession, ref: PhotoRef) -> Photo:
         return _too_large(ref)
     except ConnectorError as error:
         # An Exchange older than 2013 does not know user photos.
-        if error.code in {"ErrorInvalidRequest", "ErrorSchemaValidation", *WRONG_VERSION}:
-            return Photo(ref, PhotoState.ABSENT)
-        return Photo(ref, PhotoState.ABSENT) if error.code in NO_ENTRY else _failed(ref, error)
+        absent = error.code in UNSUPPORTED | WRONG_VERSION | NO_ENTRY or error.code.endswith("NotFound")
+        return Photo(ref, PhotoState.ABSENT) if absent else _failed(ref, error)
 
 
 def _user_photo(session: EwsSession, ref: PhotoRef) -> Photo:

@@ -243,8 +243,10 @@ def test_a_server_without_etags_is_compared_by_content(wire: Wire, connector: Ew
         (404, {}, ""),
         fault("ErrorNonExistentMailbox"),
         fault("ErrorInvalidRequest"),
+        (500, {}, fault("Client")),
+        no_user_photo("ErrorPhotoNotFound"),
     ],
-    ids=["empty", "not found", "404", "no mailbox", "Exchange 2010"],
+    ids=["empty", "not found", "404", "no mailbox", "Exchange 2010", "no such operation", "another not found"],
 )
 def test_a_person_without_a_photo_has_none(wire: Wire, connector: EwsConnector, reply: str) -> None:
     wire.reply(reply)
