@@ -245,6 +245,7 @@ class TenantRun:
         base = stored_before - self.summary.removed
         if brake.holds(outlook.lost, base) and not self._options.accept_removals:
             self.summary.status = Status.BRAKED
+            self.summary.removed += outlook.lost  # what accepting it would remove
             self.summary.failures.append(
                 Failure(
                     None,

@@ -42,7 +42,10 @@ class Failure:
 
 @dataclass(slots=True)
 class Summary:
-    """The outcome of one tenant's run. Counts are of contacts, cards included."""
+    """The outcome of one tenant's run. Counts are of contacts, cards included.
+
+    Of a braked run or a rehearsal, `removed` tells what would be removed.
+    """
 
     tenant: str
     status: Status = Status.OK
