@@ -17,6 +17,7 @@ Surface:
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ import sqlalchemy
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
-from syncvault.errors import NoVaultError, StorageError, UsageError
+from syncvault.errors import BusyError, NoVaultError, StorageError, UsageError
 from syncvault.store import checks
 from syncvault.store.checks import ScrubReport
 from syncvault.store.faults import foreign_errors, normalise
@@ -52,6 +53,29 @@ _PRAGMAS: Final = (
 )
 
 
+class Turns:
+    """Has a process's threads write one after the other. SQLite would have each poll, sleeping longer every time."""
+
+    def __init__(self, *, needed: bool) -> None:
+        self._needed = needed
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Waits for its turn; BusyError if it does not come."""
+        if self._needed and not self._lock.acquire(timeout=BUSY_SECONDS):
+            raise BusyError("another thread is writing to the database")
+        try:
+            yield
+        finally:
+            if self._needed:
+                self._lock.release()
+
+    def forget(self) -> None:
+        """Gives a forked child a turn of its own: whoever held the parent's is not here."""
+        self._lock = threading.Lock()
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Database:
     """One of the vault's two databases. Safe for threads; a forked child gets connections of its own."""
@@ -63,6 +87,7 @@ class Database:
     _reader: Engine
     _writer: Engine
     _foreign: tuple[type[BaseException], ...]
+    _turns: Turns
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -73,7 +98,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """A transaction that commits at the end of the block; SQLite lets one at a time in."""
-        with self._own_errors(), self._writer.begin() as connection:
+        with self._own_errors(), self._turns.taken(), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
@@ -112,6 +137,7 @@ class Database:
     def _forget(self) -> None:
         # In a forked child: the sockets and files belong to the parent, so they are dropped and not closed.
         self._reader.dispose(close=False)
+        self._turns.forget()
 
     @contextmanager
     def _own_errors(self) -> Iterator[None]:
@@ -147,7 +173,8 @@ def open_database(url: str, *, role: Role = "data", create: bool = False) -> Dat
     if parsed.dialect == "postgresql":
         engine = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     foreign = foreign_errors(parsed.dialect)
-    database = Database(parsed.text, role, parsed.dialect, parsed.path, engine, writer, foreign)
+    turns = Turns(needed=parsed.dialect == "sqlite")
+    database = Database(parsed.text, role, parsed.dialect, parsed.path, engine, writer, foreign, turns)
     _open.add(database)
     return database
 
