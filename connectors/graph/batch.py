@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from connectors.graph.client import JSON_LIMIT, GraphClient, Json, fault_of, is_passing, parse, pause
+from connectors.graph.client import FRESH_TOKENS, JSON_LIMIT, GraphClient, Json, fault_of, is_passing, parse, pause
 from connectors.graph.refusals import Refusal, error_code
 from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, Unreachable
 from connectors.throttle import Backoff, retry_after
@@ -73,7 +73,7 @@ class _Part:
     read: Read
     backoff: Backoff
     due: float = 0.0  # seconds slept since the batch began, before which it must not be sent again
-    renewed: bool = False
+    refused: int = 0  # access tokens
     outcome: Outcome | None = None
 
 
@@ -187,10 +187,10 @@ def _settle(client: GraphClient, part: _Part, response: Json | None, slept: floa
         return
     code = error_code(_unwrapped(response.get("body")))
     if status == 401:
-        if part.renewed:
+        part.refused += 1
+        if part.refused > FRESH_TOKENS:
             raise CredentialRejected("Graph does not accept the access token.", code=code)
         client.tokens.bearer(instead_of=token)
-        part.renewed = True
     elif is_passing(status):
         part.due = slept + _pause(client, part, status, headers, code)
     else:

@@ -29,6 +29,7 @@ JSON_LIMIT: Final = 64 * 1024 * 1024
 VERSION: Final = "/v1.0"
 PER_MAILBOX: Final = 4  # "Outlook service limits": requests at once per application and mailbox
 _UNCONNECTED_ATTEMPTS: Final = 4
+FRESH_TOKENS: Final = 3  # tried when one is refused: tokens may be revoked while several threads use them
 _GARBLED_ATTEMPTS: Final = 3
 _LASTING: Final = frozenset({501, 505, 507, 508, 510, 511})
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
@@ -159,7 +160,7 @@ class GraphClient:
         raise failure
 
     def _answer(self, ask: Ask, backoff: Backoff) -> Answer:
-        token, renewed, unconnected = self.tokens.bearer(), False, 0
+        token, refused, unconnected = self.tokens.bearer(), 0, 0
         while True:
             try:
                 answer = self._send(ask, token)
@@ -173,9 +174,10 @@ class GraphClient:
             if 200 <= answer.status < 300:
                 return answer
             if answer.status == 401:
-                if renewed:
+                refused += 1
+                if refused > FRESH_TOKENS:
                     raise CredentialRejected("Graph does not accept the access token.", code=code_of(answer))
-                token, renewed = self.tokens.bearer(instead_of=token), True
+                token = self.tokens.bearer(instead_of=token)
             elif is_passing(answer.status):
                 asked = retry_after(answer.headers.get("Retry-After"), self.now())
                 pause(backoff, asked, fault_of(answer.status, code_of(answer)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from connectors.graph.client import GraphClient, parse
+from connectors.graph.client import FRESH_TOKENS, GraphClient, parse
 from connectors.graph.refusals import Refusal
 from connectors.graph.transport import Answer
 from connectors.port import CredentialRejected, ProtocolViolation, ServerFault, Throttled, Unreachable
@@ -75,11 +75,17 @@ def test_an_expired_token_is_renewed_once() -> None:
     assert [headers["Authorization"] for headers in graph.headers] == ["Bearer token-1", "Bearer token-2"]
 
 
-def test_a_second_refusal_is_final() -> None:
+def test_tokens_revoked_again_and_again_do_not_put_a_good_credential_in_doubt() -> None:
+    graph, body = get(*[refusal(401, "InvalidAuthenticationToken")] * FRESH_TOKENS, GOOD)
+    assert body == {"id": "1"}
+    assert graph.headers[-1]["Authorization"] == f"Bearer token-{FRESH_TOKENS + 1}"
+
+
+def test_refusing_every_fresh_token_is_final() -> None:
     graph = StubGraph({"/v1.0/users/u": refusal(401, "InvalidAuthenticationToken")})
     with pytest.raises(CredentialRejected):
         graph.client.get_json("/users/u")
-    assert len(graph.asked) == 2
+    assert len(graph.asked) == FRESH_TOKENS + 1
 
 
 @pytest.mark.parametrize(
