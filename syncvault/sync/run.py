@@ -166,6 +166,7 @@ class TenantRun:
                 for step in self._connector.changes(_to_port(mailbox), checkpoints):
                     self._stop.check()
                     self._take_step(mailbox, step, pulled)
+                self._target.finish_mailbox(mailbox)
             except CredentialRejected:
                 raise
             except CheckpointExpired as error:

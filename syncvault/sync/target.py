@@ -36,6 +36,9 @@ class Target(Protocol):
     def drop_folder(self, mailbox: StoredMailbox, folder_id: str) -> None:
         """See `vault.pages.drop_folder`."""
 
+    def finish_mailbox(self, mailbox: StoredMailbox) -> None:
+        """See `vault.pages.finish_mailbox`."""
+
     def store_page(self, mailbox: StoredMailbox, page: IncomingPage) -> Tally:
         """See `vault.pages.store_page`."""
 
@@ -88,6 +91,10 @@ class VaultTarget:
     def drop_folder(self, mailbox: StoredMailbox, folder_id: str) -> None:
         """See `Target`."""
         pages.drop_folder(self._vault, self._tenant, mailbox, folder_id)
+
+    def finish_mailbox(self, mailbox: StoredMailbox) -> None:
+        """See `Target`."""
+        pages.finish_mailbox(self._vault, self._tenant, mailbox)
 
     def store_page(self, mailbox: StoredMailbox, page: IncomingPage) -> Tally:
         """See `Target`."""

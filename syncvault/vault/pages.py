@@ -83,9 +83,31 @@ def drop_folder(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, folder_id:
     with vault.writing(tenant) as tx:
         for state in folder_rows.of_mailbox(tx, mailbox.id):
             if state.folder.folder_ix == folder_ix:
-                folder_rows.begin_round(tx, state.folder.id)
-                folder_rows.set_gone(tx, state.folder.id)
-                folder_rows.pend_all(tx, state.folder.id)
+                _mark_gone(tx, state.folder)
+
+
+def finish_mailbox(vault: Vault, tenant: Tenant, mailbox: StoredMailbox) -> None:
+    """Marks the folders that a mailbox, pulled to its end, turned out not to have any more.
+
+    Those are the ones without a checkpoint: whatever is there has got one from its last page, and for a folder
+    whose checkpoint had been forgotten nobody could ask whether it is gone.
+    """
+    with vault.read() as tx:
+        gone = [state.folder for state in folder_rows.of_mailbox(tx, mailbox.id) if _is_lost(state)]
+    if gone:
+        with vault.writing(tenant) as tx:
+            for folder in gone:
+                _mark_gone(tx, folder)
+
+
+def _is_lost(state: FolderState) -> bool:
+    return state.checkpoint is None and not state.folder.gone
+
+
+def _mark_gone(tx: Transaction, folder: FolderRow) -> None:
+    folder_rows.begin_round(tx, folder.id)
+    folder_rows.set_gone(tx, folder.id)
+    folder_rows.pend_all(tx, folder.id)
 
 
 _BEGINNING: Final = (None, RoundState(is_full=True, sweeps=False))  # of a folder that was never pulled

@@ -124,6 +124,13 @@ class Rehearsal:
             self._begin_round(box, mailbox, folder)
             box.pending.update(contact_id for _, contact_id in self._in_folder(box, mailbox, folder))
 
+    def finish_mailbox(self, mailbox: StoredMailbox) -> None:
+        """See `pages.finish_mailbox`."""
+        box = self._box(mailbox)
+        for folder in box.folders.values():
+            if folder.token is None:
+                box.pending.update(contact_id for _, contact_id in self._in_folder(box, mailbox, folder))
+
     def store_page(self, mailbox: StoredMailbox, page: IncomingPage) -> Tally:
         """See `pages.store_page`."""
         box = self._box(mailbox)

@@ -33,11 +33,14 @@ class FakeFolder:
     path: str
     items: dict[str, Contact] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)  # all that ever came, so that full rounds keep their place
     pictured: dict[str, bool] = field(default_factory=dict)  # what the server says of an item's photo
 
     def put(self, item: str, contact: Contact) -> None:
         self.items[item] = contact
         self.log.append(item)
+        if item not in self.order:
+            self.order.append(item)
 
     def remove(self, item: str) -> None:
         del self.items[item]
@@ -166,17 +169,18 @@ class FakeConnector:
             kind, _, rest = token.partition("/")
             if kind == "full":
                 position, end = (int(part) for part in rest.split("/"))
-                items = list(folder.items)[position : position + size]
-                last = position + size >= len(folder.items)
+                items = folder.order[position : position + size]
+                last = position + size >= len(folder.order)
                 token = f"since/{end}" if last else f"full/{position + size}/{end}"
             else:
                 items = folder.log[int(rest) : int(rest) + size]
                 last = int(rest) + size >= len(folder.log)
                 token = f"since/{int(rest) + len(items)}"
+            gone = [item for item in items if item not in folder.items] if kind == "since" else []
             yield Page(
                 Folder(folder_id, folder.path),
                 tuple(Upsert(i, folder.items[i], folder.pictured.get(i)) for i in items if i in folder.items),
-                tuple(Removal(item) for item in items if item not in folder.items),
+                tuple(Removal(item) for item in gone),
                 token,
                 last,
             )

@@ -7,6 +7,7 @@ import pytest
 from connectors.port import CheckpointExpired, Throttled
 from syncvault.store.engine import Database
 from syncvault.sync.summary import Status
+from syncvault.vault import pages, sources
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange, FakeFolder, contact
 from tests.integration.vault_parts import Place, execute, held, register, rows, sync, tables
@@ -105,6 +106,23 @@ def test_a_folder_that_is_gone_takes_its_contacts_along(vault: Vault, exchange: 
     assert len(rows(vault.data, "checkpoints")) == 1
 
 
+@pytest.mark.parametrize("forgotten", ["by --full", "by the server"])
+def test_a_folder_that_went_after_its_checkpoint_was_forgotten_is_gone_too(
+    vault: Vault, exchange: FakeExchange, forgotten: str
+) -> None:
+    ann = exchange.hire("ann", "a1", "a2")
+    ann.folders["ann-other"] = FakeFolder("other")
+    ann.folders["ann-other"].put("a3", contact("a3"))
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    if forgotten == "by the server":  # and the run was cut off before it could read the folder again
+        pages.forget_checkpoints(vault, tenant, sources.to_pull(vault, tenant)[0], "ann-other")
+    del ann.folders["ann-other"]
+    assert sync(vault, tenant, full=forgotten == "by --full").removed == 1
+    assert held(vault, tenant) == as_source(exchange, "ann")
+    assert len(rows(vault.data, "folders")) == 1
+
+
 def test_a_renamed_folder_shows_its_new_name(vault: Vault, exchange: FakeExchange) -> None:
     ann = exchange.hire("ann", "a1")
     tenant = register(vault, "acme", "ann")
@@ -148,7 +166,7 @@ def test_a_resync_that_was_cut_off_is_resumed(place: Place, exchange: FakeExchan
     exchange.pages = 0
     again = place.open()
     run = sync(again, tenant)
-    assert (run.added, run.changed, run.removed, exchange.pages) == (0, 0, 1, 1)
+    assert (run.added, run.changed, run.removed, exchange.pages) == (0, 0, 1, 2)
     assert held(again, tenant) == as_source(exchange, "ann")
     assert set(rows(again.data, "contacts")) < before
     assert rows(again.data, "seen") == []
