@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import ssl
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import trustme
 
-_HANDSHAKE_SECONDS = 30
-_BODY_LIMIT = 64 * 1024 * 1024
+from tests.simulators.listening import Connection, Listener, server_context
 
 
 class Headers(Mapping[str, str]):
@@ -90,94 +83,37 @@ class HttpsServer:
     def __init__(
         self, respond: Callable[[Request], Answer], authority: trustme.CA, port: int = 0, host: str = "127.0.0.1"
     ) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        authority.issue_cert("localhost", "127.0.0.1", host).configure_cert(context)
-        self._server = _Server((host, port), _Handler)
-        self._server.context, self._server.respond = context, respond
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self.origin = f"https://{host}:{self._server.server_address[1]}"
+        context = server_context(authority.issue_cert("localhost", "127.0.0.1", host))
+        self._listener = _Listener((host, port), _Connection, context)
+        self._listener.respond = respond
+        self.origin = f"https://{host}:{self._listener.server_address[1]}"
 
     def start(self) -> None:
         """Begins to answer."""
-        self._thread.start()
+        self._listener.start()
 
     def stop(self) -> None:
         """Stops listening and closes every connection."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._server.close_connections()
-        self._thread.join()
+        self._listener.stop()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-    context: ssl.SSLContext
+class _Listener(Listener):
     respond: Callable[[Request], Answer]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._open: set[socket.socket] = set()
-        self._guard = threading.Lock()
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        # The handshake happens here, in the connection's own thread, so that a stalled client holds nobody up.
-        request.settimeout(_HANDSHAKE_SECONDS)
-        try:
-            request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            secured = self.context.wrap_socket(request, server_side=True)
-        except OSError:  # a client that does not trust us, or has gone
-            request.close()
-            return
-        with self._guard:
-            self._open.add(secured)
-        try:
-            with contextlib.suppress(OSError):
-                self.finish_request(secured, client_address)
-        finally:
-            with self._guard:
-                self._open.discard(secured)
-            self.shutdown_request(secured)
-
-    def close_connections(self) -> None:
-        """Ends what clients keep alive."""
-        with self._guard:
-            still_open = list(self._open)
-        for connection in still_open:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # head and body leave together
-    timeout = 120
-    server: _Server
+class _Connection(Connection):
+    server: _Listener
 
     def _serve(self) -> None:
         headers = Headers(dict(self.headers.items()))
         origin = f"https://{headers.get('Host', 'localhost')}"
-        body = self._body(headers)
+        body = self.read_body()
         if body is None:
             self._send(Answer(413, {"Connection": "close"}))
             return
         self._send(self.server.respond(Request(self.command, self.path, origin, headers, body)))
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 (http.server's names)
-
-    def _body(self, headers: Headers) -> bytes | None:
-        if headers.get("Transfer-Encoding", "").lower() == "chunked":
-            return b"".join(self._chunks())
-        length = int(headers.get("Content-Length") or 0)
-        return self.rfile.read(length) if length <= _BODY_LIMIT else None
-
-    def _chunks(self) -> Iterator[bytes]:
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            yield self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
 
     def _send(self, answer: Answer) -> None:
         if answer.cut is Cut.DROP:
@@ -195,9 +131,3 @@ class _Handler(BaseHTTPRequestHandler):
         elif answer.status not in {204, 304}:
             self.wfile.write(answer.body)
         self.wfile.flush()
-
-    def version_string(self) -> str:
-        return "Microsoft-IIS/10.0"
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (http.server's name)
-        """Says nothing; the recorder keeps what tests want to see."""

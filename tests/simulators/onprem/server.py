@@ -8,6 +8,7 @@ import threading
 import trustme
 
 from tests.simulators.company.model import Company
+from tests.simulators.listening import server_context
 from tests.simulators.onprem import photos
 from tests.simulators.onprem.faults import Faults, Mode
 from tests.simulators.onprem.mailboxes import Access
@@ -58,13 +59,9 @@ class OnpremSimulator(Application):
         self._service = Service(self._state, self.recorder)
         self._counting = threading.Lock()
         leaf = authority.issue_cert(*dict.fromkeys((host, "127.0.0.1", "localhost")))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        leaf.configure_cert(context)
         certificate = ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
         self._bound_to = certificate if require_channel_binding else None
-        self._server = Server((host, port), context, self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._server = Server((host, port), server_context(leaf), self)
         self.url = f"https://{host}:{self._server.server_address[1]}/EWS/Exchange.asmx"
 
     @property
@@ -74,15 +71,11 @@ class OnpremSimulator(Application):
 
     def start(self) -> None:
         """Begins to answer."""
-        self._thread.start()
+        self._server.start()
 
     def stop(self) -> None:
         """Stops listening and closes every connection."""
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
-        self._server.close_connections()
+        self._server.stop()
         self._accounts.close()
 
     # -- what an administrator of the server would do ------------------------------------------------------------

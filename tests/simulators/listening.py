@@ -1,0 +1,115 @@
+"""What both simulators stand on: HTTP/1.1 over TLS, a thread per connection, and an end to all of them on demand."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import traceback
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import trustme
+
+BODY_LIMIT = 64 * 1024 * 1024
+IDLE_SECONDS = 120
+
+
+def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    """TLS 1.2 or newer with this certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    certificate.configure_cert(context)
+    return context
+
+
+class Listener(ThreadingHTTPServer):
+    """Listens once started, and ends every connection when it is stopped."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], handler: type[Connection], context: ssl.SSLContext) -> None:
+        super().__init__(address, handler)
+        self._context = context
+        self._open: set[socket.socket] = set()
+        self._guard = threading.Lock()
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops listening and closes every connection."""
+        if self._thread.is_alive():
+            self.shutdown()
+            self._thread.join()
+        self.server_close()
+        self._close_connections()
+
+    def crashed(self, story: str) -> None:
+        """Takes note of a mistake of the simulator; `story` is its traceback."""
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Shakes hands in the connection's own thread, so that a slow client holds nobody up."""
+        try:
+            request.settimeout(IDLE_SECONDS)
+            request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            secured = self._context.wrap_socket(request, server_side=True)
+        except OSError:  # a client that does not trust us, or has gone
+            self.shutdown_request(request)
+            return
+        with self._guard:
+            self._open.add(secured)
+        try:
+            self.finish_request(secured, client_address)
+        except OSError:
+            pass  # the client went away
+        except Exception:  # noqa: BLE001 (kept for the test to see; a thread has nobody to raise to)
+            self.crashed(traceback.format_exc())
+        finally:
+            with self._guard:
+                self._open.discard(secured)
+            self.shutdown_request(secured)
+
+    def _close_connections(self) -> None:
+        with self._guard:
+            still_open = list(self._open)
+        for connection in still_open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class Connection(BaseHTTPRequestHandler):
+    """One client's connection: reads bodies however they are framed, and says nothing on the console."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body leave together
+
+    def read_body(self) -> bytes | None:
+        """The request's body; None if it is too large."""
+        if "chunked" in (self.headers.get("Transfer-Encoding") or "").lower():
+            return self._chunked()
+        length = int(self.headers.get("Content-Length") or 0)
+        return self.rfile.read(length) if length <= BODY_LIMIT else None
+
+    def _chunked(self) -> bytes | None:
+        body = bytearray()
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            if len(body) + size > BODY_LIMIT:
+                return None
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass  # trailers
+        return bytes(body)
+
+    def version_string(self) -> str:
+        """The server's name, as Exchange gives it."""
+        return "Microsoft-IIS/10.0"
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (http.server's name)
+        """Says nothing; the recorder keeps what tests want to see."""
