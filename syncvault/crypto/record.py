@@ -39,10 +39,12 @@ _NONCE_AT = _PREFIX_SIZE + _ROW_VERSION.size
 _NONCE_SIZE = 12
 _BODY_AT = _NONCE_AT + _NONCE_SIZE
 _KEY_INFO = b"syncvault/record-key/1"
-_BATCH_SIZE = 512  # records under one salt; far below 2^32, small enough that a lone write costs little
+_FIRST_BATCH = 32  # records under a cipher's first salt: most ciphers seal few
+_BATCH_SIZE = 2048  # records under each further salt; far below 2^32, and readers derive a key for each
 _CACHED_KEYS = 256
 
 Random = Callable[[int], bytes]
+Decrypt = Callable[[bytes, bytes, bytes], bytes]  # nonce, ciphertext, associated data
 
 _forks = 0  # how often this process has forked off from another: it must not go on with its parent's nonces
 
@@ -101,7 +103,8 @@ class RecordCipher:
         self._scope = vault_id + tenant_id
         self._random = random
         self._batch: _Batch | None = None
-        self._opened: tuple[bytes, AESGCM | None] = b"", None
+        self._next_size = _FIRST_BATCH
+        self._opened: tuple[bytes, Decrypt | None] = b"", None
         self._derived: OrderedDict[bytes, AESGCM] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -142,27 +145,26 @@ class RecordCipher:
             WrongKeyError: It was sealed under another key.
             AlteredError: It was changed, or moved to another row, column, tenant or vault.
         """
-        prefix, aead = self._opened
-        if aead is None or not blob.startswith(prefix):
-            prefix, aead = self._opened = self._unlock(blob)
-        version = blob[_PREFIX_SIZE:_NONCE_AT]
+        prefix, decrypt = self._opened
+        if decrypt is None or not blob.startswith(prefix):
+            prefix, decrypt = self._opened = self._unlock(blob)
         try:
-            return aead.decrypt(
-                blob[_NONCE_AT:_BODY_AT], blob[_BODY_AT:], place.associated_data(self._scope, row_id, version, bound)
-            )
+            data = place.associated_data(self._scope, row_id, blob[_PREFIX_SIZE:_NONCE_AT], bound)
+            return decrypt(blob[_NONCE_AT:_BODY_AT], blob[_BODY_AT:], data)
         except (InvalidTag, ValueError) as error:  # ValueError: a record cut inside its nonce
             raise AlteredError("the record was altered, or moved from another place") from error
 
     def _open_batch(self) -> _Batch:
         head = _HEAD.pack(VERSION, SUITE, self._current) + self._random(_SALT_SIZE)
         key, commitment = _derive(self._keys[self._current], head)
-        pool = self._random(_NONCE_SIZE * _BATCH_SIZE)
+        pool = self._random(_NONCE_SIZE * self._next_size)
         nonces = [pool[at : at + _NONCE_SIZE] for at in range(0, len(pool), _NONCE_SIZE)]
         nonces.reverse()
         self._batch = batch = _Batch(head + commitment, AESGCM(key), nonces, _forks)
+        self._next_size = _BATCH_SIZE
         return batch
 
-    def _unlock(self, blob: bytes) -> tuple[bytes, AESGCM]:
+    def _unlock(self, blob: bytes) -> tuple[bytes, Decrypt]:
         """The verified key for a record's prefix, derived once per batch."""
         prefix = bytes(blob[:_PREFIX_SIZE])
         aead = self._derived.get(prefix)
@@ -180,7 +182,7 @@ class RecordCipher:
             aead = self._derived[prefix] = AESGCM(key)
             while len(self._derived) > _CACHED_KEYS:
                 self._derived.popitem(last=False)
-        return prefix, aead
+        return prefix, aead.decrypt
 
 
 def row_version(blob: bytes) -> int:

@@ -6,13 +6,13 @@ Surface:
     update_many(tx, changes: Sequence[ContactChange]) -> int
     get(tx, tenant_id, contact_id) -> ContactRow | None
     by_remote(tx, mailbox_id, remote_ixs) -> dict[bytes, ContactRow]              by remote_ix; unknown ones left out
-    page(tx, tenant_id, mailbox_id, *, after=None, limit=256) -> list[ContactRow] ordered by remote_ix; pages by it
-    stream(db, tenant_id, *, mailbox_id=None, page_size=256) -> Iterator[list[ContactRow]]   a transaction per page
+    page(tx, tenant_id, mailbox_id, *, after=None, limit=512) -> list[ContactRow] ordered by remote_ix; pages by it
+    stream(db, tenant_id, *, mailbox_id=None, page_size=512) -> Iterator[list[ContactRow]]   a transaction per page
     ids_among(tx, tenant_id, contact_ids) -> set[bytes]                           those of them that exist
     counts(tx, tenant_id, mailbox_id=None) -> dict[str, int]                      by kind
     delete(tx, tenant_id, contact_ids) -> int
     delete_of_mailbox(tx, mailbox_id) -> int
-    photo_due(tx, tenant_id, now, *, mailbox_id=None, after=None, limit=256) -> list[PhotoDue]
+    photo_due(tx, tenant_id, now, *, mailbox_id=None, after=None, limit=512) -> list[PhotoDue]
     set_all_photos_due(tx, tenant_id, at) -> int
     set_photo_due_many(tx, changes: Sequence[PhotoDueChange]) -> int
 
@@ -80,7 +80,7 @@ class PhotoDueChange(NamedTuple):
     tenant_id: bytes
 
 
-PAGE: Final = 256
+PAGE: Final = 512
 
 
 def insert_many(tx: Transaction, rows: Sequence[ContactRow]) -> int:

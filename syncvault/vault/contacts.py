@@ -17,7 +17,7 @@ from syncvault.store import folders as folder_rows
 from syncvault.store import photos as photo_rows
 from syncvault.store.contacts import ContactRow
 from syncvault.vault import photos, sources
-from syncvault.vault.diff import open_contact
+from syncvault.vault.diff import open_contacts
 from syncvault.vault.keys import TenantKeys
 from syncvault.vault.model import Tenant
 from syncvault.vault.photos import open_details
@@ -94,19 +94,23 @@ def _open_page(
             folders[folder.id] = open_json(
                 keys.cipher, Place.FOLDER, folder.id, folder.blob, folder.mailbox_id, folder.folder_ix
             )["path"]
+    known = [row for row in page if row.mailbox_id in mailboxes]
     return [
-        _open_row(keys, row, mailboxes, folders, details.get(row.id)) for row in page if row.mailbox_id in mailboxes
+        _open_row(keys, row, plain, mailboxes=mailboxes, folders=folders, details=details.get(row.id))
+        for row, plain in zip(known, open_contacts(keys, known), strict=True)
     ]
 
 
 def _open_row(
     keys: TenantKeys,
     row: ContactRow,
+    plain: bytes,
+    *,
     mailboxes: Mapping[bytes, StoredMailbox],
     folders: Mapping[bytes, str],
     details: bytes | None,
 ) -> StoredContact:
-    fields = orjson.loads(open_contact(keys, row))["fields"]
+    fields = orjson.loads(plain)["fields"]
     folder = ""
     if row.folder_id is not None:
         if row.folder_id not in folders:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
-from syncvault.crypto.place import Place
+from syncvault.crypto.place import NOTHING, Place
 from syncvault.crypto.record import RecordRefusedError, row_version
 from syncvault.policy.catalogue import DataClass
 from syncvault.store import contacts as contact_rows
@@ -172,6 +172,20 @@ def open_contact(keys: TenantKeys, row: ContactRow) -> bytes:
         return keys.cipher.open(place, row.id, row.blob, row.mailbox_id, folder_id, row.remote_ix)
     except RecordRefusedError as error:
         raise damaged(place, row.id, error) from None
+
+
+def open_contacts(keys: TenantKeys, rows: Sequence[ContactRow]) -> list[bytes]:
+    """The sealed content of a page of contacts; what `open_contact` gives for each, at less cost."""
+    open_record = keys.cipher.open
+    try:
+        return [
+            open_record(
+                PLACES[kind], contact_id, blob, mailbox_id, NOTHING if folder_id is None else folder_id, remote_ix
+            )
+            for contact_id, _, mailbox_id, folder_id, kind, remote_ix, blob, _, _, _ in rows
+        ]
+    except RecordRefusedError:
+        return [open_contact(keys, row) for row in rows]  # names the row
 
 
 def _new_row(keys: TenantKeys, standing: Standing, remote_ix: bytes, plain: bytes, entry: Incoming) -> ContactRow:
