@@ -1,0 +1,1 @@
+"""Benchmarks: what syncvault costs beside the least that would do the same, measured side by side."""

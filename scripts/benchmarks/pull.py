@@ -1,0 +1,81 @@
+"""Pulling contacts and photos out of the simulators into a new vault, against a download that keeps nothing.
+
+The download sends the very requests of a pull again, as many at a time, through `requests` and a JSON (on-premises:
+XML) parser. The simulators run in a process of their own, whose time does not count as CPU time of either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from scripts.benchmarks.clocks import in_child, ratio
+from scripts.benchmarks.tables import show
+
+_WAYS: Final = ("bare", "syncvault")
+_ONPREM_PEOPLE: Final = 50  # the simulator names no more mailboxes
+_COMPANIES: Final = ((500, 20), (50, 200))  # people, contacts of each: small pages, full pages
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this subject."""
+    parser.add_argument("--rounds", type=int, default=5, help="how often each way is measured, in turn")
+    parser.add_argument("--people", type=int, help="measure one company of that size instead")
+    parser.add_argument("--contacts", type=int, default=20, help="contacts of each person")
+    parser.add_argument("--side", choices=("online", "onprem"), action="append", help="what to measure; both if absent")
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Pulls from companies of several shapes and shows what it took."""
+    companies = [(options.people, options.contacts)] if options.people else _COMPANIES
+    for people, contacts in companies:
+        for side in options.side or ("online", "onprem"):
+            _measure(side, min(people, _ONPREM_PEOPLE) if side == "onprem" else people, contacts, options.rounds)
+
+
+def _measure(side: str, people: int, contacts: int, rounds: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory, _simulators(side, people, contacts) as info:
+        info_file, exchanges = Path(directory) / "info.json", Path(directory) / "exchanges.json"
+        info_file.write_text(json.dumps(info))
+        recorded = in_child("pull_case", "record", side, info_file, exchanges)
+        taken: dict[str, list[dict[str, Any]]] = {way: [] for way in _WAYS}
+        for _ in range(rounds):
+            for way, figures in taken.items():
+                figures.append(in_child("pull_case", way, side, info_file, exchanges))
+    bare = taken["bare"]
+    title = (
+        f"{side}: {recorded['contacts']:,} contacts (cards included) of {people} mailboxes,"
+        f" {recorded['photos']:,} photos: {bare[0]['requests']:,} requests, {bare[0]['bytes'] / 2**20:.1f} MiB;"
+        f" median of {rounds} rounds"
+    )
+    header = ["", "CPU s", "speed to bare (CPU)", "wall s", "speed to bare (wall)", "contacts/s", "peak MiB"]
+    show(title, header, [_row(way, figures, bare, recorded["contacts"]) for way, figures in taken.items()])
+
+
+def _row(way: str, figures: list[dict[str, Any]], bare: list[dict[str, Any]], contacts: int) -> list[str]:
+    row = [way]
+    for clock in ("cpu", "wall"):
+        times = [each[clock] for each in figures]
+        row += [f"{median(times):.2f}", ratio([each[clock] for each in bare], times)]
+    speed = contacts / median(each["wall"] for each in figures)
+    return [*row, f"{speed:,.0f}", f"{max(each['peak_mib'] for each in figures):.0f}"]
+
+
+@contextmanager
+def _simulators(side: str, people: int, contacts: int) -> Iterator[dict[str, Any]]:
+    command = [sys.executable, "-m", "tests.simulators", f"--{side}", "0"]
+    command += ["--people", str(people), "--contacts-per-mailbox", str(contacts)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout is not None  # noqa: S101  (it is a pipe)
+            yield json.loads(running.stdout.readline())
+        finally:
+            running.terminate()

@@ -1,0 +1,134 @@
+"""One pull, measured in a process of its own: prints JSON.
+
+Arguments: `record`, `syncvault` or `bare`; `online` or `onprem`; a file with what the simulators say of themselves;
+a file for the requests of a pull, which `record` writes and `bare` sends again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+from lxml import etree
+
+from scripts.benchmarks.clocks import Watch, peak_mib
+from scripts.benchmarks.exchanges import Exchange, load, recorded, save
+from scripts.benchmarks.vaults import add_tenant, make_vault
+from syncvault.secret import Secret
+from syncvault.sync.connect import connect
+from syncvault.sync.engine import sync
+from syncvault.sync.summary import Options, Silence
+from syncvault.vault import sources
+from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection, Tenant
+from syncvault.vault.vault import Vault
+
+_PARALLEL: Final = 4  # mailboxes at a time there, downloads at a time here
+
+
+def pull(info: dict[str, Any], side: str) -> dict[str, Any]:
+    """A first sync of everybody into a new vault."""
+    watch = Watch()
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory, make_vault(Path(directory)) as vault:
+        tenant, credential = _register(vault, info, side)
+        connect(tenant.facts, credential).close()  # loads msal or exchangelib, which a run does once, not per contact
+        with watch.running():
+            (summary,) = sync(vault, [tenant], Options(mailboxes=_PARALLEL), Silence())
+    if summary.status != "ok":
+        raise SystemExit(f"the pull ended as {summary.to_dict()}")
+    return {"contacts": summary.added, "photos": summary.photos, **_figures(watch)}
+
+
+def download(info: dict[str, Any], side: str, exchanges: list[Exchange]) -> dict[str, Any]:
+    """The same requests through requests, the answers parsed and thrown away."""
+    session = requests.Session()
+    session.trust_env = False  # looking for proxies and passwords would cost it more than the rest
+    session.verify = info["ca_file"]
+    parse: Callable[[bytes], Any] = json.loads
+    if side == "online":
+        session.headers["Authorization"] = f"Bearer {_token(info)}"
+    else:
+        session.auth = (info["onprem"]["username"], info["onprem"]["password"])
+        parse = etree.fromstring
+
+    def send(exchange: Exchange) -> int:
+        answer = session.request(
+            exchange.method, exchange.url, headers=exchange.headers, data=exchange.body.encode() or None
+        )
+        if answer.status_code != exchange.status:
+            raise SystemExit(f"{exchange.method} {exchange.url} is answered {answer.status_code} now")
+        if answer.ok:
+            parse(answer.content)
+        return len(answer.content)
+
+    watch = Watch()
+    with watch.running(), ThreadPoolExecutor(_PARALLEL) as pool:
+        size = sum(pool.map(send, exchanges))
+    return {"requests": len(exchanges), "bytes": size, **_figures(watch)}
+
+
+def main(deed: str, side: str, info_file: str, exchanges_file: str) -> None:
+    info, path = json.loads(Path(info_file).read_text()), Path(exchanges_file)
+    found: list[Exchange] = []
+    if deed == "bare":
+        figures = download(info, side, load(path))
+    elif deed == "syncvault":
+        figures = pull(info, side)
+    else:
+        with recorded(found):
+            figures = pull(info, side)
+        save(path, found)
+    print(json.dumps(figures))
+
+
+def _register(vault: Vault, info: dict[str, Any], side: str) -> tuple[Tenant, Credential]:
+    ca_pem, place = Path(info["ca_file"]).read_text(), info[side]
+    connection: OnlineConnection | OnpremConnection
+    if side == "online":
+        connection = OnlineConnection(
+            place["directory_id"],
+            place["client_id"],
+            authority=place["authority"],
+            graph_url=place["graph_url"],
+            ca_pem=ca_pem,
+        )
+        credential = Credential(CredentialKind.SECRET, Secret(place["client_secret"].encode()))
+        wanted = [("group", place["groups"][0]["object_id"])]
+    else:
+        connection = OnpremConnection(place["ews_url"], place["username"], auth="basic", ca_pem=ca_pem)
+        credential = Credential(CredentialKind.PASSWORD, Secret(place["password"].encode()))
+        wanted = [("mailbox", address) for address in place["mailboxes"]]
+    tenant = add_tenant(vault, connection, credential)
+    for kind, ref in wanted:
+        sources.add(vault, tenant, kind, ref)
+    return tenant, credential
+
+
+def _token(info: dict[str, Any]) -> str:
+    place = info["online"]
+    answer = requests.post(
+        f"{place['authority']}/{place['directory_id']}/oauth2/v2.0/token",
+        data={
+            "grant_type": "client_credentials",
+            "client_id": place["client_id"],
+            "client_secret": place["client_secret"],
+            "scope": f"{place['graph_url']}/.default",
+        },
+        verify=info["ca_file"],
+        timeout=60,
+    )
+    answer.raise_for_status()
+    return str(answer.json()["access_token"])
+
+
+def _figures(watch: Watch) -> dict[str, float]:
+    return {"cpu": watch.cpu, "wall": watch.wall, "peak_mib": peak_mib()}
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

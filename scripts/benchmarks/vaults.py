@@ -1,0 +1,46 @@
+"""Vaults to measure with: new, in a directory of their own, with one tenant."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from syncvault.policy.subscription import Subscription, SubscriptionKind
+from syncvault.secret import Secret
+from syncvault.vault import sources, tenants
+from syncvault.vault.layout import Layout, default_database, default_key_database, default_root_key_file
+from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection, Tenant, TenantProfile
+from syncvault.vault.sources import Named
+from syncvault.vault.vault import Vault, create_vault
+
+TENANT: Final = "bench"
+_NOBODY: Final = "00000000-0000-4000-8000-000000000000"
+
+
+def home_in(directory: Path) -> Path:
+    """Where the vault of a directory lies."""
+    return directory / "home"
+
+
+def make_vault(directory: Path) -> Vault:
+    """A new vault with its root key in a file."""
+    home = home_in(directory)
+    file = default_root_key_file(home)
+    return create_vault(Layout(home, default_database(home), default_key_database(home), "file", file))
+
+
+def add_tenant(vault: Vault, connection: OnlineConnection | OnpremConnection, credential: Credential) -> Tenant:
+    """Registers the tenant that everything is stored for."""
+    subscription = Subscription(SubscriptionKind.PAID, date(2099, 1, 1), "Europe/Berlin")
+    return tenants.register(vault, TenantProfile(TENANT, connection, subscription, "admin@example.com"), credential)
+
+
+def make_vault_to_fill(directory: Path, mailboxes: int) -> None:
+    """A closed vault with a tenant that nothing is pulled from, and its mailboxes."""
+    credential = Credential(CredentialKind.SECRET, Secret(b"not used"))
+    with make_vault(directory) as vault:
+        tenant = add_tenant(vault, OnlineConnection(_NOBODY, _NOBODY), credential)
+        source = sources.add(vault, tenant, "user", _NOBODY)
+        named = [Named(f"mailbox-{number}", f"mailbox-{number}@example.com") for number in range(mailboxes)]
+        sources.name_mailboxes(vault, tenant, source.id, named)
