@@ -7,6 +7,7 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -128,16 +129,19 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _report(call: Call, error: BaseException) -> int:
-    if call.debug:
-        failures.print_traceback(error)
     try:
+        if call.debug:
+            failures.print_traceback(error)
         if call.as_json and not call.has_answered:
             output.document(call.command, {"error": failures.error_object(error)})
         else:
             failures.print_text(error)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as unwritten:  # nobody reads any more, or the disk that stdout goes to is full
         failures.silence_stdout()
+        if not isinstance(unwritten, BrokenPipeError):
+            with suppress(OSError):
+                failures.print_text(unwritten)
     return failures.exit_code(error)
 
 
