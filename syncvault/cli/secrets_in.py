@@ -87,7 +87,7 @@ def passphrase(path: Path | None, *, confirm: bool) -> Secret:
 def _secret(content: bytes, name: str) -> Secret:
     """The secret without the one line break that editors and `echo` add."""
     content = content.removesuffix(b"\r\n") if content.endswith(b"\r\n") else content.removesuffix(b"\n")
-    if not content:
+    if not content.strip():
         raise InputError(f"The secret given by {name} is empty.", advice="Nothing was stored; give the secret itself.")
     if not _is_text(content):
         raise InputError(f"The secret given by {name} is not UTF-8 text.", advice="Save it as UTF-8.")

@@ -38,7 +38,7 @@ def test_exactly_one_line_break_is_dropped(
     assert secrets_in.secret_from_file(STDIN, "--secret-file").reveal() == secret
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n"])
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n", b" ", b"\t\n\n"])
 def test_nothing_is_no_secret(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "s").write_bytes(content)
     with pytest.raises(InputError, match="is empty"):
