@@ -17,7 +17,6 @@ Surface:
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ import sqlalchemy
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
-from syncvault.errors import BusyError, NoVaultError, StorageError, UsageError
+from syncvault.errors import NoVaultError, StorageError, UsageError
 from syncvault.store import checks
 from syncvault.store.checks import ScrubReport
 from syncvault.store.faults import foreign_errors, normalise
@@ -40,7 +39,9 @@ Role = Literal["data", "keys"]
 
 BUSY_SECONDS: Final = 30.0
 _POOL: Final[dict[str, Any]] = {"poolclass": QueuePool, "pool_size": 8, "max_overflow": 24, "pool_timeout": 60}
-_WRITES: Final = "syncvault_writes"
+# SQLite lets one writer in. With one connection, threads wait their turn for it instead of polling the file, and find
+# the pages in its cache that the one before them wrote.
+_ONE: Final[dict[str, Any]] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "pool_timeout": BUSY_SECONDS}
 
 # DESIGN §6. temp_store keeps sorters off the disk, where they would leave blind indexes behind.
 _PRAGMAS: Final = (
@@ -51,29 +52,6 @@ _PRAGMAS: Final = (
     "PRAGMA temp_store=MEMORY",
     "PRAGMA cache_size=-16384",
 )
-
-
-class Turns:
-    """Has a process's threads write one after the other. SQLite would have each poll, sleeping longer every time."""
-
-    def __init__(self, *, needed: bool) -> None:
-        self._needed = needed
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Waits for its turn; BusyError if it does not come."""
-        if self._needed and not self._lock.acquire(timeout=BUSY_SECONDS):
-            raise BusyError("another thread is writing to the database")
-        try:
-            yield
-        finally:
-            if self._needed:
-                self._lock.release()
-
-    def forget(self) -> None:
-        """Gives a forked child a turn of its own: whoever held the parent's is not here."""
-        self._lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -87,7 +65,6 @@ class Database:
     _reader: Engine
     _writer: Engine
     _foreign: tuple[type[BaseException], ...]
-    _turns: Turns
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -98,13 +75,13 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """A transaction that commits at the end of the block; SQLite lets one at a time in."""
-        with self._own_errors(), self._turns.taken(), self._writer.begin() as connection:
+        with self._own_errors(), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
     def lone(self) -> Iterator[Transaction]:
         """A connection outside the pool, on which every statement commits by itself."""
-        engine = _engine(parse_url(self.url), {"poolclass": NullPool})
+        engine = _engine(parse_url(self.url), {"poolclass": NullPool}, writes=True)
         with self._own_errors(), engine.connect() as connection:
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -133,11 +110,12 @@ class Database:
     def close(self) -> None:
         """Closes all connections that are not in use; the database may be used again afterwards."""
         self._reader.dispose()
+        self._writer.dispose()
 
     def _forget(self) -> None:
         # In a forked child: the sockets and files belong to the parent, so they are dropped and not closed.
         self._reader.dispose(close=False)
-        self._turns.forget()
+        self._writer.dispose(close=False)
 
     @contextmanager
     def _own_errors(self) -> Iterator[None]:
@@ -168,13 +146,13 @@ def open_database(url: str, *, role: Role = "data", create: bool = False) -> Dat
     parsed = parse_url(url)
     if parsed.path is not None:
         _require_file(parsed.path, create=create)
-    engine = _engine(parsed, _POOL)
-    writer = engine.execution_options(**{_WRITES: True})
-    if parsed.dialect == "postgresql":
-        engine = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    reader = writer = _engine(parsed, _POOL)
+    if parsed.dialect == "sqlite":
+        writer = _engine(parsed, _ONE, writes=True)
+    else:
+        reader = reader.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     foreign = foreign_errors(parsed.dialect)
-    turns = Turns(needed=parsed.dialect == "sqlite")
-    database = Database(parsed.text, role, parsed.dialect, parsed.path, engine, writer, foreign, turns)
+    database = Database(parsed.text, role, parsed.dialect, parsed.path, reader, writer, foreign)
     _open.add(database)
     return database
 
@@ -183,21 +161,21 @@ def _require_file(path: Path, *, create: bool) -> None:
     if path.exists():
         return
     if not create:
-        raise NoVaultError(f"there is no database at {path}")
+        raise NoVaultError(f"There is no database at {path}.")
     try:
         # SQLite gives its journal files the mode of the database, so this is the one place that sets it.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError as fault:
-        raise StorageError(f"the database cannot be created at {path}: {fault.strerror}") from None
+        raise StorageError(f"The database cannot be created at {path}: {fault.strerror}.") from None
 
 
-def _engine(url: DatabaseUrl, pool: dict[str, Any]) -> Engine:
+def _engine(url: DatabaseUrl, pool: dict[str, Any], *, writes: bool = False) -> Engine:
     if url.path is not None:
         address = sqlalchemy.URL.create("sqlite+pysqlite", database=str(url.path))
         options = {"timeout": BUSY_SECONDS, "check_same_thread": False}
         engine = sqlalchemy.create_engine(address, hide_parameters=True, connect_args=options, **pool)
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "connect", _prepare_writer if writes else _prepare_reader)
+        event.listen(engine, "begin", _begin_write if writes else _begin_read)
         return engine
     try:
         return sqlalchemy.create_engine(url.text, hide_parameters=True, pool_pre_ping=True, **pool)
@@ -207,19 +185,25 @@ def _engine(url: DatabaseUrl, pool: dict[str, Any]) -> Engine:
             advice="Install it with: pip install 'syncvault[postgres]'",
         ) from None
     except sqlalchemy.exc.ArgumentError:
-        raise UsageError("the database URL cannot be read") from None
+        raise UsageError("The database URL cannot be read.") from None
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # The driver must not begin transactions by itself: `_begin_sqlite` does (SQLAlchemy, "pysqlite: transactions").
+def _prepare_writer(connection: Any, _record: object) -> None:
+    # The driver must not begin transactions by itself: `_begin_…` do (SQLAlchemy, "pysqlite: transactions").
     connection.isolation_level = None
     for pragma in _PRAGMAS:
         connection.execute(pragma)
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get(_WRITES)
-    cursor = connection.connection.cursor()  # the driver's own: this is run for every page
-    cursor.execute("PRAGMA query_only=OFF" if writes else "PRAGMA query_only=ON")
-    cursor.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
-    cursor.close()
+def _prepare_reader(connection: Any, record: object) -> None:
+    _prepare_writer(connection, record)
+    connection.execute("PRAGMA query_only=ON")
+
+
+# Both go past SQLAlchemy: they are run for every page.
+def _begin_write(connection: Connection) -> None:
+    connection.connection.cursor().execute("BEGIN IMMEDIATE").close()
+
+
+def _begin_read(connection: Connection) -> None:
+    connection.connection.cursor().execute("BEGIN").close()
