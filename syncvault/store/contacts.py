@@ -10,9 +10,7 @@ Surface:
     stream(db, tenant_id, *, mailbox_id=None, page_size=512) -> Iterator[list[ContactRow]]   a transaction per page
     ids_among(tx, tenant_id, contact_ids) -> set[bytes]                           those of them that exist
     counts(tx, tenant_id, mailbox_id=None) -> dict[str, int]                      by kind
-    delete(tx, tenant_id, contact_ids) -> int
-    delete_of_mailbox(tx, mailbox_id) -> int
-    photo_due(tx, tenant_id, now, *, mailbox_id=None, after=None, limit=512) -> list[PhotoDue]
+    photo_due(tx, tenant_id, now, *, after=None, limit=512) -> list[PhotoDue]
     set_all_photos_due(tx, tenant_id, at) -> int
     set_photo_due_many(tx, changes: Sequence[PhotoDueChange]) -> int
 
@@ -169,17 +167,6 @@ def counts(tx: Transaction, tenant_id: bytes, mailbox_id: bytes | None = None) -
     return {str(kind): int(count) for kind, count in found}
 
 
-def delete(tx: Transaction, tenant_id: bytes, contact_ids: Sequence[bytes]) -> int:
-    """Removes contacts with their photos."""
-    statement = "DELETE FROM contacts WHERE id = ? AND tenant_id = ?"
-    return run_many(tx, statement, [(contact_id, tenant_id) for contact_id in contact_ids])
-
-
-def delete_of_mailbox(tx: Transaction, mailbox_id: bytes) -> int:
-    """Removes all contacts of a mailbox with their photos; its folders stay."""
-    return changed(tx, "DELETE FROM contacts WHERE mailbox_id = ?", mailbox_id)
-
-
 def _prefixed(prefix: str, kind: type[Any]) -> str:
     return ", ".join(f"{prefix}.{name}" for name in kind._fields)
 
@@ -196,18 +183,10 @@ _DETAILS_AT: Final = _FOLDER_AT + len(FolderRow._fields)
 
 
 def photo_due(
-    tx: Transaction,
-    tenant_id: bytes,
-    now: int,
-    *,
-    mailbox_id: bytes | None = None,
-    after: PhotoDue | None = None,
-    limit: int = PAGE,
+    tx: Transaction, tenant_id: bytes, now: int, *, after: PhotoDue | None = None, limit: int = PAGE
 ) -> list[PhotoDue]:
     """Contacts whose photo is to be looked at by now, longest due first; `after` is the last one of the page before."""
     statement, values = _PHOTO_DUE, [tenant_id, now]
-    if mailbox_id is not None:
-        statement, values = f"{statement} AND c.mailbox_id = ?", [*values, mailbox_id]
     if after is not None:
         statement += " AND (c.photo_due_at, c.id) > (?, ?)"
         values += [after.contact.photo_due_at, after.contact.id]

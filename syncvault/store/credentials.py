@@ -4,7 +4,6 @@ Surface:
 
     put(tx, row: CredentialRow) -> None          replaces the tenant's one, its id too
     get(tx, tenant_id) -> CredentialRow | None
-    list_all(tx) -> list[CredentialRow]
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from syncvault.store.engine import Transaction
-from syncvault.store.statements import fetch, fetch_one, upsert
+from syncvault.store.statements import fetch_one, upsert
 
 
 class CredentialRow(NamedTuple):
@@ -33,8 +32,3 @@ def put(tx: Transaction, row: CredentialRow) -> None:
 def get(tx: Transaction, tenant_id: bytes) -> CredentialRow | None:
     """The tenant's credential, or None."""
     return fetch_one(tx, CredentialRow, "credentials", "WHERE tenant_id = ?", tenant_id)
-
-
-def list_all(tx: Transaction) -> list[CredentialRow]:
-    """Every tenant's credential."""
-    return fetch(tx, CredentialRow, "credentials", "ORDER BY tenant_id")

@@ -3,11 +3,10 @@
 Surface:
 
     of_mailbox(tx, mailbox_id) -> list[FolderState]                  folder, checkpoint row or None
-    get(tx, tenant_id, folder_id) -> FolderRow | None
     by_ids(tx, folder_ids) -> dict[bytes, FolderRow]
     insert(tx, row: FolderRow) -> None
     update(tx, folder_id, blob) -> bool                              a renamed folder; it is back if it was gone
-    set_gone(tx, folder_id, *, gone=True) -> None
+    set_gone(tx, folder_id) -> None
     set_checkpoint(tx, row: CheckpointRow) -> None                   inserts or replaces
     clear_checkpoint(tx, folder_id) -> None
     begin_round(tx, folder_id) -> None                               a full round: forgets checkpoint and seen
@@ -17,7 +16,6 @@ Surface:
     clear_seen(tx, folder_id) -> int
     pend_all(tx, folder_id) -> int                                   all contacts of a folder that is gone
     has_contacts(tx, folder_id) -> bool
-    delete(tx, folder_id) -> int                                     with its contacts; returns those
     delete_gone(tx, tenant_id) -> int                                gone folders that hold nothing any more
 """
 
@@ -27,7 +25,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from syncvault.store.engine import Transaction
-from syncvault.store.statements import changed, fetch, fetch_one, in_lists, run, upsert, value
+from syncvault.store.statements import changed, fetch, in_lists, run, upsert, value
 from syncvault.store.statements import insert as insert_rows
 
 
@@ -87,11 +85,6 @@ def of_mailbox(tx: Transaction, mailbox_id: bytes) -> list[FolderState]:
     return [FolderState(folder, checkpoints.get(folder.id)) for folder in folders]
 
 
-def get(tx: Transaction, tenant_id: bytes, folder_id: bytes) -> FolderRow | None:
-    """The tenant's folder with this ID, or None."""
-    return fetch_one(tx, FolderRow, "folders", "WHERE id = ? AND tenant_id = ?", folder_id, tenant_id)
-
-
 def by_ids(tx: Transaction, folder_ids: Sequence[bytes]) -> dict[bytes, FolderRow]:
     """Those of the folders that exist."""
     found: dict[bytes, FolderRow] = {}
@@ -110,9 +103,9 @@ def update(tx: Transaction, folder_id: bytes, blob: bytes) -> bool:
     return changed(tx, "UPDATE folders SET blob = ?, gone = 0 WHERE id = ?", blob, folder_id) == 1
 
 
-def set_gone(tx: Transaction, folder_id: bytes, *, gone: bool = True) -> None:
-    """Records that the mailbox no longer has the folder, or has it again."""
-    run(tx, "UPDATE folders SET gone = ? WHERE id = ?", int(gone), folder_id)
+def set_gone(tx: Transaction, folder_id: bytes) -> None:
+    """Records that the mailbox no longer has the folder."""
+    run(tx, "UPDATE folders SET gone = 1 WHERE id = ?", folder_id)
 
 
 def set_checkpoint(tx: Transaction, row: CheckpointRow) -> None:
@@ -159,13 +152,6 @@ def pend_all(tx: Transaction, folder_id: bytes) -> int:
 def has_contacts(tx: Transaction, folder_id: bytes) -> bool:
     """Whether anything is stored of a folder."""
     return value(tx, "SELECT 1 FROM contacts WHERE folder_id = ? LIMIT 1", folder_id) is not None
-
-
-def delete(tx: Transaction, folder_id: bytes) -> int:
-    """Removes a folder with its contacts; returns how many those were."""
-    removed = changed(tx, "DELETE FROM contacts WHERE folder_id = ?", folder_id)
-    run(tx, "DELETE FROM folders WHERE id = ?", folder_id)
-    return removed
 
 
 def delete_gone(tx: Transaction, tenant_id: bytes) -> int:

@@ -8,7 +8,7 @@ Surface:
     by_key(tx, tenant_id, key_ix) -> MailboxRow | None
     by_keys(tx, tenant_id, key_ixs) -> dict[bytes, MailboxRow]       by key_ix
     by_address(tx, tenant_id, address_ix) -> list[MailboxRow]
-    of_tenant(tx, tenant_id, *, after=None, limit=None) -> list[MailboxRow]   ordered by id; pages by `after`
+    of_tenant(tx, tenant_id) -> list[MailboxRow]                     ordered by id
     ids_of_tenant(tx, tenant_id) -> list[bytes]
     without_source(tx, tenant_id) -> list[MailboxRow]                no membership at all
     leaving(tx, tenant_id) -> list[MailboxRow]                       memberships, and every one is leaving
@@ -82,13 +82,9 @@ def by_address(tx: Transaction, tenant_id: bytes, address_ix: bytes) -> list[Mai
     return fetch(tx, MailboxRow, "mailboxes", "WHERE tenant_id = ? AND address_ix = ?", tenant_id, address_ix)
 
 
-def of_tenant(
-    tx: Transaction, tenant_id: bytes, *, after: bytes | None = None, limit: int | None = None
-) -> list[MailboxRow]:
-    """The tenant's mailboxes by ID: all, or `limit` of those that follow the ID `after`."""
-    bound = "" if limit is None else f" LIMIT {int(limit)}"
-    where = f"WHERE tenant_id = ? AND id > ? ORDER BY id{bound}"
-    return fetch(tx, MailboxRow, "mailboxes", where, tenant_id, after or b"")
+def of_tenant(tx: Transaction, tenant_id: bytes) -> list[MailboxRow]:
+    """The tenant's mailboxes by ID."""
+    return fetch(tx, MailboxRow, "mailboxes", "WHERE tenant_id = ? ORDER BY id", tenant_id)
 
 
 def ids_of_tenant(tx: Transaction, tenant_id: bytes) -> list[bytes]:

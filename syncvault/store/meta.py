@@ -4,7 +4,6 @@ Surface:
 
     get(tx, name, *, keys=False) -> str | None
     put(tx, name, value, *, keys=False) -> None
-    all_settings(tx, *, keys=False) -> dict[str, str]
 
 `keys=True` speaks to the key database.
 """
@@ -14,7 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from syncvault.store.engine import Transaction
-from syncvault.store.statements import fetch, upsert, value
+from syncvault.store.statements import upsert, value
 
 
 class Setting(NamedTuple):
@@ -34,11 +33,6 @@ def get(tx: Transaction, name: str, *, keys: bool = False) -> str | None:
 def put(tx: Transaction, name: str, text: str, *, keys: bool = False) -> None:
     """Sets or replaces a setting."""
     upsert(tx, _table(keys=keys), "name", [Setting(name, text)])
-
-
-def all_settings(tx: Transaction, *, keys: bool = False) -> dict[str, str]:
-    """Every setting by name."""
-    return {row.name: row.value for row in fetch(tx, Setting, _table(keys=keys))}
 
 
 def _table(*, keys: bool) -> str:

@@ -2,13 +2,11 @@
 
 Surface:
 
-    put(tx, row: PhotoRow) -> None                            inserts or replaces
     put_many(tx, rows: Sequence[PhotoRow]) -> int
     get(tx, tenant_id, contact_id) -> PhotoRow | None
     details(tx, contact_ids) -> dict[bytes, bytes]            by contact id; those without a photo left out
     set_details(tx, contact_id, details) -> bool
     delete(tx, contact_ids) -> int
-    count(tx, tenant_id) -> int
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from syncvault.store.engine import Transaction
-from syncvault.store.statements import changed, fetch, fetch_one, in_lists, run_many, upsert, value
+from syncvault.store.statements import changed, fetch, fetch_one, in_lists, run_many, upsert
 
 
 class PhotoRow(NamedTuple):
@@ -34,11 +32,6 @@ class PhotoRow(NamedTuple):
 class _Details(NamedTuple):
     contact_id: bytes
     details: bytes
-
-
-def put(tx: Transaction, row: PhotoRow) -> None:
-    """Stores a contact's photo in place of the one before."""
-    put_many(tx, [row])
 
 
 def put_many(tx: Transaction, rows: Sequence[PhotoRow]) -> int:
@@ -67,9 +60,3 @@ def set_details(tx: Transaction, contact_id: bytes, sealed: bytes) -> bool:
 def delete(tx: Transaction, contact_ids: Sequence[bytes]) -> int:
     """Removes the photos of contacts."""
     return run_many(tx, "DELETE FROM photos WHERE contact_id = ?", [(contact_id,) for contact_id in contact_ids])
-
-
-def count(tx: Transaction, tenant_id: bytes) -> int:
-    """How many photos the tenant has."""
-    found: int = value(tx, "SELECT count(*) FROM photos WHERE tenant_id = ?", tenant_id)
-    return found

@@ -8,7 +8,6 @@ Surface:
     among(tx, contact_ids) -> set[bytes]                       those of them that are pending
     count(tx, tenant_id) -> dict[bytes, int]                   what `apply` would remove, by mailbox
     each(tx, tenant_id) -> list[tuple[bytes, bytes]]           contact and mailbox of each of them
-    page(tx, tenant_id, *, after=None, limit=256) -> list[PendingRow]   ordered by contact_id
     apply(tx, tenant_id) -> int                                removes the contacts; returns how many
 """
 
@@ -18,7 +17,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from syncvault.store.engine import Transaction
-from syncvault.store.statements import changed, fetch, in_lists, insert, run, run_many
+from syncvault.store.statements import changed, in_lists, insert, run, run_many
 
 
 class PendingRow(NamedTuple):
@@ -74,12 +73,6 @@ def each(tx: Transaction, tenant_id: bytes) -> list[tuple[bytes, bytes]]:
     """The contacts of the tenant that await removal, each with its mailbox."""
     statement = f"SELECT c.id, c.mailbox_id {_WAITING}"  # a constant
     return [(bytes(contact_id), bytes(mailbox_id)) for contact_id, mailbox_id in run(tx, statement, tenant_id)]
-
-
-def page(tx: Transaction, tenant_id: bytes, *, after: bytes | None = None, limit: int = 256) -> list[PendingRow]:
-    """The marks of the tenant that follow the contact `after`."""
-    where = "WHERE tenant_id = ? AND contact_id > ? ORDER BY contact_id LIMIT ?"
-    return fetch(tx, PendingRow, "pending_removals", where, tenant_id, after or b"", limit)
 
 
 def apply(tx: Transaction, tenant_id: bytes) -> int:

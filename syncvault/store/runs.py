@@ -4,9 +4,7 @@ Surface:
 
     insert(tx, row: RunRow) -> None
     finish(tx, run_id, ended_at, status, counts) -> bool      counts is JSON
-    last(tx, tenant_id) -> RunRow | None                      the latest that has ended
     last_per_tenant(tx) -> dict[bytes, RunRow]
-    of_tenant(tx, tenant_id, *, limit=50) -> list[RunRow]     newest first
     abandon(tx, tenant_id, ended_at, status) -> int           ends runs that a dead process left open
     prune(tx, now) -> int
 """
@@ -16,7 +14,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from syncvault.store.engine import Transaction
-from syncvault.store.statements import changed, fetch, fetch_one
+from syncvault.store.statements import changed, fetch
 from syncvault.store.statements import insert as insert_rows
 
 
@@ -50,21 +48,9 @@ def finish(tx: Transaction, run_id: bytes, ended_at: int, status: str, counts: s
     return changed(tx, statement, ended_at, status, counts, run_id) == 1
 
 
-def last(tx: Transaction, tenant_id: bytes) -> RunRow | None:
-    """The tenant's latest run that has ended, or None."""
-    where = "WHERE tenant_id = ? AND ended_at IS NOT NULL ORDER BY started_at DESC, id DESC LIMIT 1"
-    return fetch_one(tx, RunRow, "runs", where, tenant_id)
-
-
 def last_per_tenant(tx: Transaction) -> dict[bytes, RunRow]:
     """The latest run that has ended, of each tenant that has one."""
     return {row.tenant_id: row for row in fetch(tx, RunRow, "runs", _LATEST)}
-
-
-def of_tenant(tx: Transaction, tenant_id: bytes, *, limit: int = 50) -> list[RunRow]:
-    """The tenant's runs, newest first."""
-    where = "WHERE tenant_id = ? ORDER BY started_at DESC, id DESC LIMIT ?"
-    return fetch(tx, RunRow, "runs", where, tenant_id, limit)
 
 
 def abandon(tx: Transaction, tenant_id: bytes, ended_at: int, status: str) -> int:

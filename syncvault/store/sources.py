@@ -3,7 +3,6 @@
 Surface:
 
     insert(tx, row: SourceRow) -> None                               ConflictError if it is registered already
-    get(tx, tenant_id, source_id) -> SourceRow | None
     by_ref(tx, tenant_id, kind, ref_ix) -> SourceRow | None
     of_tenant(tx, tenant_id) -> list[SourceRow]
     mailbox_counts(tx, tenant_id) -> dict[bytes, int]                by source id
@@ -11,8 +10,7 @@ Surface:
     put_memberships(tx, rows: Sequence[MembershipRow]) -> int        a leaving one is taken back
     memberships(tx, source_id) -> list[MembershipRow]
     memberships_of_tenant(tx, tenant_id) -> list[MembershipRow]
-    set_leaving(tx, source_id, mailbox_ids, *, leaving=True) -> int
-    delete_memberships(tx, source_id, mailbox_ids) -> int
+    set_leaving(tx, source_id, mailbox_ids) -> int
     delete_leaving(tx, tenant_id) -> int
 """
 
@@ -54,11 +52,6 @@ def insert(tx: Transaction, row: SourceRow) -> None:
     insert_rows(tx, "sources", [row])
 
 
-def get(tx: Transaction, tenant_id: bytes, source_id: bytes) -> SourceRow | None:
-    """The tenant's source with this ID, or None."""
-    return fetch_one(tx, SourceRow, "sources", "WHERE id = ? AND tenant_id = ?", source_id, tenant_id)
-
-
 def by_ref(tx: Transaction, tenant_id: bytes, kind: str, ref_ix: bytes) -> SourceRow | None:
     """The tenant's source with the blind index of this reference, or None."""
     return fetch_one(
@@ -97,15 +90,9 @@ def memberships_of_tenant(tx: Transaction, tenant_id: bytes) -> list[MembershipR
     return fetch(tx, MembershipRow, "memberships", "WHERE tenant_id = ? ORDER BY source_id, mailbox_id", tenant_id)
 
 
-def set_leaving(tx: Transaction, source_id: bytes, mailbox_ids: Sequence[bytes], *, leaving: bool = True) -> int:
-    """Marks memberships as leaving, or takes the mark back."""
-    statement = "UPDATE memberships SET leaving = ? WHERE source_id = ? AND mailbox_id = ?"
-    return run_many(tx, statement, [(int(leaving), source_id, mailbox_id) for mailbox_id in mailbox_ids])
-
-
-def delete_memberships(tx: Transaction, source_id: bytes, mailbox_ids: Sequence[bytes]) -> int:
-    """Removes memberships at once."""
-    statement = "DELETE FROM memberships WHERE source_id = ? AND mailbox_id = ?"
+def set_leaving(tx: Transaction, source_id: bytes, mailbox_ids: Sequence[bytes]) -> int:
+    """Marks memberships as leaving; `put_memberships` takes the mark back."""
+    statement = "UPDATE memberships SET leaving = 1 WHERE source_id = ? AND mailbox_id = ?"
     return run_many(tx, statement, [(source_id, mailbox_id) for mailbox_id in mailbox_ids])
 
 

@@ -7,12 +7,10 @@ Surface:
     by_name(tx, name_ix) -> TenantRow | None
     list_all(tx) -> list[TenantRow]                              ordered by id
     erasing(tx) -> list[TenantRow]                               erasures under way, to be finished
-    due(tx, now) -> list[TenantRow]                              candidates: purge_at <= now
     counts(tx) -> dict[bytes, TenantCounts]; counts_of(tx, tenant_id) -> TenantCounts
     fence(tx, tenant_id, epoch) -> int                           its purge date, or Fenced; first in every write
     update_profile(tx, tenant_id, profile, name_ix) -> bool
     begin_erasure(tx, tenant_id, intent) -> int | None           the new epoch; None if it was not live
-    set_erasure(tx, tenant_id, intent) -> None
     set_quarantine(tx, tenant_id, code, at, advice) -> None; lift_quarantine(tx, tenant_id) -> None
     retag(tx, tenant_id, purge_at) -> dict[str, int]             every row of the tenant; rows per table
     tags(tx, tenant_id) -> dict[str, set[int]]                   the purge dates found in each table
@@ -108,11 +106,6 @@ def erasing(tx: Transaction) -> list[TenantRow]:
     return fetch(tx, TenantRow, "tenants", "WHERE state = 'erasing' ORDER BY id")
 
 
-def due(tx: Transaction, now: int) -> list[TenantRow]:
-    """Tenants whose tag says that they are due; the sealed facts decide."""
-    return fetch(tx, TenantRow, "tenants", "WHERE purge_at <= ? ORDER BY purge_at, id", now)
-
-
 def counts(tx: Transaction) -> dict[bytes, TenantCounts]:
     """How much is held for each tenant that has anything."""
     found: dict[bytes, dict[str, int]] = {}
@@ -139,7 +132,7 @@ def fence(tx: Transaction, tenant_id: bytes, epoch: int) -> int:
     lock = "" if tx.dialect.name == "sqlite" else "FOR SHARE"
     found = fetch_one(tx, _Standing, "tenants", f"WHERE id = ? {lock}", tenant_id)
     if found is None or (found.state, found.epoch) != ("live", epoch):
-        raise Fenced("the tenant was erased or taken over meanwhile")
+        raise Fenced("The tenant was erased or taken over meanwhile.")
     return found.purge_at
 
 
@@ -156,11 +149,6 @@ def begin_erasure(tx: Transaction, tenant_id: bytes, intent: str) -> int | None:
         return None
     epoch: int = value(tx, "SELECT epoch FROM tenants WHERE id = ?", tenant_id)
     return epoch
-
-
-def set_erasure(tx: Transaction, tenant_id: bytes, intent: str) -> None:
-    """Records how far the erasure has come."""
-    run(tx, "UPDATE tenants SET erasure = ? WHERE id = ? AND state = 'erasing'", intent, tenant_id)
 
 
 def set_quarantine(tx: Transaction, tenant_id: bytes, code: str, at: int, advice: str) -> None:

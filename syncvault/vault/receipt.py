@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -112,15 +111,6 @@ def verify(receipt: bytes, public_pem: bytes) -> Verdict:
     except TypeError:
         genuine = False  # a value that no receipt holds, so nothing that could have been signed
     return Verdict(well_formed and genuine, statement)
-
-
-def read_receipt(path: Path) -> bytes:
-    """The bytes of a receipt file, refusing what is far too large to be one."""
-    with path.open("rb") as file:
-        content = file.read(MAX_SIZE + 1)
-    if len(content) > MAX_SIZE:
-        raise InputError("The file is too large to be a receipt.", advice="Name the JSON file `tenant delete` wrote.")
-    return content
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -115,20 +115,8 @@ def is_name_free(vault: Vault, name: str) -> bool:
     return _row_by_name(vault, name) is None
 
 
-def everyone(vault: Vault) -> list[Tenant]:
-    """All tenants by name; those in erasure last, without a profile.
-
-    Raises:
-        DamagedError: The facts about one do not open; names it.
-    """
-    roll = call_roll(vault)
-    if roll.damaged:
-        raise DamagedError(roll.damaged[0].message)
-    return roll.tenants
-
-
 def call_roll(vault: Vault) -> Roll:
-    """All tenants, in the order of `everyone`; one whose facts do not open stands apart and hides no other."""
+    """All tenants by name, those in erasure last; one whose facts do not open stands apart and hides no other."""
     with vault.read() as tx:
         found = rows.list_all(tx)
     roll = Roll([], [])

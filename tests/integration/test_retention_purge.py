@@ -36,7 +36,7 @@ def test_a_tenant_goes_on_its_day_and_not_before(place: Place, exchange: FakeExc
     outcome = retention.purge(day, role="service")
     assert [(one.plan.name, one.plan.reason, one.status) for one in outcome.erased] == [("acme", "retention", "final")]
     assert outcome.failures == ()
-    assert [one.facts.name for one in tenants.everyone(day)] == ["other"]
+    assert [one.facts.name for one in tenants.call_roll(day).tenants] == ["other"]
     assert retention.purge(day, role="service").erased == ()
 
 
@@ -49,7 +49,7 @@ def test_a_running_subscription_rolls_forward_before_anything_is_purged(place: P
     later = place.open(datetime(2026, 11, 1, tzinfo=UTC))
     outcome = retention.purge(later, role="root")
     assert ([one.plan.name for one in outcome.erased], outcome.repaired) == (["ended"], 1)
-    assert [one.facts.name for one in tenants.everyone(later)] == ["rolling"]
+    assert [one.facts.name for one in tenants.call_roll(later).tenants] == ["rolling"]
 
 
 @pytest.mark.parametrize("tag", [1, 2**40])

@@ -171,7 +171,7 @@ def test_scrubbing_leaves_no_trace_of_deleted_rows_in_the_files(tmp_path: Path) 
     database = _sqlite(tmp_path)
     owner, box = _fill_with_markers(database)
     with database.write() as tx:
-        contacts.delete_of_mailbox(tx, box)
+        mailboxes.delete(tx, owner, [box])
         tenants.delete_rows(tx, owner)
     assert _markers(tmp_path) > 0  # what makes the scrub necessary
     report = database.scrub()

@@ -38,7 +38,7 @@ def test_a_vault_is_made_and_opened(place: Place) -> None:
     assert opened.receipt_public_key == made.receipt_public_key
     assert opened.keys.root == ("file", 1)
     assert opened.layout == place.layout
-    assert tenants.everyone(opened) == []
+    assert tenants.call_roll(opened).tenants == []
     assert place.home.stat().st_mode & 0o777 == 0o700
     assert (place.home / "vault.toml").stat().st_mode & 0o777 == 0o600
     assert "root" in repr(opened.keys)
@@ -96,7 +96,7 @@ def test_an_init_killed_after_any_step_can_be_run_again(tmp_path: Path) -> None:
         pytest.fail("it never came to its end")
     with open_vault(home) as vault:
         register_one = tenants.register(vault, profile("acme"), secret())
-        assert tenants.everyone(vault) == [register_one]
+        assert tenants.call_roll(vault).tenants == [register_one]
         assert len(rows(vault.key_data, "root_generations")) == 1
 
 
@@ -130,7 +130,7 @@ def test_a_registration_killed_between_keys_and_rows_is_swept(place: Place) -> N
     later = place.open(NOW + timedelta(hours=2))
     tenants.register(later, profile("later"), secret())
     assert len(rows(later.key_data, "wrapped_keys")) == 6
-    assert [tenant.facts.name for tenant in tenants.everyone(later)] == ["later", "soon"]
+    assert [tenant.facts.name for tenant in tenants.call_roll(later).tenants] == ["later", "soon"]
 
 
 def test_a_missing_root_key_is_reported_as_such(place: Place) -> None:

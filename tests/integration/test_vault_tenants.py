@@ -59,7 +59,7 @@ def test_a_name_is_taken_once(vault: Vault) -> None:
     other = register(vault, "other")
     with pytest.raises(InputError, match="registered already"):
         tenants.update(vault, other, profile("acme"))
-    assert [one.id for one in tenants.everyone(vault)] == [first.id, other.id]
+    assert [one.id for one in tenants.call_roll(vault).tenants] == [first.id, other.id]
 
 
 def test_new_facts_move_every_purge_date(vault: Vault, exchange: FakeExchange) -> None:
@@ -138,7 +138,7 @@ def test_a_damaged_record_names_its_table_and_row(vault: Vault, exchange: FakeEx
 
 
 def _read_all(vault: Vault, tenant: Tenant) -> None:
-    tenants.everyone(vault)
+    tenants.read_again(vault, tenant)
     credentials.load(vault, tenant)
     sources.listing(vault, tenant)
     list(contacts.stream(vault, tenant))
@@ -161,14 +161,14 @@ def test_rows_of_one_tenant_do_not_open_in_anothers_place(vault: Vault) -> None:
         credentials.load(vault, two)
     execute(vault.data, "UPDATE tenants SET name_ix = ? WHERE id = ?", b"n" * 16, one.id)
     with pytest.raises(DamagedError, match="tenants"):
-        tenants.everyone(vault)
+        tenants.read_again(vault, one)
 
 
 def test_a_tenant_in_erasure_has_no_facts_and_comes_last(vault: Vault) -> None:
     first, second = register(vault, "aaa"), register(vault, "bbb")
     with vault.data.write() as tx:
         tenant_rows.begin_erasure(tx, first.id, "{}")
-    found = tenants.everyone(vault)
+    found = tenants.call_roll(vault).tenants
     assert [one.id for one in found] == [second.id, first.id]
     with pytest.raises(ValueError, match="no profile"):
         found[1].facts  # noqa: B018  # reading it is the point
