@@ -10,16 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
-from enum import StrEnum
 from typing import Any, Final
-
-
-class ContactKind(StrEnum):
-    """Where a contact comes from: the directory (card) or a contact folder (contact)."""
-
-    CARD = "card"
-    CONTACT = "contact"
-
 
 TEXT_LIMIT: Final = 1_024  # characters; Exchange's own limit for most text properties is 255
 NOTES_LIMIT: Final = 65_536

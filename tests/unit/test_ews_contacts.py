@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
 
@@ -20,7 +19,7 @@ from connectors.port import (
     Removal,
     ServerFault,
 )
-from tests.unit.ews_wire import SETTINGS, Reply, Seen, Wire, answer, error, fault, messages, paper_exchange, success
+from tests.unit.ews_wire import SETTINGS, Reply, Seen, Wire, answer, error, fault, messages, success
 
 ANNA = Mailbox("anna@example.com", "anna@example.com")
 
@@ -74,19 +73,6 @@ def items(*contacts: str) -> str:
 
 def asked(request: Seen) -> list[str]:
     return [str(item_id) for item_id in request.find("//m:ItemIds/t:ItemId/@Id")]
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    with paper_exchange() as wire:
-        yield wire
-
-
-@pytest.fixture
-def connector(wire: Wire) -> Iterator[EwsConnector]:
-    connector = connect(SETTINGS, sleep=lambda seconds: None)
-    yield connector
-    connector.close()
 
 
 def pull(connector: EwsConnector, checkpoints: dict[str, str] | None = None) -> list[Any]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from connectors.ews import connect
 from connectors.ews.connector import EwsConnector
 from connectors.port import CredentialRejected, Mailbox, MailboxGone, NotPermitted, Source, SourceGone, SourceKind
-from tests.unit.ews_wire import SETTINGS, Wire, answer, error, fault, messages, paper_exchange
+from tests.unit.ews_wire import Wire, answer, error, fault, messages
 
 ANNA = Mailbox("anna@example.com", "anna@example.com")
 BO = Mailbox("bo@example.com", "bo@example.com")
@@ -36,19 +33,6 @@ def entry(address: str, name: str, addresses: str = "", contact: bool = True) ->
         f"{mailbox}<t:Contact><t:DisplayName>{name}</t:DisplayName><t:EmailAddresses>{listed}</t:EmailAddresses>"
         "<t:PhoneNumbers><t:Entry Key='BusinessPhone'>+49 221 1</t:Entry></t:PhoneNumbers></t:Contact>"
     )
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    with paper_exchange() as wire:
-        yield wire
-
-
-@pytest.fixture
-def connector(wire: Wire) -> Iterator[EwsConnector]:
-    connector = connect(SETTINGS, sleep=lambda seconds: None)
-    yield connector
-    connector.close()
 
 
 def test_a_card_holds_the_directorys_data_and_all_addresses(wire: Wire, connector: EwsConnector) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from unittest.mock import patch
 
 import pytest
 
-from connectors.ews import connect
 from connectors.ews.connector import EwsConnector
 from connectors.port import PHOTO_LIMIT, CredentialRejected, Mailbox, NotPermitted, Photo, PhotoRef, PhotoState
-from tests.unit.ews_wire import HEAD, SETTINGS, TAIL, Wire, answer, error, fault, messages, paper_exchange, success
+from tests.unit.ews_wire import HEAD, TAIL, Wire, answer, error, fault, messages, success
 
 ANNA = Mailbox("anna@example.com", "anna@example.com")
 PICTURE = b"\xff\xd8\xff\xe0 a picture"
@@ -56,19 +54,6 @@ def no_user_photo(code: str) -> str:
         f'{HEAD}<m:GetUserPhotoResponse ResponseClass="Error"><m:ResponseCode>{code}</m:ResponseCode>'
         f"<m:HasChanged>false</m:HasChanged></m:GetUserPhotoResponse>{TAIL}"
     )
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    with paper_exchange() as wire:
-        yield wire
-
-
-@pytest.fixture
-def connector(wire: Wire) -> Iterator[EwsConnector]:
-    connector = connect(SETTINGS, sleep=lambda seconds: None)
-    yield connector
-    connector.close()
 
 
 def one(connector: EwsConnector, wanted: PhotoRef) -> Photo:

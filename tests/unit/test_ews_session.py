@@ -30,18 +30,12 @@ from connectors.port import (
     Throttled,
     Unreachable,
 )
-from tests.unit.ews_wire import SETTINGS, URL, Reply, Wire, answer, error, fault, messages, paper_exchange
+from tests.unit.ews_wire import SETTINGS, URL, Reply, Wire, answer, error, fault, messages
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 ANNA = Mailbox("anna@example.com", "Anna@example.com")
 NOBODY = messages("ResolveNames", error("ResolveNames", "ErrorNameResolutionNoResults"))
 DENIED: Reply = (401, {"WWW-Authenticate": 'Basic realm="mail"'}, "")
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    with paper_exchange() as wire:
-        yield wire
 
 
 @pytest.fixture

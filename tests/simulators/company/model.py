@@ -21,7 +21,6 @@ from tests.simulators.company.records import (
     Item,
     Person,
     PostalAddress,
-    last_changes,
     new_box,
     stable_id,
 )
@@ -71,11 +70,6 @@ class Company:
     def transitive_people(self, group_id: str) -> Iterator[Person]:
         """The people among the transitive members."""
         return (member for member in self.transitive_members(group_id) if isinstance(member, Person))
-
-    def people_since(self, sequence: int) -> list[tuple[str, str]]:
-        """The last thing that happened to each person after `sequence`: (object ID, what). Photos never show."""
-        with self.lock:
-            return last_changes(self.people_journal, sequence)
 
     def box_of(self, object_id: str) -> Box:
         """The mailbox of a person who has one; KeyError otherwise."""

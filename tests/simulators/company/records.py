@@ -91,10 +91,6 @@ class ContactFolder:
     items: dict[str, Item] = field(default_factory=dict)
     journal: list[Change] = field(default_factory=list)
 
-    def changes_since(self, sequence: int) -> list[tuple[str, str]]:
-        """The last thing that happened to each item after `sequence`, oldest first: (item ID, what)."""
-        return last_changes(self.journal, sequence)
-
 
 def last_changes(journal: list[Change], sequence: int) -> list[tuple[str, str]]:
     """The last entry of each ID after `sequence`, oldest first."""

@@ -24,7 +24,6 @@ class Fault:
     answer: Answer | None = None
     cut: Cut | None = None
     rewrite: Rewrite | None = None
-    struck: int = 0
 
 
 @dataclass(slots=True)
@@ -93,7 +92,6 @@ class Faults:
                     continue
                 if request.part_of_batch and fault.cut:
                     continue  # a part has no connection of its own
-                fault.struck += 1
                 fault.times -= 1
                 if fault.times <= 0:
                     self.armed.remove(fault)

@@ -54,7 +54,6 @@ class OnlineSimulator:
         self._own_directory = None if directory else Path(tempfile.mkdtemp(prefix="exchange-online-"))
         pair = key_pair("syncvault test app")
         self.files = write_credentials(directory or self._own_directory or Path(), pair, self.client_secret)
-        self.certificate_thumbprint = pair.thumbprint
         now = datetime.now(UTC)
         self.application = Application(
             CLIENT_ID,

@@ -88,10 +88,6 @@ class OnpremSimulator(Application):
         """Takes the mailbox with this primary address out of the account's impersonation scope."""
         self._state.access.denied.add(address.casefold())
 
-    def allow_impersonation(self, address: str) -> None:
-        """Puts a mailbox back into the impersonation scope."""
-        self._state.access.denied.discard(address.casefold())
-
     def grant_delegate(self, address: str) -> None:
         """Lets the account open this mailbox as a delegate, without impersonation."""
         self._state.access.granted.add(address.casefold())

@@ -1,0 +1,26 @@
+"""Fixtures that the EWS adapter's unit tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from connectors.ews import connect
+from connectors.ews.connector import EwsConnector
+from tests.unit.ews_wire import SETTINGS, Wire, paper_exchange
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    """An Exchange of paper."""
+    with paper_exchange() as wire:
+        yield wire
+
+
+@pytest.fixture
+def connector(wire: Wire) -> Iterator[EwsConnector]:
+    """A connector on that wire, which never waits."""
+    connector = connect(SETTINGS, sleep=lambda seconds: None)
+    yield connector
+    connector.close()
