@@ -31,18 +31,23 @@ _CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIF
 Parser = Callable[[str, str], str]
 
 
+def as_option(key: str) -> str:
+    """How the command line calls a value."""
+    return "NAME" if key == "name" else f"--{key}"
+
+
 @dataclass(frozen=True)
 class Given:
     """Values by the names of their options, without dashes in front; `label` says how a refusal calls one."""
 
     texts: Mapping[str, Any]
-    label: Callable[[str], str] = "--{}".format
+    label: Callable[[str], str] = as_option
 
     def required(self, key: str, parse: Parser) -> str:
         """A value that must be there."""
         text = self.texts.get(key)
         if not text:
-            example = values.EXAMPLES.get(f"--{key}", "")
+            example = values.EXAMPLES.get(as_option(key), "")
             raise UsageError(f"{self.label(key)} is missing.", advice=f"Give it like {example}" if example else "")
         return parse(text, self.label(key))
 
@@ -65,7 +70,7 @@ def profile(kind: TenantKind, given: Given) -> TenantProfile:
         InputError: The bundle of authorities holds no certificate.
     """
     return TenantProfile(
-        name=given.required("name", lambda text, _: values.tenant_name(text)),
+        name=given.required("name", values.tenant_name),
         connection=_online(given) if kind is TenantKind.ONLINE else _onprem(given),
         subscription=_subscription(given),
         admin_mail=given.required("admin-mail", values.address),
@@ -132,7 +137,7 @@ def require_free_name(vault: Vault, name: str) -> None:
 
     if not is_name_free(vault, name):
         raise InputError(
-            "A tenant of that name is registered already.",
+            f"A tenant named {name} is registered already.",
             advice="Choose another name, or use `syncvault tenant edit`.",
         )
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from syncvault.vault.model import Tenant
     from syncvault.vault.vault import Vault
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _COLUMNS: Final = tuple(
     Column(key, key)
@@ -135,4 +135,5 @@ def _chosen(vault: Vault, names: Sequence[str]) -> tuple[list[Tenant], list[Summ
 def _tell_failures(summary: Summary) -> None:
     for failure in summary.failures:
         where = f"{summary.tenant}, mailbox {failure.mailbox}" if failure.mailbox else summary.tenant
-        note(f"{shown(where)}: {shown(failure.message)} ({shown(failure.code)})\n  {shown(failure.advice)}")
+        code = "" if failure.code in failure.message else f" ({shown(failure.code)})"
+        note(f"{shown(where)}: {shown(failure.message)}{code}\n  {shown(failure.advice)}")

@@ -25,33 +25,33 @@ class Fenced(BusyError):
 _RESTORE: Final = "Restore the database from a backup; nothing was guessed."
 
 _SQLITE: Final[dict[str, tuple[type[SyncvaultError], str]]] = {
-    "SQLITE_BUSY": (BusyError, "another process is writing to the database"),
-    "SQLITE_LOCKED": (BusyError, "another process is writing to the database"),
-    "SQLITE_FULL": (StorageError, "the disk is full"),
-    "SQLITE_READONLY": (StorageError, "the database is read-only"),
-    "SQLITE_PERM": (StorageError, "the database may not be opened"),
-    "SQLITE_CANTOPEN": (StorageError, "the database file cannot be opened"),
-    "SQLITE_IOERR": (StorageError, "the disk failed while the database was read or written"),
-    "SQLITE_CONSTRAINT": (ConflictError, "the database refused a row that contradicts another"),
-    "SQLITE_CORRUPT": (DamagedError, "the database file is damaged"),
-    "SQLITE_NOTADB": (DamagedError, "the database file is damaged, or is no database"),
+    "SQLITE_BUSY": (BusyError, "Another process is writing to the database"),
+    "SQLITE_LOCKED": (BusyError, "Another process is writing to the database"),
+    "SQLITE_FULL": (StorageError, "The disk is full"),
+    "SQLITE_READONLY": (StorageError, "The database is read-only"),
+    "SQLITE_PERM": (StorageError, "The database may not be opened"),
+    "SQLITE_CANTOPEN": (StorageError, "The database file cannot be opened"),
+    "SQLITE_IOERR": (StorageError, "The disk failed while the database was read or written"),
+    "SQLITE_CONSTRAINT": (ConflictError, "The database refused a row that contradicts another"),
+    "SQLITE_CORRUPT": (DamagedError, "The database file is damaged"),
+    "SQLITE_NOTADB": (DamagedError, "The database file is damaged, or is no database"),
 }
 
 # Classes and codes of "PostgreSQL Error Codes" (PostgreSQL manual, appendix A); the longest prefix counts.
 _POSTGRESQL: Final[dict[str, tuple[type[SyncvaultError], str]]] = {
-    "08": (StorageError, "the connection to the database was lost"),
-    "23": (ConflictError, "the database refused a row that contradicts another"),
-    "25006": (StorageError, "the database is read-only"),
-    "28": (StorageError, "the database refused to let us in"),
-    "3D": (StorageError, "the database does not exist"),
-    "40": (BusyError, "another process changed the same rows"),
-    "42501": (StorageError, "the database role may not do this"),
-    "53": (StorageError, "the database server is out of space, memory or connections"),
-    "55P03": (BusyError, "another process holds the rows or tables"),
-    "57": (StorageError, "the database server is shutting down or starting"),
-    "58": (StorageError, "the database server's disk failed"),
-    "XX001": (DamagedError, "the database is damaged"),
-    "XX002": (DamagedError, "the database is damaged"),
+    "08": (StorageError, "The connection to the database was lost"),
+    "23": (ConflictError, "The database refused a row that contradicts another"),
+    "25006": (StorageError, "The database is read-only"),
+    "28": (StorageError, "The database refused to let us in"),
+    "3D": (StorageError, "The database does not exist"),
+    "40": (BusyError, "Another process changed the same rows"),
+    "42501": (StorageError, "The database role may not do this"),
+    "53": (StorageError, "The database server is out of space, memory or connections"),
+    "55P03": (BusyError, "Another process holds the rows or tables"),
+    "57": (StorageError, "The database server is shutting down or starting"),
+    "58": (StorageError, "The database server's disk failed"),
+    "XX001": (DamagedError, "The database is damaged"),
+    "XX002": (DamagedError, "The database is damaged"),
 }
 
 
@@ -80,19 +80,19 @@ def normalise(fault: BaseException) -> SyncvaultError:
     kind = type(original).__name__
     if kind in {"OperationalError", "InterfaceError", "ConnectionTimeout"}:
         return StorageError(
-            "the database server cannot be reached",
+            "The database server cannot be reached.",
             advice="Check that it runs and that the URL names it; then run the command again.",
         )
     if kind == "TimeoutError":
-        return BusyError("all connections to the database are in use")
-    return StorageError(f"the database refused ({kind})")
+        return BusyError("All connections to the database are in use.")
+    return StorageError(f"The database refused ({kind}).")
 
 
 def _from_sqlite(fault: sqlite3.Error) -> SyncvaultError:
     name = getattr(fault, "sqlite_errorname", None) or type(fault).__name__
     prefix = "_".join(name.split("_")[:2])
-    kind, sentence = _SQLITE.get(prefix, (StorageError, "the database refused"))
-    error = kind(f"{sentence} ({name})")
+    kind, sentence = _SQLITE.get(prefix, (StorageError, "The database refused"))
+    error = kind(f"{sentence} ({name}).")
     if kind is DamagedError:
         error.advice = _RESTORE
     return error
@@ -100,8 +100,8 @@ def _from_sqlite(fault: sqlite3.Error) -> SyncvaultError:
 
 def _from_postgresql(state: str) -> SyncvaultError:
     prefix = max((known for known in _POSTGRESQL if state.startswith(known)), key=len, default="")
-    kind, sentence = _POSTGRESQL.get(prefix, (StorageError, "the database refused"))
-    error = kind(f"{sentence} (SQLSTATE {state})")
+    kind, sentence = _POSTGRESQL.get(prefix, (StorageError, "The database refused"))
+    error = kind(f"{sentence} (SQLSTATE {state}).")
     if kind is DamagedError:
         error.advice = _RESTORE
     return error

@@ -89,7 +89,7 @@ def promote_root(tx: Transaction, generation: int) -> None:
     """Puts a generation in force; the one before is retired."""
     run(tx, "UPDATE root_generations SET state = 'retired' WHERE state = 'current'")
     if not set_root_state(tx, generation, "current"):
-        raise ConflictError(f"root generation {generation} is not recorded")
+        raise ConflictError(f"Root generation {generation} is not recorded.")
 
 
 def delete_root(tx: Transaction, generation: int) -> bool:
@@ -138,7 +138,7 @@ def rewrap_all(tx: Transaction, root_generation: int, rewrapped: Mapping[bytes, 
         ConflictError: The keys given are not exactly those stored; a key left behind would be lost with the old root.
     """
     if set(run(tx, "SELECT id FROM wrapped_keys").scalars()) != rewrapped.keys():
-        raise ConflictError("the stored keys changed while they were re-wrapped")
+        raise ConflictError("The stored keys changed while they were re-wrapped.")
     statement = "UPDATE wrapped_keys SET blob = ?, root_generation = ? WHERE id = ?"
     return run_many(tx, statement, [(blob, root_generation, key_id) for key_id, blob in rewrapped.items()])
 

@@ -53,12 +53,12 @@ def open_locks(db: Database, home: Path) -> Locks:
 def _tenant_busy(holder: str) -> BusyError:
     host, _, pid = holder.strip().partition(" ")
     by = f"process {pid} on {host}" if pid else "another process"
-    return BusyError(f"the tenant is in use by {by}")
+    return BusyError(f"The tenant is in use by {by}.")
 
 
 def _vault_busy(*, exclusive: bool) -> BusyError:
     who = "other commands are still reading it" if exclusive else "a scrub or a restore is under way"
-    return BusyError(f"the vault is in use: {who}")
+    return BusyError(f"The vault is in use: {who}.")
 
 
 def _wait(attempt: Callable[[], bool], *, exclusive: bool, deadline: float, poll: float = _POLL_SECONDS) -> None:
@@ -145,7 +145,7 @@ class FileLocks:
                 self.directory.mkdir(mode=0o700, exist_ok=True)
                 return os.open(path, flags, 0o600)
         except OSError as fault:
-            raise StorageError(f"no lock can be taken in {self.directory}: {fault.strerror}") from None
+            raise StorageError(f"No lock can be taken in {self.directory}: {fault.strerror}.") from None
 
 
 def _flock(descriptor: int, kind: int) -> bool:

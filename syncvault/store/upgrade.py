@@ -52,7 +52,7 @@ def check_schema(db: Database) -> bool:
     revision, known = schema_revision(db), REVISIONS[db.role]
     if revision is not None and revision not in known:
         raise SchemaError(
-            f"the {db.role} database has schema {revision}, this version of syncvault knows up to {known[-1]}"
+            f"The {db.role} database has schema {revision}, this version of syncvault knows up to {known[-1]}."
         )
     return revision == known[-1]
 

@@ -39,11 +39,11 @@ def parse_url(url: str) -> DatabaseUrl:
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
-        raise UsageError("the database URL has no scheme", advice=f"Give it like {_EXAMPLE}.")
+        raise UsageError("The database URL has no scheme.", advice=f"Give it like {_EXAMPLE}.")
     if scheme == "sqlite":
         return DatabaseUrl(url, "sqlite", _sqlite_path(rest))
     if scheme not in {"postgresql", "postgresql+psycopg"}:
-        raise UsageError("the database URL's scheme is not supported", advice=f"Give it like {_EXAMPLE}.")
+        raise UsageError("The database URL's scheme is not supported.", advice=f"Give it like {_EXAMPLE}.")
     _refuse_password(url)
     return DatabaseUrl(f"postgresql+psycopg://{rest}", "postgresql")
 
@@ -51,7 +51,7 @@ def parse_url(url: str) -> DatabaseUrl:
 def _sqlite_path(rest: str) -> Path:
     # An in-memory database would lose everything at exit, and every connection of the pool would have its own.
     if not rest.startswith("/") or rest in {"/", "/:memory:"} or "?" in rest:
-        raise UsageError("the SQLite URL names no file", advice=f"Give it like {_EXAMPLE}.")
+        raise UsageError("The SQLite URL names no file.", advice=f"Give it like {_EXAMPLE}.")
     return Path(rest[1:]).absolute()
 
 
@@ -60,10 +60,10 @@ def _refuse_password(url: str) -> None:
         parts = urlsplit(url)
         secret = parts.password is not None
     except ValueError:
-        raise UsageError("the database URL cannot be read", advice=f"Give it like {_EXAMPLE}.") from None
+        raise UsageError("The database URL cannot be read.", advice=f"Give it like {_EXAMPLE}.") from None
     options = {name.lower() for name, _ in parse_qsl(unquote(parts.query), keep_blank_values=True)}
     if secret or options & _SECRET_OPTIONS:
         raise UsageError(
-            "the database URL holds a password",
+            "The database URL holds a password.",
             advice="Leave it out; use a passfile (?passfile=…, ~/.pgpass) or a service file (?service=…).",
         )

@@ -17,7 +17,8 @@ class ExchangeError(SyncvaultError):
     code: ClassVar[str] = "exchange"
 
     def __init__(self, failure: ConnectorError) -> None:
-        super().__init__(f"{failure.message} ({failure.code})", advice=failure.advice)
+        said = failure.message
+        super().__init__(said if failure.code in said else f"{said} ({failure.code})", advice=failure.advice)
         self.code = failure.code  # type: ignore[misc]  # the server's code, where others have one per class
 
 

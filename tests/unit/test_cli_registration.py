@@ -204,3 +204,9 @@ def test_an_import_file_that_is_missing_is_wrong_usage(tmp_path: Path, capsys: p
     assert main(["tenant", "import", str(tmp_path / "none.toml"), "--json"]) == 2
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert document["command"] == "tenant import"
+
+
+def test_an_empty_name_is_called_as_the_command_line_calls_it() -> None:
+    with pytest.raises(UsageError, match=r"^NAME is missing\.$") as caught:
+        registration.profile(TenantKind.ONLINE, Given(ONLINE | {"name": ""}))
+    assert caught.value.advice == "Give it like acme-berlin"
