@@ -9,13 +9,14 @@ from uuid import uuid4
 import typer
 
 from syncvault.cli import output
+from syncvault.cli.audited import Entry, write_if_possible
 from syncvault.cli.call import AsJson, Call, begin
 from syncvault.cli.rows import id_text
 from syncvault.cli.terminal import note
 from syncvault.errors import UsageError
 from syncvault.roots.registry import Candidate
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
@@ -33,7 +34,6 @@ def init(
     _json: AsJson = False,
 ) -> None:
     """Make a vault in the data directory."""
-    from syncvault.store.urls import parse_url
     from syncvault.vault import layout as layouts
     from syncvault.vault.vault import create_vault
 
@@ -45,14 +45,13 @@ def init(
     candidate = _choose(call, root_key, key_file)
     layout = layouts.Layout(
         home=settings.home,
-        database=database or settings.database or layouts.default_database(settings.home),
-        key_database=key_database or settings.key_database or layouts.default_key_database(settings.home),
+        database=_lasting(database or settings.database or layouts.default_database(settings.home)),
+        key_database=_lasting(key_database or settings.key_database or layouts.default_key_database(settings.home)),
         root_key=candidate.name,
         root_key_file=key_file.absolute() if key_file else None,
     )
-    for url in (layout.database, layout.key_database):
-        parse_url(url)
     with create_vault(layout, passphrase=call.new_passphrase) as vault:
+        write_if_possible(Entry(vault, call.command))
         public_key = vault.receipt_public_key
         data = {
             "vault_id": id_text(vault.id),
@@ -70,6 +69,14 @@ def init(
     output.print_object(call, data, lines)
     if not call.as_json:
         output.say(call, "\nHand the receipt key to whoever shall be able to verify receipts of erasure.")
+
+
+def _lasting(url: str) -> str:
+    """A checked database URL that names the same database from every directory."""
+    from syncvault.store.urls import parse_url, sqlite_url
+
+    path = parse_url(url).path
+    return url if path is None else sqlite_url(path)
 
 
 def _choose(call: Call, name: str, key_file: Path | None) -> Candidate:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -233,6 +233,9 @@ def _provider(layout: Layout, vault_id: bytes, passphrase: AskPassphrase | None)
 def _make_home(layout: Layout) -> None:
     try:
         layout.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not any(layout.home.iterdir()):  # what others share already keeps its mode, and `doctor` tells of it
+            with suppress(PermissionError):
+                layout.home.chmod(0o700)
         layout.receipts.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise StorageError(f"The directory {layout.home} cannot be made: {error.strerror}.") from None
