@@ -11,7 +11,7 @@ from syncvault.cli.call import AsJson, begin
 from syncvault.cli.output import Column
 from syncvault.errors import Exit
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _COLUMNS: Final = (
     Column("check", "check"),
@@ -32,4 +32,4 @@ def doctor(context: typer.Context, _json: AsJson = False) -> int:
         for one in health.examine(call.settings.home, passphrase=call.passphrase)
     ]
     output.print_items(call, found, _COLUMNS, none="Nothing was checked.")
-    return Exit.FINDINGS if any(one["result"] == "fail" for one in found) else Exit.OK
+    return Exit.FINDINGS if any(one["result"] != "ok" for one in found) else Exit.OK
