@@ -77,10 +77,14 @@ app = typer.Typer(
 )
 
 
-def _print_version(value: bool) -> None:
-    if value:
+def _print_version(context: typer.Context, value: bool) -> None:
+    if not value:
+        return
+    if context.obj.as_json:
+        output.document("--version", {"data": {"version": __version__}})
+    else:
         sys.stdout.write(f"syncvault {__version__}\n")
-        raise typer.Exit
+    raise typer.Exit
 
 
 @app.callback()
@@ -101,6 +105,7 @@ def _root(
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    _json: Annotated[bool, typer.Option("--json", hidden=True)] = False,  # seen by `Call.guess` wherever it stands
 ) -> None:
     """Pull contacts and photos from Exchange, keep them sealed, and delete them provably."""
     call: Call = context.obj

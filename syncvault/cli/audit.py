@@ -14,7 +14,7 @@ from syncvault.cli.rows import id_text
 if TYPE_CHECKING:
     from syncvault.vault.audit import Entry
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _COLUMNS: Final = (
     Column("at", "at", 20),

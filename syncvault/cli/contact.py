@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from syncvault.vault.model import Tenant
     from syncvault.vault.vault import Vault
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 Out = Annotated[
     Path, typer.Option("--out", metavar="FILE", help="A new file, readable by you alone.", show_default=False)

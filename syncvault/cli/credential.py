@@ -24,7 +24,7 @@ from syncvault.cli.tenant_add import (
 from syncvault.errors import UsageError
 from syncvault.vault.model import Credential, TenantKind
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _OF_OTHER_KIND = {
     TenantKind.ONLINE: ("password-stdin", "password-file"),

@@ -53,7 +53,7 @@ def print_object(
         return
     width = max((len(label) for label, _ in lines), default=0)
     for label, value in lines:
-        first, *more = str(value).split("\n") if isinstance(value, str) else [shown(value)]
+        first, *more = value.replace("\r\n", "\n").split("\n") if isinstance(value, str) else [shown(value)]
         _print(f"{label:<{width}}  {shown(first)}")
         for line in more:
             _print(f"{'':<{width}}  {shown(line)}")

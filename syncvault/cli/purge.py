@@ -12,7 +12,7 @@ from syncvault.cli.call import AsJson, begin
 from syncvault.cli.terminal import note, shown
 from syncvault.errors import Exit, UsageError
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

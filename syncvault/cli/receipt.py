@@ -11,7 +11,7 @@ from syncvault.cli import output, secrets_in
 from syncvault.cli.call import AsJson, begin
 from syncvault.errors import Exit
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

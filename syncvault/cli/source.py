@@ -15,7 +15,7 @@ from syncvault.cli.rows import source_row
 from syncvault.errors import UsageError
 from syncvault.vault.model import TenantKind
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _COLUMNS: Final = (
     Column("id", "id"),

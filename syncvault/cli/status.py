@@ -9,7 +9,7 @@ from syncvault.cli.call import AsJson, begin
 from syncvault.cli.lookup import damage
 from syncvault.cli.rows import tenant_rows
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

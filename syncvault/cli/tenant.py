@@ -20,7 +20,7 @@ from syncvault.errors import UsageError
 from syncvault.policy.subscription import State
 from syncvault.vault.model import Tenant, TenantProfile
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=False)
 app.command("add-online")(tenant_add.add_online)
 app.command("add-onprem")(tenant_add.add_onprem)
 app.command("import")(tenant_add.import_)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -63,3 +64,13 @@ def test_help_of_a_verb_loads_nothing_that_talks_or_stores(verb: str) -> None:
     text, modules = run_and_list_modules("tenant", verb, "--help")
     assert text.startswith(f"Usage: syncvault tenant {verb}")
     assert not modules & HEAVY
+
+
+def test_the_version_comes_as_json_too() -> None:
+    text = run_and_list_modules("--version", "--json")[0]
+    assert json.loads(text) == {"schema": "syncvault/1", "command": "--version", "data": {"version": __version__}}
+
+
+@pytest.mark.parametrize("noun", list(NOUNS))
+def test_help_of_a_noun_offers_no_options_that_are_not_ours(noun: str) -> None:
+    assert "completion" not in run_and_list_modules(noun, "--help")[0]
