@@ -21,7 +21,7 @@ def status(context: typer.Context, _json: AsJson = False) -> None:
     with call.open_vault() as vault:
         roll = tenants.call_roll(vault)
         rows = tenant_rows(vault, roll.tenants)
-        due = [one for one in roll.tenants if one.profile and one.profile.subscription.purge_at(vault.now) <= vault.now]
+        due = [one for one in roll.tenants if one.profile and one.profile.subscription.is_due(vault.now)]
     synced = [row["last_sync"] for row in rows if row["last_sync"]]
     data = {
         "tenants": len(rows),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -18,7 +18,7 @@ from syncvault.cli.rows import tenant_rows
 from syncvault.cli.tenant_add import given_options
 from syncvault.errors import UsageError
 from syncvault.policy.subscription import State
-from syncvault.vault.model import Tenant, TenantProfile
+from syncvault.vault.model import TenantProfile
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=False)
 app.command("add-online")(tenant_add.add_online)
@@ -172,12 +172,12 @@ def delete(
     return erasing.delete_tenant(begin(context), name, yes=yes, receipt=receipt)
 
 
-def _change(call: Call, name: str, change: Any) -> None:
+def _change(call: Call, name: str, change: Callable[[TenantProfile], TenantProfile]) -> None:
     from syncvault.vault import tenants
 
     with call.open_vault() as vault, audited(vault, call.command) as entry:
         tenant = living(vault, name, entry)
-        updated: Tenant = tenants.update(vault, tenant, change(tenant.facts))
+        updated = tenants.update(vault, tenant, change)
         entry.write()
         row = tenant_rows(vault, [updated])[0]
     _print_tenant(call, row)

@@ -70,6 +70,10 @@ class Subscription:
         """The UTC instant at which that day begins in the tenant's zone."""
         return day_begins(self.purge_on(now), ZoneInfo(self.zone))
 
+    def is_due(self, now: datetime) -> bool:
+        """Whether that instant has come."""
+        return now >= self.purge_at(now)
+
     def cancel(self, ends: date) -> Subscription:
         """Ends for good on a day, past or future."""
         return replace(self, ends_on=ends, cancelled=True)

@@ -11,7 +11,7 @@ from datetime import date
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from syncvault.errors import BusyError, DamagedError, RootKeyError
+from syncvault.errors import SyncvaultError
 from syncvault.policy.calendar import day_begins
 from syncvault.retention import clock_guard
 from syncvault.vault import audit, erasure, runs, tenants
@@ -27,7 +27,8 @@ class Outcome:
     Attributes:
         erased: Finished erasures.
         repaired: How many tenants' tags it had to bring to what the facts say.
-        failures: Tenants that it could not judge or not erase, one sentence each; the others were not held up.
+        failures: Tenants that it could not judge or erase, and logs that it could not prune, a sentence or two each;
+            the others were not held up.
     """
 
     erased: tuple[Erased, ...]
@@ -65,10 +66,13 @@ def purge(vault: Vault, *, role: str, accept_clock: bool = False) -> Outcome:
                 erased.append(erasure.erase(vault, tenant, reason=RETENTION, role=role))
             else:
                 repaired += tenants.repair_tags(vault, tenant)
-        except (BusyError, DamagedError, RootKeyError) as error:
+        except SyncvaultError as error:
             failures.append(f"Tenant {UUID(bytes=tenant.id)}: {error.message}")
-    runs.prune(vault)
-    audit.prune(vault)
+    for log, prune in (("run history", runs.prune), ("audit log", audit.prune)):
+        try:
+            prune(vault)
+        except SyncvaultError as error:  # what has been erased is to be told of all the same
+            failures.append(f"The {log} was not pruned: {error.message}")
     return Outcome(tuple(erased), repaired, tuple(failures))
 
 
@@ -78,4 +82,4 @@ def _is_due(vault: Vault, tenant: Tenant, as_of: date | None = None) -> bool:
         return True
     subscription = tenant.profile.subscription
     moment = vault.now if as_of is None else day_begins(as_of, ZoneInfo(subscription.zone))
-    return moment >= subscription.purge_at(moment)
+    return subscription.is_due(moment)

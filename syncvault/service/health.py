@@ -207,7 +207,7 @@ def _purge(vault: Vault, roll: Roll) -> Findings:
             late = True
             message = f"The erasure of tenant {UUID(bytes=tenant.id)} was begun and is not finished."
             yield Finding("purge", Result.FAIL, message, "Finish it with `syncvault purge --yes`.")
-        elif (subscription := tenant.facts.subscription).purge_at(vault.now) <= vault.now:
+        elif (subscription := tenant.facts.subscription).is_due(vault.now):
             late = True
             today = civil_day(vault.now, ZoneInfo(subscription.zone))
             is_today = subscription.purge_on(vault.now) == today

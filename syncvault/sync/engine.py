@@ -15,7 +15,7 @@ from syncvault.sync.run import TenantRun
 from syncvault.sync.summary import Failure, Options, Progress, Status, Summary
 from syncvault.sync.target import Target, VaultTarget
 from syncvault.vault import credentials, runs, sources, tenants
-from syncvault.vault.model import Tenant
+from syncvault.vault.model import Credential, Tenant
 from syncvault.vault.rehearsal import Rehearsal
 from syncvault.vault.vault import Vault
 
@@ -73,17 +73,20 @@ def _rolled_forward(vault: Vault, tenant: Tenant) -> Tenant:
     """Moves the tags of a running subscription whose next term has begun."""
     if tenant.purge_at == tenant.facts.subscription.purge_at(vault.now):
         return tenant
-    return tenants.update(vault, tenant, tenant.facts)
+    tenants.repair_tags(vault, tenant)
+    return tenants.read_again(vault, tenant)
 
 
 def _run(vault: Vault, tenant: Tenant, options: Options, *, progress: Progress, stop: Stop, summary: Summary) -> None:
     if options.dry_run:
-        _pull(vault, tenant, Rehearsal(vault, tenant), options, progress=progress, stop=stop, summary=summary)
+        credential, rehearsal = credentials.load(vault, tenant), Rehearsal(vault, tenant)
+        _pull(vault, tenant, credential, rehearsal, options, progress=progress, stop=stop, summary=summary)
         return
     ready = _rolled_forward(vault, tenant)
     run_id = runs.begin(vault, ready)
     try:
-        _pull(vault, ready, VaultTarget(vault, ready), options, progress=progress, stop=stop, summary=summary)
+        credential, target = credentials.load(vault, ready), VaultTarget(vault, ready)
+        _pull(vault, ready, credential, target, options, progress=progress, stop=stop, summary=summary)
     except SyncvaultError as error:
         summary.status = Status.BUSY if isinstance(error, BusyError) else Status.FAILED
         with suppress(SyncvaultError):  # where the vault refuses this too, the next run records that this one ended
@@ -91,13 +94,14 @@ def _run(vault: Vault, tenant: Tenant, options: Options, *, progress: Progress, 
         raise
     if summary.status is Status.QUARANTINED:
         held = summary.failures[-1]
-        tenants.quarantine(vault, ready, code=held.code, advice=held.advice)
+        tenants.quarantine(vault, ready, refused=credential, code=held.code, advice=held.advice)
     runs.end(vault, run_id, str(summary.status), summary.counts())
 
 
 def _pull(
     vault: Vault,
     tenant: Tenant,
+    credential: Credential,
     target: Target,
     options: Options,
     *,
@@ -106,7 +110,6 @@ def _pull(
     summary: Summary,
 ) -> None:
     registered = sources.listing(vault, tenant)
-    credential = credentials.load(vault, tenant)
     connector = None
     try:
         connector = connect(tenant.facts, credential)

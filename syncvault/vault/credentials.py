@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from uuid import uuid4
 
 import orjson
@@ -30,7 +31,8 @@ def load(vault: Vault, tenant: Tenant) -> Credential:
     if row is None:
         raise DamagedError("The tenant has no credential.", advice="Store one with `syncvault credential rotate`.")
     cipher = vault.keys.tenant(tenant.id).cipher
-    return Credential.from_dict(orjson.loads(unpad(open_bytes(cipher, Place.CREDENTIAL, row.id, row.blob))))
+    plain = orjson.loads(unpad(open_bytes(cipher, Place.CREDENTIAL, row.id, row.blob)))
+    return dataclasses.replace(Credential.from_dict(plain), id=row.id)
 
 
 def replace(vault: Vault, tenant: Tenant, credential: Credential) -> None:

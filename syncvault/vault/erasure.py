@@ -26,7 +26,7 @@ from syncvault.roots.port import Destroyed, Destruction, Pending, PrivilegedStep
 from syncvault.store import tenants as rows
 from syncvault.store.engine import Transaction
 from syncvault.store.tenants import PERSONAL_TABLES, TenantRow
-from syncvault.vault import ledger
+from syncvault.vault import ledger, tenants
 from syncvault.vault.layout import write_durably
 from syncvault.vault.model import Tenant
 from syncvault.vault.receipt import Statement, issue
@@ -84,7 +84,8 @@ def erase(vault: Vault, tenant: Tenant, *, reason: str, role: str) -> Erased:
         role: The role that asked.
 
     Raises:
-        BusyError: Another process kept the tenant, or the vault, for longer than we wait. The tenant stays fenced.
+        BusyError: Another process kept the tenant, or the vault, for longer than we wait: the tenant stays fenced. Or
+            it was to go by RETENTION and was renewed meanwhile.
     """
     intent = _fence(vault, tenant, reason, role)
     with _lock(vault, tenant.id):
@@ -109,6 +110,8 @@ def _fence(vault: Vault, tenant: Tenant, reason: str, role: str) -> dict[str, An
         intent = _new_intent(vault, tx, tenant, reason, role)
         if rows.begin_erasure(tx, tenant.id, orjson.dumps(intent).decode("ascii")) is None:
             intent = orjson.loads(_erasing_row(tx, tenant.id).erasure or "{}")
+        elif reason == RETENTION:
+            tenants.require_due(vault, tx, tenant.id)  # it may have been renewed since; then nothing of this is done
     with vault.key_data.write() as tx:
         ledger.append(vault, tx, "intent", tenant.id, {"reason": intent["reason"], "rule_version": intent["rules"]})
     ledger.mirror(vault)

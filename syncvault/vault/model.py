@@ -105,6 +105,7 @@ class Credential:
         certificate_pem: The certificate (chain) that goes with a private key.
         thumbprint: SHA-1 of the certificate in hex, as Entra shows it; to tell certificates apart, not to trust.
         expires_at: When it ends, where that is known.
+        id: Of the row that holds it; empty until it is stored.
     """
 
     kind: CredentialKind
@@ -112,6 +113,7 @@ class Credential:
     certificate_pem: str = field(default="", repr=False)
     thumbprint: str = ""
     expires_at: datetime | None = None
+    id: bytes = b""
 
     def to_dict(self) -> dict[str, Any]:
         """The plain form that is padded and sealed."""

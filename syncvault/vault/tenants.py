@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 from uuid import UUID, uuid4
@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from syncvault.crypto.index import Label
 from syncvault.crypto.place import Place
 from syncvault.crypto.record import row_version
-from syncvault.errors import DamagedError, InputError, NotFoundError
+from syncvault.errors import BusyError, DamagedError, InputError, NotFoundError
 from syncvault.policy.catalogue import DataClass
 from syncvault.store import credentials as credential_rows
 from syncvault.store import keys as key_rows
@@ -138,25 +138,31 @@ def counts(vault: Vault) -> dict[bytes, Counts]:
     }
 
 
-def update(vault: Vault, tenant: Tenant, profile: TenantProfile) -> Tenant:
-    """Replaces a tenant's facts; when its purge date moves, every row's tag moves in the same transaction.
+def update(vault: Vault, tenant: Tenant, change: Callable[[TenantProfile], TenantProfile]) -> Tenant:
+    """Changes a tenant's facts; when its purge date moves, every row's tag moves in the same transaction.
+
+    Args:
+        vault: The vault.
+        tenant: Whose facts.
+        change: Makes the new facts from those that stand, which another process may have changed since they were read.
 
     Raises:
         InputError: The new name is taken.
         BusyError: The tenant is being erased.
     """
-    purge_at = profile.subscription.purge_at(vault.now)
-    name_ix = vault.keys.names.of(Label.TENANT_NAME, profile.name)
     cipher = vault.keys.tenant(tenant.id).cipher
-    plain = to_json(profile.to_dict())
     with _unique_name(), vault.write() as tx:
         before = rows.fence(tx, tenant.id, tenant.epoch)
-        version = row_version(_row(tx, tenant.id).profile) + 1
+        row = _row(tx, tenant.id)
+        profile = change(_facts(vault, row))
+        purge_at = profile.subscription.purge_at(vault.now)
+        name_ix = vault.keys.names.of(Label.TENANT_NAME, profile.name)
+        plain, version = to_json(profile.to_dict()), row_version(row.profile) + 1
         blob = cipher.seal(Place.TENANT_PROFILE, tenant.id, plain, name_ix, row_version=version)
         rows.update_profile(tx, tenant.id, blob, name_ix)
         if before != to_instant(purge_at):
             rows.retag(tx, tenant.id, to_instant(purge_at))
-    return Tenant(tenant.id, tenant.epoch, profile, purge_at, tenant.quarantine)
+    return Tenant(tenant.id, tenant.epoch, profile, purge_at, _quarantine(row))
 
 
 def repair_tags(vault: Vault, tenant: Tenant) -> bool:
@@ -164,21 +170,32 @@ def repair_tags(vault: Vault, tenant: Tenant) -> bool:
 
     A running paid subscription gets here when a term has ended and the next one has begun.
     """
-    due = to_instant(tenant.facts.subscription.purge_at(vault.now))
     with vault.read() as tx:
-        found = rows.tags(tx, tenant.id)
+        due, found = _purge_instant(vault, _row(tx, tenant.id)), rows.tags(tx, tenant.id)
     if all(tags <= {due} for tags in found.values()):
         return False
     with vault.write() as tx:
         rows.fence(tx, tenant.id, tenant.epoch)
-        rows.retag(tx, tenant.id, due)
+        rows.retag(tx, tenant.id, _purge_instant(vault, _row(tx, tenant.id)))
     return True
 
 
-def quarantine(vault: Vault, tenant: Tenant, *, code: str, advice: str) -> None:
-    """Stops pulling for a tenant until its credential is replaced; the first reason stays."""
+def require_due(vault: Vault, tx: Transaction, tenant_id: bytes) -> None:
+    """Makes sure that a tenant is due by the facts as they stand in this transaction.
+
+    Raises:
+        BusyError: It is not: it was renewed after it had been judged.
+    """
+    if not _facts(vault, _row(tx, tenant_id)).subscription.is_due(vault.now):
+        raise BusyError("The tenant was renewed while it was about to be purged.", advice="Nothing was erased of it.")
+
+
+def quarantine(vault: Vault, tenant: Tenant, *, refused: Credential, code: str, advice: str) -> None:
+    """Stops pulling for a tenant until its credential is replaced, unless that has happened; the first reason stays."""
     with vault.writing(tenant) as tx:
-        rows.set_quarantine(tx, tenant.id, code, vault.instant, advice)
+        present = credential_rows.get(tx, tenant.id)
+        if present is not None and present.id == refused.id:
+            rows.set_quarantine(tx, tenant.id, code, vault.instant, advice)
 
 
 def _row(tx: Transaction, tenant_id: bytes) -> TenantRow:
@@ -194,14 +211,23 @@ def _row_by_name(vault: Vault, name: str) -> TenantRow | None:
 
 
 def _to_tenant(vault: Vault, row: TenantRow) -> Tenant:
-    profile = None
-    if row.state == LIVE:
-        cipher = vault.keys.tenant(row.id).cipher
-        profile = TenantProfile.from_dict(open_json(cipher, Place.TENANT_PROFILE, row.id, row.profile, row.name_ix))
-    held = None
-    if row.quarantine is not None:
-        held = Quarantine(row.quarantine, to_datetime(row.quarantined_at or 0), row.quarantine_advice or "")
-    return Tenant(row.id, row.epoch, profile, to_datetime(row.purge_at), held)
+    profile = _facts(vault, row) if row.state == LIVE else None
+    return Tenant(row.id, row.epoch, profile, to_datetime(row.purge_at), _quarantine(row))
+
+
+def _facts(vault: Vault, row: TenantRow) -> TenantProfile:
+    cipher = vault.keys.tenant(row.id).cipher
+    return TenantProfile.from_dict(open_json(cipher, Place.TENANT_PROFILE, row.id, row.profile, row.name_ix))
+
+
+def _purge_instant(vault: Vault, row: TenantRow) -> int:
+    return to_instant(_facts(vault, row).subscription.purge_at(vault.now))
+
+
+def _quarantine(row: TenantRow) -> Quarantine | None:
+    if row.quarantine is None:
+        return None
+    return Quarantine(row.quarantine, to_datetime(row.quarantined_at or 0), row.quarantine_advice or "")
 
 
 @contextmanager

@@ -197,8 +197,7 @@ def test_contacts_cards_and_photos_open_with_every_field(vault: Vault, home: Pat
 def test_a_replaced_credential_and_an_edited_profile_open(vault: Vault, home: Path) -> None:
     tenant = registered(vault, "acme")
     credentials.replace(vault, tenant, Credential(CredentialKind.CERTIFICATE, Secret("KEY"), "PEM", "ab12"))
-    facts = tenant.facts.with_subscription(tenant.facts.subscription.cancel(date(2026, 11, 1)))
-    tenants.update(vault, tenant, facts)
+    tenants.update(vault, tenant, lambda facts: facts.with_subscription(facts.subscription.cancel(date(2026, 11, 1))))
     read = format_reader.read_vault(home)["tenants"]["acme"]
     assert read["credential"]["kind"] == "certificate"
     assert read["credential"]["expires_at"] is None

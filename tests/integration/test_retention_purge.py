@@ -8,14 +8,17 @@ from uuid import UUID
 
 import pytest
 
-from syncvault.errors import BrakeError
+from syncvault.errors import BrakeError, StorageError
 from syncvault.retention import purge as retention
 from syncvault.store import tenants as tenant_rows
 from syncvault.vault import audit, erasure, tenants
+from syncvault.vault.model import Tenant
+from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.vault_parts import Place, execute, register, rows, sync
 
 ENDS = date(2026, 9, 1)
+ENDED = date(2026, 6, 15)
 DUE = datetime(2026, 11, 29, 23, tzinfo=UTC)  # 90 civil days later, midnight in Berlin
 
 
@@ -42,10 +45,9 @@ def test_a_tenant_goes_on_its_day_and_not_before(place: Place, exchange: FakeExc
 
 def test_a_running_subscription_rolls_forward_before_anything_is_purged(place: Place) -> None:
     vault = place.create()
-    register(vault, "rolling", ends=date(2026, 6, 15), term="P1M")
-    cancelled = register(vault, "ended", ends=date(2026, 6, 15), term="P1M")
-    subscription = cancelled.facts.subscription.cancel(date(2026, 6, 15))
-    tenants.update(vault, cancelled, cancelled.facts.with_subscription(subscription))
+    register(vault, "rolling", ends=ENDED, term="P1M")
+    cancelled = register(vault, "ended", ends=ENDED, term="P1M")
+    tenants.update(vault, cancelled, lambda facts: facts.with_subscription(facts.subscription.cancel(ENDED)))
     later = place.open(datetime(2026, 11, 1, tzinfo=UTC))
     outcome = retention.purge(later, role="root")
     assert ([one.plan.name for one in outcome.erased], outcome.repaired) == (["ended"], 1)
@@ -96,6 +98,36 @@ def test_a_tenant_in_use_is_reported_and_the_others_go(place: Place, monkeypatch
     assert str(os.getpid()) in outcome.failures[0]
     again = retention.purge(opened, role="root")
     assert [one.plan.tenant_id for one in again.erased] == [held.id]  # it was fenced, and is finished now
+
+
+def test_whatever_stops_one_erasure_the_others_are_done_and_told_of(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = place.create()
+    first, second = register(vault, "first", ends=ENDS), register(vault, "second", ends=ENDS)
+    erase = erasure.erase
+
+    def fail_first(vault: Vault, tenant: Tenant, *, reason: str, role: str) -> erasure.Erased:
+        if tenant.id == first.id:
+            raise StorageError("The disk is full.")
+        return erase(vault, tenant, reason=reason, role=role)
+
+    monkeypatch.setattr(erasure, "erase", fail_first)
+    outcome = retention.purge(place.open(DUE), role="root")
+    assert [one.plan.tenant_id for one in outcome.erased] == [second.id]
+    assert outcome.failures == (f"Tenant {UUID(bytes=first.id)}: The disk is full.",)
+
+
+def test_a_tenant_renewed_after_it_was_found_due_stays(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    tenant = register(place.create(), "acme", ends=ENDS)
+    day = place.open(DUE)
+    found_due = tenants.call_roll(day)
+    tenants.update(day, tenant, lambda facts: facts.with_subscription(facts.subscription.renew(date(2028, 1, 1))))
+    monkeypatch.setattr(tenants, "call_roll", lambda _: found_due)
+    outcome = retention.purge(day, role="root")
+    assert (outcome.erased, len(outcome.failures)) == ((), 1)
+    assert "renewed" in outcome.failures[0]
+    assert tenants.find(day, "acme").facts.subscription.ends_on == date(2028, 1, 1)
 
 
 def test_an_erasure_that_was_begun_is_finished(place: Place) -> None:

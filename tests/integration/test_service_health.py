@@ -17,6 +17,8 @@ from syncvault.roots.port import Pending
 from syncvault.service.health import Finding, Result, examine
 from syncvault.store import upgrade
 from syncvault.vault import credentials, erasure, tenants
+from syncvault.vault.model import Tenant
+from syncvault.vault.vault import Vault
 from tests.integration.vault_parts import NOW, Place, execute, register, secret
 
 CHECKS = {
@@ -39,6 +41,11 @@ def look(place: Place) -> list[Finding]:
 
 def trouble(found: Iterable[Finding]) -> list[tuple[str, str]]:
     return [(one.check, str(one.result)) for one in found if one.result is not Result.OK]
+
+
+def hold_back(vault: Vault, tenant: Tenant) -> None:
+    refused = credentials.load(vault, tenant)
+    tenants.quarantine(vault, tenant, refused=refused, code="AADSTS7000215", advice="Rotate it.")
 
 
 def test_a_sound_vault_passes_every_check(place: Place) -> None:
@@ -160,7 +167,7 @@ def test_credentials_are_announced_thirty_days_ahead(place: Place) -> None:
 
 def test_a_quarantined_tenant_is_a_warning(place: Place) -> None:
     vault = place.create()
-    tenants.quarantine(vault, register(vault), code="AADSTS7000215", advice="Rotate it.")
+    hold_back(vault, register(vault))
     found = look(place)
     assert trouble(found) == [("quarantine", "warn")]
     assert "AADSTS7000215" in next(one.message for one in found if one.check == "quarantine")
@@ -170,7 +177,7 @@ def test_a_damaged_tenant_fails_and_hides_no_other(place: Place) -> None:
     vault = place.create()
     damaged, other = register(vault, "acme"), register(vault, "other")
     execute(vault.data, "UPDATE tenants SET profile = ? WHERE id = ?", b"x" * 200, damaged.id)
-    tenants.quarantine(vault, other, code="x", advice="y")
+    hold_back(vault, other)
     assert trouble(look(place)) == [("tenants", "fail"), ("quarantine", "warn")]
 
 

@@ -144,7 +144,7 @@ def test_a_run_works_on_the_facts_as_they_are_when_it_begins(vault: Vault, excha
     stale = register(vault, "acme", "ann", ends=date(2026, 1, 1), term="P1M")
     exchange.hire("ann", "a1")
     renewed = stale.facts.with_subscription(stale.facts.subscription.cancel(date(2026, 12, 24)))
-    tenants.update(vault, stale, renewed)
+    tenants.update(vault, stale, lambda _: renewed)
     assert sync(vault, stale).status == Status.OK
     assert tenants.find(vault, "acme").facts == renewed
 
@@ -167,7 +167,7 @@ def test_a_renewal_during_a_run_moves_what_the_run_writes_too(vault: Vault, exch
 
     def renew(count: int) -> None:
         if count == 1:
-            tenants.update(vault, tenant, profile("acme", ends=date(2027, 6, 1)))
+            tenants.update(vault, tenant, lambda _: profile("acme", ends=date(2027, 6, 1)))
 
     exchange.after_page = renew
     assert sync(vault, tenant).status == Status.OK

@@ -319,7 +319,7 @@ def test_a_process_that_still_has_the_keys_in_memory_cannot_write(vault: Vault, 
     known = tenants.find(elsewhere, "acme")
     erase(vault, filled)
     with pytest.raises(BusyError):
-        tenants.update(elsewhere, known, known.facts)
+        tenants.update(elsewhere, known, lambda facts: facts)
     assert remains(vault, filled) == []
 
 

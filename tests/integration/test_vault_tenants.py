@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -58,7 +59,7 @@ def test_a_name_is_taken_once(vault: Vault) -> None:
     assert rows(vault.key_data, "wrapped_keys") == keys
     other = register(vault, "other")
     with pytest.raises(InputError, match="registered already"):
-        tenants.update(vault, other, profile("acme"))
+        tenants.update(vault, other, lambda _: profile("acme"))
     assert [one.id for one in tenants.call_roll(vault).tenants] == [first.id, other.id]
 
 
@@ -66,7 +67,7 @@ def test_new_facts_move_every_purge_date(vault: Vault, exchange: FakeExchange) -
     exchange.hire("ann", "a1")
     tenant = register(vault, "acme", "ann")
     sync(vault, tenant)
-    changed = tenants.update(vault, tenant, profile("renamed", ends=date(2027, 1, 1)))
+    changed = tenants.update(vault, tenant, lambda _: profile("renamed", ends=date(2027, 1, 1)))
     assert tenants.find(vault, "renamed") == changed
     assert tenants.is_name_free(vault, "acme")
     with vault.read() as tx:
@@ -85,8 +86,9 @@ def test_a_tag_that_disagrees_is_repaired_once(vault: Vault) -> None:
 
 def test_a_quarantine_keeps_its_first_reason_until_the_credential_is_replaced(vault: Vault) -> None:
     tenant = register(vault, "acme")
-    tenants.quarantine(vault, tenant, code="first", advice="Do this.")
-    tenants.quarantine(vault, tenant, code="second", advice="Do that.")
+    refused = credentials.load(vault, tenant)
+    tenants.quarantine(vault, tenant, refused=refused, code="first", advice="Do this.")
+    tenants.quarantine(vault, tenant, refused=refused, code="second", advice="Do that.")
     assert tenants.find(vault, "acme").quarantine == Quarantine("first", NOW, "Do this.")
     credentials.replace(vault, tenant, secret("another"))
     found = tenants.find(vault, "acme")
@@ -144,6 +146,22 @@ def _read_all(vault: Vault, tenant: Tenant) -> None:
     list(contacts.stream(vault, tenant))
 
 
+def test_changes_made_at_the_same_time_are_all_kept(vault: Vault) -> None:
+    tenant = register(vault, "acme")
+    tenants.update(vault, tenant, lambda facts: facts.with_subscription(facts.subscription.cancel(date(2026, 11, 1))))
+    changed = tenants.update(vault, tenant, lambda facts: replace(facts, locale="de"))  # by who read it before
+    assert (changed.facts.subscription.cancelled, changed.facts.locale) == (True, "de")
+    assert tenants.find(vault, "acme") == changed
+
+
+def test_a_credential_replaced_meanwhile_is_not_blamed_for_the_refusal_of_the_old_one(vault: Vault) -> None:
+    tenant = register(vault, "acme")
+    refused = credentials.load(vault, tenant)
+    credentials.replace(vault, tenant, secret("the next one"))
+    tenants.quarantine(vault, tenant, refused=refused, code="AADSTS7000215", advice="Rotate it.")
+    assert tenants.find(vault, "acme").quarantine is None
+
+
 def test_one_damaged_tenant_hides_no_other(vault: Vault) -> None:
     damaged, sound = register(vault, "acme"), register(vault, "other")
     execute(vault.data, "UPDATE tenants SET profile = ? WHERE id = ?", b"x" * 200, damaged.id)
@@ -173,7 +191,7 @@ def test_a_tenant_in_erasure_has_no_facts_and_comes_last(vault: Vault) -> None:
     with pytest.raises(ValueError, match="no profile"):
         found[1].facts  # noqa: B018  # reading it is the point
     with pytest.raises(BusyError):
-        tenants.update(vault, first, first.facts)
+        tenants.update(vault, first, lambda facts: facts)
     execute(vault.data, "DELETE FROM credentials")
     execute(vault.data, "DELETE FROM tenants WHERE id = ?", first.id)
     with pytest.raises(NotFoundError, match="meanwhile"):
