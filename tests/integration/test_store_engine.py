@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from syncvault.errors import BusyError, DamagedError, NoVaultError, StorageError, SyncvaultError, UsageError
-from syncvault.store import contacts, mailboxes, meta, tenants, upgrade
+from syncvault.store import checks, contacts, mailboxes, meta, tenants, upgrade
 from syncvault.store.engine import Database, open_database
 from syncvault.store.statements import run, value
 from tests.integration import store_rows as rows
@@ -207,6 +207,26 @@ def test_a_scrub_insists_that_no_reader_is_open(data_db: Database) -> None:
     data_db.scrub(["contacts"], timeout=5)
 
 
+@pytest.mark.parametrize("vacuum", [False, True])
+def test_a_scrub_waits_for_others_who_leave_in_time(
+    tmp_path: Path, vacuum: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = _sqlite(tmp_path)
+    _fill_with_markers(database)
+    other = sqlite3.connect(tmp_path / "vault.db", isolation_level=None)
+    waits: list[float] = []
+
+    def leave(seconds: float) -> None:
+        waits.append(seconds)
+        other.close()
+
+    monkeypatch.setattr(checks.time, "sleep", leave)
+    other.execute("BEGIN IMMEDIATE")
+    assert database.scrub(vacuum=vacuum, timeout=5).done
+    assert waits
+    database.close()
+
+
 @pytest.mark.parametrize("database_urls", ["postgresql"], indirect=True)
 def test_scrubbing_postgresql_rewrites_the_tables_and_says_what_remains(data_db: Database) -> None:
     owner, _ = _fill_with_markers(data_db)
@@ -219,6 +239,24 @@ def test_scrubbing_postgresql_rewrites_the_tables_and_says_what_remains(data_db:
         assert before > 0
         assert value(tx, "SELECT pg_relation_size('contacts')") == 0
     assert any("write-ahead log" in sentence for sentence in report.remains)
+
+
+@pytest.mark.parametrize("database_urls", ["postgresql"], indirect=True)
+def test_scrubbing_says_what_the_database_role_may_not_do(data_db: Database) -> None:
+    with data_db.write() as tx:
+        schema = value(tx, "SELECT current_schema()")
+        role = f"plain_{schema}"
+        run(tx, f"CREATE ROLE {role} LOGIN")
+        run(tx, f"GRANT ALL ON SCHEMA {schema} TO {role}")
+        run(tx, f"ALTER TABLE contacts OWNER TO {role}")
+    plain = open_database(data_db.url.replace("//postgres@", f"//{role}@"))
+    report = plain.scrub(["contacts"])
+    plain.close()
+    assert report.done == ("table contacts rewritten without deleted rows",)
+    assert [sentence for sentence in report.remains if sentence.endswith("for want of permission")] == [
+        "write-ahead log of the server: no segment switched for want of permission",
+        "write-ahead log of the server: no checkpoint made for want of permission",
+    ]
 
 
 def test_sound_databases_have_no_findings(data_db: Database, key_db: Database) -> None:

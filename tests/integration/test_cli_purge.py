@@ -1,0 +1,101 @@
+"""`syncvault purge` tells by its exit code what became of the tenants that were due."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+
+from syncvault.cli.app import run
+from syncvault.errors import Exit
+from syncvault.roots.file import FileProvider
+from syncvault.roots.port import PrivilegedStepNeededError
+from syncvault.vault import erasure
+from tests.integration.vault_parts import Place, execute, register
+
+LONG_OVER = date(2020, 1, 1)
+
+
+class Answer(NamedTuple):
+    code: int
+    document: Any
+    talk: str
+
+
+@pytest.fixture
+def now(place: Place) -> Place:
+    """A vault in the present: the command line reads the real clock."""
+    place.now = datetime.now(UTC)
+    return place
+
+
+@pytest.fixture
+def cli(now: Place, capsys: pytest.CaptureFixture[str]) -> Any:
+    def ask(*words: str) -> Answer:
+        capsys.readouterr()
+        code = run(["--home", str(now.home), *words, "--json"])
+        said = capsys.readouterr()
+        return Answer(code, json.loads(said.out), said.err)
+
+    return ask
+
+
+def test_it_shows_what_is_due_and_erases_it_when_told_to(now: Place, cli: Any) -> None:
+    vault = now.create()
+    register(vault, "over", ends=LONG_OVER)
+    register(vault, "living", ends=date(2099, 1, 1))
+    shown = cli("purge")
+    assert (shown.code, [row["done"] for row in shown.document["data"]["items"]]) == (Exit.OK, [False])
+    erased = cli("purge", "--yes")
+    (row,) = erased.document["data"]["items"]
+    assert (erased.code, row["tenant"], row["done"], row["receipt_status"]) == (Exit.OK, "over", True, "final")
+    assert [row["name"] for row in cli("tenant", "list").document["data"]["items"]] == ["living"]
+
+
+def test_one_that_cannot_be_purged_makes_it_partly_done_and_alone_failed(now: Place, cli: Any) -> None:
+    vault = now.create()
+    register(vault, "over", ends=LONG_OVER)
+    damaged = register(vault, "damaged", ends=LONG_OVER)
+    execute(vault.data, "UPDATE tenants SET profile = ? WHERE id = ?", b"x" * 200, damaged.id)
+    for expected in (Exit.PARTLY, Exit.FAILED):
+        answer = cli("purge", "--yes")
+        assert answer.code == expected
+        assert str(UUID(bytes=damaged.id)) in answer.document["data"]["failures"][0]
+        assert "Not purged" in answer.talk
+
+
+def test_an_interim_receipt_is_partly_done(now: Place, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: FileProvider, generation: int) -> Any:
+        raise PrivilegedStepNeededError("Only root can do that.", advice="Run it as root.")
+
+    register(now.create(), "over", ends=LONG_OVER)
+    monkeypatch.setattr(FileProvider, "create", refuse)
+    answer = cli("purge", "--yes")
+    assert (answer.code, answer.document["data"]["items"][0]["receipt_status"]) == (Exit.PARTLY, "interim")
+    assert "Only root can do that." in answer.talk
+
+
+def test_tags_that_were_put_right_are_told_of(now: Place, cli: Any) -> None:
+    vault = now.create()
+    register(vault, "living", ends=date(2099, 1, 1))
+    execute(vault.data, "UPDATE tenants SET purge_at = 1")
+    answer = cli("purge", "--yes")
+    assert (answer.code, answer.document["data"]["items"]) == (Exit.OK, [])
+    assert "purge dates of 1 tenants" in answer.talk
+
+
+def test_another_day_can_only_be_looked_at(now: Place, cli: Any) -> None:
+    register(now.create(), "living", ends=date(2098, 1, 1))
+    assert [row["tenant"] for row in cli("purge", "--as-of", "2099-01-01").document["data"]["items"]] == ["living"]
+    assert cli("purge", "--as-of", "2099-01-01", "--yes").code == Exit.USAGE
+
+
+def test_a_tenant_that_is_being_erased_takes_no_other_command(now: Place, cli: Any) -> None:
+    vault = now.create()
+    erasure._fence(vault, register(vault, "acme"), erasure.ON_DEMAND, "root")
+    refused = cli("source", "list", "acme")
+    assert (refused.code, "purge --yes" in refused.document["error"]["advice"]) == (Exit.FAILED, True)
+    assert cli("purge", "--yes").document["data"]["items"][0]["reason"] == "on-demand"
