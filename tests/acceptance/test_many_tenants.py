@@ -111,7 +111,10 @@ def test_a_run_that_is_interrupted_says_so_and_the_next_one_goes_on(vault: Shell
 def holding(vault: Shell) -> Iterator[subprocess.Popen[str]]:
     """A sync in another process, which holds the tenant by now."""
     argv = [sys.executable, "-m", "syncvault", "--home", str(vault.home), "sync", "cloud"]
+    # A runner in a shell's background ignores Ctrl+C, and hands that down; what is caught here is not inherited.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        signal.signal(signal.SIGINT, inherited)
         try:
             assert process.stderr is not None
             line = process.stderr.readline()

@@ -38,7 +38,7 @@ def test_they_load_the_credential_that_the_provider_reads(unit: str) -> None:
 
 
 @pytest.mark.parametrize("unit", SERVICES)
-def test_only_a_busy_vault_and_a_stop_are_no_failure(unit: str) -> None:
+def test_only_a_busy_vault_and_a_stop_are_no_failure_and_what_waits_for_somebody_is_one(unit: str) -> None:
     codes = {int(code) for code in dict(settings(unit))["SuccessExitStatus"].split()}
     assert codes == {Exit.BUSY, Exit.INTERRUPTED}
 
