@@ -14,6 +14,8 @@ from syncvault.roots.passphrase import PassphraseProvider
 from syncvault.roots.port import ProviderSettings
 from syncvault.secret import Secret
 
+pytestmark = pytest.mark.slow  # as Argon2id is meant to be
+
 
 def provider(passphrase: str) -> PassphraseProvider:
     return PassphraseProvider(ProviderSettings(vault_id=uuid4(), passphrase=lambda: Secret(passphrase)))

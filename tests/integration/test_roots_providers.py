@@ -24,7 +24,9 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         yield dict(environment)
 
 
-@pytest.fixture(params=list(PROVIDERS))
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.slow) if name == "passphrase" else name for name in PROVIDERS]
+)
 def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProviderSettings:
     environment = dict(os.environ)
     if request.param == "keyring":

@@ -58,6 +58,7 @@ def test_four_concurrent_writers_lose_nothing(data_db: Database) -> None:
         assert meta.get(tx, "count") == "100"
 
 
+@pytest.mark.slow
 def test_writers_in_other_processes_lose_nothing(data_db: Database) -> None:
     program = (
         "import sys; from syncvault.store import audit; from syncvault.store.engine import open_database\n"
@@ -227,6 +228,7 @@ def test_a_scrub_waits_for_others_who_leave_in_time(
     database.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_urls", ["postgresql"], indirect=True)
 def test_scrubbing_postgresql_rewrites_the_tables_and_says_what_remains(data_db: Database) -> None:
     owner, _ = _fill_with_markers(data_db)
@@ -241,6 +243,7 @@ def test_scrubbing_postgresql_rewrites_the_tables_and_says_what_remains(data_db:
     assert any("write-ahead log" in sentence for sentence in report.remains)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_urls", ["postgresql"], indirect=True)
 def test_scrubbing_says_what_the_database_role_may_not_do(data_db: Database) -> None:
     with data_db.write() as tx:

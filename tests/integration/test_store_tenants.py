@@ -83,6 +83,7 @@ def test_an_erasure_that_has_begun_fences_everybody_off(data_db: Database) -> No
     assert (found.epoch, found.erasure) == (2, '{"contacts": 4}')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_urls", ["postgresql"], indirect=True)
 def test_an_erasure_waits_for_a_commit_that_passed_the_fence(data_db: Database) -> None:
     owner = populate(data_db)

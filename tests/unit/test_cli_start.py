@@ -11,6 +11,7 @@ import pytest
 from syncvault import __version__
 from syncvault.cli.app import NOUNS
 
+pytestmark = pytest.mark.slow  # starts the program for each
 HEAVY = {
     "exchangelib",
     "msal",

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # starts the program for each
+
 
 def run_in_shell(line: str) -> subprocess.CompletedProcess[str]:
     """Runs a line of shell in which `"$0" -m syncvault` is the command line."""
