@@ -11,7 +11,7 @@ from typing import Final
 
 ID_SIZE: Final = 16
 NOTHING: Final = bytes(ID_SIZE)  # stands for NULL in a bound column
-_LABEL: Final = b"syncvault/record"
+LABEL: Final = b"syncvault/record"
 
 
 class Place(Enum):
@@ -32,19 +32,20 @@ class Place(Enum):
     def __init__(self, number: int, bound: tuple[str, ...]) -> None:
         self.number = number
         self.bound = bound
-        self._number = number.to_bytes(4, "big")
-        self._size = 76 + ID_SIZE * len(bound)
+        self.code = number.to_bytes(4, "big")
+        self.size = 76 + ID_SIZE * len(bound)  # of the associated data
+        self.complaint = f"{self.name} binds a row ID and {len(bound)} columns of 16 bytes each"
 
     def associated_data(self, scope: bytes, row_id: bytes, row_version: bytes, bound: Sequence[bytes]) -> bytes:
-        """Label 16 | vault ID 16 | tenant ID 16 | number u32 | row ID 16 | row version u64 | bound columns, 16 each."""
-        data = b"".join((_LABEL, scope, self._number, row_id, row_version, *bound))
+        """Label 16 | vault ID 16 | tenant ID 16 | number u32 | row ID 16 | row version u64 | bound columns, 16 each.
+
+        `scope` is both IDs. `RecordCipher.open_all` has the same lines in its loop.
+        """
+        data = b"".join((LABEL, scope, self.code, row_id, row_version, *bound))
         # Each size on its own: a byte moved from one column to the next would leave their sum, and the data, as it was.
-        if len(data) != self._size or len(row_id) != ID_SIZE:
-            raise ValueError(self._complaint())
+        if len(data) != self.size or len(row_id) != ID_SIZE:
+            raise ValueError(self.complaint)
         for column in bound:
             if len(column) != ID_SIZE:
-                raise ValueError(self._complaint())
+                raise ValueError(self.complaint)
         return data
-
-    def _complaint(self) -> str:
-        return f"{self.name} binds a row ID and {len(self.bound)} columns of 16 bytes each"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from syncvault.crypto.place import ID_SIZE, Place
+from syncvault.crypto.place import ID_SIZE, LABEL, Place
 
 VERSION: Final = 1
 SUITE: Final = 1  # AES-256-GCM, HKDF-Expand-SHA-512, 32-byte commitment
@@ -145,14 +145,33 @@ class RecordCipher:
             WrongKeyError: It was sealed under another key.
             AlteredError: It was changed, or moved to another row, column, tenant or vault.
         """
+        return self.open_all([(place, row_id, blob, bound)])[0]
+
+    def open_all(self, records: Iterable[tuple[Place, bytes, bytes, Sequence[bytes]]]) -> list[bytes]:
+        """What `open` gives for each of many records, in one loop: calls would cost as much again as the cipher.
+
+        Args:
+            records: Place, row ID, record and bound columns of each.
+
+        Raises:
+            RecordRefusedError: One does not open, as with `open`; which one is not said.
+        """
         prefix, decrypt = self._opened
-        if decrypt is None or not blob.startswith(prefix):
-            prefix, decrypt = self._opened = self._unlock(blob)
+        scope, opened = LABEL + self._scope, []
         try:
-            data = place.associated_data(self._scope, row_id, blob[_PREFIX_SIZE:_NONCE_AT], bound)
-            return decrypt(blob[_NONCE_AT:_BODY_AT], blob[_BODY_AT:], data)
-        except (InvalidTag, ValueError) as error:  # ValueError: a record cut inside its nonce
+            for place, row_id, blob, bound in records:
+                if decrypt is None or not blob.startswith(prefix):
+                    prefix, decrypt = self._opened = self._unlock(blob)
+                data = b"".join((scope, place.code, row_id, blob[_PREFIX_SIZE:_NONCE_AT], *bound))
+                if len(data) != place.size or len(row_id) != ID_SIZE:
+                    raise ValueError(place.complaint)
+                for column in bound:
+                    if len(column) != ID_SIZE:
+                        raise ValueError(place.complaint)
+                opened.append(decrypt(blob[_NONCE_AT:_BODY_AT], blob[_BODY_AT:], data))
+        except (InvalidTag, ValueError) as error:  # ValueError: also a record cut inside its nonce
             raise AlteredError("the record was altered, or moved from another place") from error
+        return opened
 
     def _open_batch(self) -> _Batch:
         head = _HEAD.pack(VERSION, SUITE, self._current) + self._random(_SALT_SIZE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from syncvault.vault.sources import StoredMailbox
 CONTACT: Final = "contact"
 CARD: Final = "card"
 PLACES: Final = {CONTACT: Place.CONTACT, CARD: Place.CARD}
+_SEALED: Final = itemgetter(slice(ContactRow._fields.index("blob") + 1))  # of a row, as a bare tuple
 
 
 class Incoming(NamedTuple):
@@ -176,14 +178,13 @@ def open_contact(keys: TenantKeys, row: ContactRow) -> bytes:
 
 def open_contacts(keys: TenantKeys, rows: Sequence[ContactRow]) -> list[bytes]:
     """The sealed content of a page of contacts; what `open_contact` gives for each, at less cost."""
-    open_record = keys.cipher.open
     try:
-        return [
-            open_record(
-                PLACES[kind], contact_id, blob, mailbox_id, NOTHING if folder_id is None else folder_id, remote_ix
-            )
-            for contact_id, _, mailbox_id, folder_id, kind, remote_ix, blob, _, _, _ in rows
-        ]
+        return keys.cipher.open_all(
+            [
+                (PLACES[kind], contact_id, blob, (mailbox_id, NOTHING if folder_id is None else folder_id, remote_ix))
+                for contact_id, _, mailbox_id, folder_id, kind, remote_ix, blob in map(_SEALED, rows)
+            ]
+        )
     except RecordRefusedError:
         return [open_contact(keys, row) for row in rows]  # names the row
 
