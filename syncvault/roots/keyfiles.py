@@ -155,8 +155,19 @@ def _write_beside(path: Path, folder: int, content: bytes) -> Path:
     fresh = _new(path)
     _scrub(fresh, folder)
     with _file(fresh, folder, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600) as fd:
+        if os.geteuid() == 0:  # root at a shell must not take the key from the service's user
+            owner = _owner(path, folder)
+            os.fchown(fd, owner.st_uid, owner.st_gid)
         _write(fd, content)
     return fresh
+
+
+def _owner(path: Path, folder: int) -> os.stat_result:
+    """Whose the file is, or whose it will be as the directory's first."""
+    try:
+        return os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return os.fstat(folder)
 
 
 def _scrub(path: Path, folder: int) -> None:

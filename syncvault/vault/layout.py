@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -123,14 +124,20 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def match_owner(home: Path) -> None:
-    """Gives what root has made in a home directory to its owner, whose service has to write it too."""
+    """Gives what root has made in a home directory to its owner, whose service has to write it too.
+
+    Goes by open directories and passes by files with a second name, lest the owner have root give away what lies
+    elsewhere.
+    """
     if os.geteuid() != 0:
         return
     owner = home.stat()
-    for path in home.rglob("*"):
-        with suppress(FileNotFoundError):  # journals come and go
-            if path.lstat().st_uid != owner.st_uid:
-                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    for _, directories, files, folder in os.fwalk(home):
+        for name in (*directories, *files):
+            with suppress(FileNotFoundError):  # journals come and go
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if found.st_uid != owner.st_uid and (stat.S_ISDIR(found.st_mode) or found.st_nlink == 1):
+                    os.chown(name, owner.st_uid, owner.st_gid, dir_fd=folder, follow_symlinks=False)
 
 
 def sync_directory(directory: Path) -> None:
