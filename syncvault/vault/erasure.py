@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -173,19 +173,16 @@ def _outstanding(destructions: Mapping[int, Destruction]) -> tuple[str, ...]:
 def _lock(vault: Vault, tenant_id: bytes) -> Iterator[None]:
     """Takes the tenant's lock; its holder, fenced off by now, gives up at its next commit."""
     deadline = time.monotonic() + MAINTENANCE_SECONDS
-    while True:
-        lock = vault.locks.tenant(tenant_id)
-        try:
-            lock.__enter__()
-            break
-        except BusyError:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(_POLL_SECONDS)
-    try:
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(vault.locks.tenant(tenant_id))
+                break
+            except BusyError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
         yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def _new_intent(vault: Vault, tx: Transaction, tenant: Tenant, reason: str, role: str) -> dict[str, Any]:

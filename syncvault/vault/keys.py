@@ -66,7 +66,7 @@ class KeyRing:
         self._provider = provider
         self._lock = threading.Lock()
         self._tenants: dict[bytes, TenantKeys] = {}
-        self._root_generation, self._root_key = self._unlock()
+        self._root_generation, self._root_key = 0, b""  # none yet: the first keys to be opened bring it
         self._vault_keys = self._open_vault_keys()
         self.names: Final = BlindIndex(self._vault_keys[Purpose.NAMES])
 
@@ -92,8 +92,8 @@ class KeyRing:
 
     def create_tenant(self, tenant_id: bytes, now: datetime) -> TenantKeys:
         """Makes and stores the keys of a new tenant. Hold the maintenance lock shared, so that no root is re-keyed."""
+        self._follow_root(self._current_root())
         with self._database.write() as tx:
-            self._follow_root(tx)
             rows.insert_many(tx, fresh_keys(self._root_cipher(tenant_id), tenant_id, TENANT_PURPOSES, now))
         return self.tenant(tenant_id)
 
@@ -126,11 +126,11 @@ class KeyRing:
             now: When.
             scrub: Removes what the re-wrapped rows left in the key database; called before the old root is destroyed.
         """
+        self._follow_root(self._current_root())
+        replaced = self._root_generation
+        handle = self._provider.create(replaced + 1)
+        key = self._provider.unwrap(handle)
         with self._database.write() as tx:
-            self._follow_root(tx)
-            replaced = self._root_generation
-            handle = self._provider.create(replaced + 1)
-            key = self._provider.unwrap(handle)
             rows.insert_root(tx, root_row(self._provider, replaced + 1, handle, now))
             self._rewrap(tx, replaced + 1, key)
             rows.promote_root(tx, replaced + 1)
@@ -149,21 +149,16 @@ class KeyRing:
                     rows.set_root_state(tx, generation, "destroyed")
         return outcome
 
-    def _unlock(self) -> tuple[int, bytes]:
+    def _current_root(self) -> rows.RootRow | None:
         with self._database.read() as tx:
-            return self._current_root(tx)
+            return rows.current_root(tx)
 
-    def _current_root(self, tx: Transaction) -> tuple[int, bytes]:
-        root = rows.current_root(tx)
+    def _follow_root(self, root: rows.RootRow | None) -> None:
+        """Gets the root key in force, unless it is at hand; outside of transactions, for it may wait for a person."""
         if root is None:
             raise RootKeyError("The key store names no root key.", advice="Restore the key store from its backup.")
-        return root.generation, self._provider.unwrap(orjson.loads(root.handle))
-
-    def _follow_root(self, tx: Transaction) -> None:
-        """Takes over a root key that another process has made current meanwhile."""
-        root = rows.current_root(tx)
-        if root is None or root.generation != self._root_generation:
-            self._root_generation, self._root_key = self._current_root(tx)
+        if root.generation != self._root_generation:
+            self._root_generation, self._root_key = root.generation, self._provider.unwrap(orjson.loads(root.handle))
 
     def _open_vault_keys(self) -> dict[str, bytes]:
         try:
@@ -186,18 +181,29 @@ class KeyRing:
 
     def _open_all(self, tenant_id: bytes) -> dict[str, tuple[dict[int, bytes], int]]:
         """All generations of a tenant's keys by purpose, with the current one."""
-        with self._database.read() as tx:
-            wrapped = rows.of_tenant(tx, tenant_id)
-            self._follow_root(tx)
-            root = self._root_cipher(tenant_id)
+        wrapped = self._wrapped_keys(tenant_id)
         if not wrapped:
             raise NotFoundError("The tenant has no keys: it is erased, or being erased.")
+        root = self._root_cipher(tenant_id)
         opened: dict[str, tuple[dict[int, bytes], int]] = {}
         for row in wrapped:
             keys, current = opened.get(row.purpose, ({}, 0))
             keys[row.generation] = _unwrap(root, row)
             opened[row.purpose] = keys, row.generation if row.state == "current" else current
         return opened
+
+    def _wrapped_keys(self, tenant_id: bytes) -> list[rows.WrappedKeyRow]:
+        """A tenant's wrapped keys, with the root key that opens them at hand."""
+        while True:
+            with self._database.read() as tx:
+                wrapped, root = rows.of_tenant(tx, tenant_id), rows.current_root(tx)
+            try:
+                self._follow_root(root)
+            except RootKeyError:
+                if self._current_root() == root:  # else another process has replaced and destroyed it meanwhile
+                    raise
+            else:
+                return wrapped
 
     def _root_cipher(self, tenant_id: bytes) -> RecordCipher:
         keys = {self._root_generation: self._root_key}

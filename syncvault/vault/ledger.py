@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +27,7 @@ def mirror(vault: Vault) -> None:
     path = vault.layout.ledger_mirror
     try:
         with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # two erasures may get here at once
             whole = [line for line in file if line.endswith(b"\n")]
             file.truncate(sum(map(len, whole)))  # a line that a crash cut off is written again
             last = orjson.loads(whole[-1])["seq"] if whole else 0
@@ -36,6 +38,10 @@ def mirror(vault: Vault) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError):
+        raise StorageError(
+            f"{path} is damaged.", advice="Move it away and keep it; the key database writes a new one."
+        ) from None
 
 
 def _line(row: LedgerRow) -> bytes:

@@ -70,7 +70,7 @@ def register(vault: Vault, profile: TenantProfile, credential: Credential) -> Te
             data_class=DataClass.TENANT_PROFILE,
             purge_at=to_instant(purge_at),
         )
-        with _unique_name(), vault.data.write() as tx:
+        with _unique_name(), vault.write() as tx:
             rows.insert(tx, row)
             credential_rows.put(tx, sealed_credential(keys, tenant_id, credential, row.purge_at))
     return Tenant(tenant_id, row.epoch, profile, purge_at)
@@ -206,7 +206,7 @@ def _row(tx: Transaction, tenant_id: bytes) -> TenantRow:
 
 
 def _row_by_name(vault: Vault, name: str) -> TenantRow | None:
-    with vault.data.read() as tx:
+    with vault.read() as tx:
         return rows.by_name(tx, vault.keys.names.of(Label.TENANT_NAME, name))
 
 

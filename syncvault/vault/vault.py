@@ -131,7 +131,7 @@ class Vault:
 
     def latest_time_seen(self) -> datetime | None:
         """The latest instant at which a command was at work here."""
-        with self.data.read() as tx:
+        with self.read() as tx:
             seen = meta.get(tx, _CLOCK)
         return None if seen is None else datetime.fromtimestamp(int(seen), UTC)
 
@@ -139,7 +139,7 @@ class Vault:
         """Records the present instant as seen, unless the clock is doubtful and nobody has confirmed it."""
         seen = self.latest_time_seen()
         if confirmed or (doubt(self.now, seen) is None and (seen is None or self.now > seen)):
-            with self.data.write() as tx:
+            with self.write() as tx:
                 meta.put(tx, _CLOCK, str(self.instant))
 
     def close(self) -> None:
@@ -297,7 +297,7 @@ def _vault_id(data: Database, key_data: Database) -> bytes:
 def _finish_rekey(vault: Vault) -> None:
     """Destroys root keys that a crash left behind after they were replaced.
 
-    Later, if somebody is at work now or the provider cannot be reached; `doctor` reports what is left.
+    Later, if somebody is at work now or the provider or the key database refuses; `doctor` reports what is left.
     """
     with vault.key_data.read() as tx:
         left = [root for root in key_rows.roots(tx) if root.state == "retired"]
@@ -305,7 +305,7 @@ def _finish_rekey(vault: Vault) -> None:
         return
     try:
         with vault.locks.maintenance(exclusive=True, timeout=0):
-            vault.key_data.scrub(("wrapped_keys", "root_generations"))
+            vault.key_data.scrub(("wrapped_keys", "root_generations"), timeout=0)
             vault.keys.destroy_retired_roots()
-    except (BusyError, RootKeyError):
+    except (BusyError, RootKeyError, StorageError):
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -14,11 +15,12 @@ from uuid import UUID
 import pytest
 
 from syncvault.crypto.index import Label, normalise_address
-from syncvault.errors import BusyError, DamagedError, InputError, NotFoundError, RootKeyError
+from syncvault.errors import BusyError, DamagedError, InputError, NotFoundError, RootKeyError, StorageError
 from syncvault.roots.file import FileProvider
-from syncvault.roots.port import Pending, PrivilegedStepNeededError
+from syncvault.roots.port import Handle, Pending, PrivilegedStepNeededError
 from syncvault.store import keys as key_rows
 from syncvault.store import ledger as ledger_rows
+from syncvault.store.engine import Transaction
 from syncvault.store.tenants import PERSONAL_TABLES
 from syncvault.vault import erasure, layout, ledger, tenants
 from syncvault.vault.erasure import Erased
@@ -135,6 +137,29 @@ def test_a_mirror_that_is_missing_is_written_whole(vault: Vault, filled: Tenant)
     vault.layout.ledger_mirror.unlink()
     ledger.mirror(vault)
     assert vault.layout.ledger_mirror.read_bytes() == before
+
+
+def test_a_mirror_is_written_by_one_process_at_a_time(
+    vault: Vault, filled: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list_all = ledger_rows.list_all
+
+    def look_who_else_could(tx: Transaction, *, after: int = 0) -> list[ledger_rows.LedgerRow]:
+        with vault.layout.ledger_mirror.open("rb") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return list_all(tx, after=after)
+
+    monkeypatch.setattr(ledger_rows, "list_all", look_who_else_could)
+    ledger.mirror(vault)
+
+
+def test_a_damaged_mirror_stops_an_erasure_before_anything_is_gone(vault: Vault, filled: Tenant) -> None:
+    vault.layout.ledger_mirror.write_bytes(b"{}\n")
+    with pytest.raises(StorageError, match="damaged"):
+        erase(vault, filled)
+    assert "contacts" in remains(vault, filled)
+    vault.layout.ledger_mirror.unlink()
+    assert erase(vault, filled).status == "final"
 
 
 def test_no_file_of_the_vault_holds_anything_of_it(place: Place, vault: Vault, filled: Tenant) -> None:
@@ -312,6 +337,20 @@ def test_an_open_vault_elsewhere_follows_the_new_root_key(vault: Vault, place: P
     assert held(elsewhere, other)["bob"].keys() == {"card", "b1"}
     tenant = register(elsewhere, "new")
     assert tenants.find(place.open(), "new").id == tenant.id
+
+
+def test_a_vault_that_is_opened_while_its_root_key_is_replaced_opens_with_the_new_one(
+    vault: Vault, place: Place, filled: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unwrap = FileProvider.unwrap
+
+    def replace_first(self: FileProvider, handle: Handle) -> bytes:
+        monkeypatch.setattr(FileProvider, "unwrap", unwrap)
+        erase(vault, filled)  # the generation that the handle names is destroyed by now
+        return unwrap(self, handle)
+
+    monkeypatch.setattr(FileProvider, "unwrap", replace_first)
+    assert place.open().keys.root == ("file", 2)
 
 
 def test_a_process_that_still_has_the_keys_in_memory_cannot_write(vault: Vault, place: Place, filled: Tenant) -> None:
