@@ -1,12 +1,15 @@
-"""Rows to store in tests: random IDs, bytes that stand for sealed records, one data class."""
+"""Rows to store in tests: random IDs, bytes that stand for sealed records, one data class; and a file full of them."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
+from syncvault.store import contacts, mailboxes, tenants, upgrade
 from syncvault.store.contacts import ContactRow
 from syncvault.store.credentials import CredentialRow
+from syncvault.store.engine import Database, open_database
 from syncvault.store.folders import CheckpointRow, FolderRow, SeenRow
 from syncvault.store.keys import WrappedKeyRow
 from syncvault.store.mailboxes import MailboxRow
@@ -17,6 +20,7 @@ from syncvault.store.sources import MembershipRow, SourceRow
 from syncvault.store.tenants import TenantRow
 
 PURGE_AT = 2_000_000_000
+MARKER = b"MARKER-OF-AN-ERASED-ROW"
 LABELS = {"data_class": "contact", "purge_at": PURGE_AT}
 
 
@@ -78,3 +82,21 @@ def run(owner: TenantRow, started_at: int = 100, **changes: Any) -> RunRow:
 
 def wrapped_key(tenant_id: bytes, purpose: str = "data", generation: int = 1, root: int = 1) -> WrappedKeyRow:
     return WrappedKeyRow(new_id(), tenant_id, purpose, generation, "current", root, b"wrapped", 100)
+
+
+def sqlite_file(folder: Path) -> Database:
+    database = open_database(f"sqlite:///{folder / 'vault.db'}", create=True)
+    upgrade.migrate(database)
+    return database
+
+
+def fill_with_markers(database: Database) -> tuple[bytes, bytes]:
+    owner = tenant()
+    box = mailbox(owner)
+    with database.write() as tx:
+        tenants.insert(tx, owner)
+        mailboxes.insert_many(tx, [box])
+        contacts.insert_many(tx, [contact(box, blob=MARKER * 40) for _ in range(500)])
+    if database.dialect == "sqlite":
+        database.scrub()  # so that the rows stand in the main file
+    return owner.id, box.id

@@ -1,4 +1,4 @@
-"""The database under stress: concurrent writers, killed writers, readers beside writers, faults and scrubbing."""
+"""The database under stress: concurrent writers, killed writers, readers beside writers, and faults."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from pathlib import Path
 import pytest
 
 from syncvault.errors import BusyError, DamagedError, NoVaultError, StorageError, SyncvaultError, UsageError
-from syncvault.store import checks, contacts, mailboxes, meta, tenants, upgrade
+from syncvault.store import contacts, mailboxes, meta, tenants, upgrade
 from syncvault.store.engine import Database, open_database
 from syncvault.store.statements import run, value
 from tests.integration import store_rows as rows
-
-MARKER = b"MARKER-OF-AN-ERASED-ROW"
 
 
 def child(program: str, *arguments: str) -> subprocess.Popen[str]:
@@ -157,140 +155,15 @@ def test_a_forked_child_does_not_share_the_parents_connections(data_db: Database
 
 
 def test_errors_of_the_database_carry_no_values(data_db: Database) -> None:
-    owner = rows.tenant(profile=MARKER, name_ix=MARKER[:16])
+    owner = rows.tenant(profile=rows.MARKER, name_ix=rows.MARKER[:16])
     with data_db.write() as tx:
         tenants.insert(tx, owner)
     with pytest.raises(StorageError) as caught, data_db.write() as tx:
         tenants.insert(tx, owner)
     shown = f"{caught.value!r} {caught.value.advice} {caught.value.__cause__!r}"
     assert "MARKER" not in shown
-    assert MARKER.hex() not in shown
+    assert rows.MARKER.hex() not in shown
     assert caught.value.__suppress_context__
-
-
-def test_scrubbing_leaves_no_trace_of_deleted_rows_in_the_files(tmp_path: Path) -> None:
-    database = _sqlite(tmp_path)
-    owner, box = _fill_with_markers(database)
-    with database.write() as tx:
-        mailboxes.delete(tx, owner, [box])
-        tenants.delete_rows(tx, owner)
-    assert _markers(tmp_path) > 0  # what makes the scrub necessary
-    report = database.scrub()
-    assert _markers(tmp_path) == 0
-    assert (tmp_path / "vault.db-wal").stat().st_size == 0
-    assert report.remains
-    database.close()
-
-
-def test_vacuuming_gives_the_space_back_too(tmp_path: Path) -> None:
-    database = _sqlite(tmp_path)
-    owner, _ = _fill_with_markers(database)
-    database.scrub()
-    before = (tmp_path / "vault.db").stat().st_size
-    with database.write() as tx:
-        tenants.delete_rows(tx, owner)
-    database.scrub(vacuum=True)
-    assert (tmp_path / "vault.db").stat().st_size < before / 2
-    assert _markers(tmp_path) == 0
-    assert database.integrity() == []
-    database.close()
-
-
-def test_a_scrub_insists_that_no_reader_is_open(data_db: Database) -> None:
-    owner, _ = _fill_with_markers(data_db)
-    with data_db.read() as reader:
-        run(reader, "SELECT count(*) FROM contacts")
-        with data_db.write() as tx:
-            tenants.delete_rows(tx, owner)
-        for vacuum in (False, True):
-            with pytest.raises(BusyError):
-                data_db.scrub(["contacts"], vacuum=vacuum, timeout=0.2)
-    data_db.scrub(["contacts"], timeout=5)
-
-
-@pytest.mark.parametrize("vacuum", [False, True])
-def test_a_scrub_waits_for_others_who_leave_in_time(
-    tmp_path: Path, vacuum: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    database = _sqlite(tmp_path)
-    _fill_with_markers(database)
-    other = sqlite3.connect(tmp_path / "vault.db", isolation_level=None)
-    waits: list[float] = []
-
-    def leave(seconds: float) -> None:
-        waits.append(seconds)
-        other.close()
-
-    monkeypatch.setattr(checks.time, "sleep", leave)
-    other.execute("BEGIN IMMEDIATE")
-    assert database.scrub(vacuum=vacuum, timeout=5).done
-    assert waits
-    database.close()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("database_urls", ["postgresql"], indirect=True)
-def test_scrubbing_postgresql_rewrites_the_tables_and_says_what_remains(data_db: Database) -> None:
-    owner, _ = _fill_with_markers(data_db)
-    with data_db.read() as tx:
-        before = value(tx, "SELECT pg_relation_size('contacts')")
-    with data_db.write() as tx:
-        tenants.delete_rows(tx, owner)
-    report = data_db.scrub(tenants.PERSONAL_TABLES)
-    with data_db.read() as tx:
-        assert before > 0
-        assert value(tx, "SELECT pg_relation_size('contacts')") == 0
-    assert any("write-ahead log" in sentence for sentence in report.remains)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("database_urls", ["postgresql"], indirect=True)
-def test_scrubbing_says_what_the_database_role_may_not_do(data_db: Database) -> None:
-    with data_db.write() as tx:
-        schema = value(tx, "SELECT current_schema()")
-        role = f"plain_{schema}"
-        run(tx, f"CREATE ROLE {role} LOGIN")
-        run(tx, f"GRANT ALL ON SCHEMA {schema} TO {role}")
-        run(tx, f"ALTER TABLE contacts OWNER TO {role}")
-    plain = open_database(data_db.url.replace("//postgres@", f"//{role}@"))
-    report = plain.scrub(["contacts"])
-    plain.close()
-    assert report.done == ("table contacts rewritten without deleted rows",)
-    assert [sentence for sentence in report.remains if sentence.endswith("for want of permission")] == [
-        "write-ahead log of the server: no segment switched for want of permission",
-        "write-ahead log of the server: no checkpoint made for want of permission",
-    ]
-
-
-def test_sound_databases_have_no_findings(data_db: Database, key_db: Database) -> None:
-    assert data_db.integrity() == []
-    assert key_db.integrity(quick=True) == []
-
-
-def test_a_row_whose_parent_is_missing_is_found(tmp_path: Path) -> None:
-    database = _sqlite(tmp_path)
-    _fill_with_markers(database)
-    meddler = sqlite3.connect(tmp_path / "vault.db")
-    meddler.execute("DELETE FROM mailboxes")
-    meddler.commit()
-    meddler.close()
-    assert database.integrity() == ["table contacts has a row whose mailboxes is missing"]
-    database.close()
-
-
-def test_a_damaged_file_is_called_damaged(tmp_path: Path) -> None:
-    database = _sqlite(tmp_path)
-    _fill_with_markers(database)
-    database.scrub()
-    database.close()
-    path = tmp_path / "vault.db"
-    size = path.stat().st_size
-    with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(os.urandom(size - 8192))
-    with pytest.raises(DamagedError, match="SQLITE_CORRUPT"), database.read() as tx:
-        contacts.counts(tx, rows.new_id())
-    database.close()
 
 
 def test_a_file_that_is_no_database_is_called_damaged(tmp_path: Path) -> None:
@@ -311,7 +184,7 @@ def test_a_missing_file_is_no_vault(tmp_path: Path) -> None:
 def test_database_files_are_the_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        database = _sqlite(tmp_path)
+        database = rows.sqlite_file(tmp_path)
         with database.write() as tx:
             meta.put(tx, "name", "value")
         modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
@@ -322,8 +195,8 @@ def test_database_files_are_the_owners_alone_whatever_the_umask(tmp_path: Path) 
 
 
 def test_a_full_disk_leaves_the_last_state_and_says_so(tmp_path: Path) -> None:
-    database = _sqlite(tmp_path)
-    owner, _ = _fill_with_markers(database)
+    database = rows.sqlite_file(tmp_path)
+    owner, _ = rows.fill_with_markers(database)
 
     def fill_up() -> None:
         with database.write() as tx:
@@ -341,7 +214,7 @@ def test_a_full_disk_leaves_the_last_state_and_says_so(tmp_path: Path) -> None:
 def test_a_database_that_may_not_be_written_says_so() -> None:
     with tempfile.TemporaryDirectory() as folder:  # not under tmp_path, which another user may not enter
         path, user = Path(folder), os.geteuid()
-        database = _sqlite(path)
+        database = rows.sqlite_file(path)
         database.scrub()
         database.close()
         path.chmod(0o755)
@@ -375,7 +248,7 @@ def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_writer_that_waits_too_long_is_told_that_another_writes(tmp_path: Path) -> None:
-    database = _sqlite(tmp_path)
+    database = rows.sqlite_file(tmp_path)
     with database.write() as tx:
         meta.put(tx, "name", "value")
         other = sqlite3.connect(tmp_path / "vault.db", timeout=0)
@@ -390,30 +263,8 @@ def test_a_writer_that_waits_too_long_is_told_that_another_writes(tmp_path: Path
 
 
 def test_every_connection_is_durable_and_erases(tmp_path: Path) -> None:
-    database = _sqlite(tmp_path)
+    database = rows.sqlite_file(tmp_path)
     names = ("journal_mode", "synchronous", "secure_delete", "foreign_keys", "temp_store")
     with database.write() as tx:
         assert [value(tx, f"PRAGMA {name}") for name in names] == ["wal", 2, 1, 1, 2]
     database.close()
-
-
-def _sqlite(folder: Path) -> Database:
-    database = open_database(f"sqlite:///{folder / 'vault.db'}", create=True)
-    upgrade.migrate(database)
-    return database
-
-
-def _fill_with_markers(database: Database) -> tuple[bytes, bytes]:
-    owner = rows.tenant()
-    box = rows.mailbox(owner)
-    with database.write() as tx:
-        tenants.insert(tx, owner)
-        mailboxes.insert_many(tx, [box])
-        contacts.insert_many(tx, [rows.contact(box, blob=MARKER * 40) for _ in range(500)])
-    if database.dialect == "sqlite":
-        database.scrub()  # so that the rows stand in the main file
-    return owner.id, box.id
-
-
-def _markers(folder: Path) -> int:
-    return sum(path.read_bytes().count(MARKER) for path in folder.iterdir() if path.is_file())
