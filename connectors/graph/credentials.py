@@ -50,7 +50,7 @@ def load_certificate(data: bytes, password: bytes | None = None, *, now: datetim
         CertificateError: One of its four kinds says what is wrong.
     """
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415 - 20 ms that --help does without
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415 - the same
 
     key, certificates = _read_pem(data, password) if b"-----BEGIN " in data else _read_pfx(data, password)
     if not isinstance(key, RSAPrivateKey):
@@ -73,7 +73,7 @@ def load_certificate(data: bytes, password: bytes | None = None, *, now: datetim
 
 
 def _read_pfx(data: bytes, password: bytes | None) -> tuple[PrivateKeyTypes | None, list[Certificate]]:
-    from cryptography.hazmat.primitives.serialization import pkcs12  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import pkcs12  # noqa: PLC0415 - the same
 
     if not data or data[0] != _SEQUENCE:
         raise NotACertificateError("The file is neither a PFX nor a PEM file.")
@@ -91,8 +91,8 @@ def _read_pfx(data: bytes, password: bytes | None) -> tuple[PrivateKeyTypes | No
 
 
 def _read_pem(data: bytes, password: bytes | None) -> tuple[PrivateKeyTypes, list[Certificate]]:
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
-    from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415 - the same
+    from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415 - the same
 
     block = _PEM_KEY.search(data)
     if block is None:
