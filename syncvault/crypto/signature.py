@@ -44,7 +44,7 @@ def is_signed_by(public_pem: bytes, document: Mapping[str, Any], signature: byte
     """
     public = load_pem_public_key(public_pem)
     if not isinstance(public, Ed25519PublicKey):
-        raise ValueError("not an Ed25519 public key")  # noqa: TRY004  callers handle one kind of bad input
+        raise ValueError("not an Ed25519 public key")  # noqa: TRY004  (callers handle one kind of bad input)
     try:
         public.verify(signature, _CONTEXT + canonical(document))
     except InvalidSignature:

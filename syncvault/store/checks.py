@@ -15,19 +15,19 @@ from syncvault.errors import BusyError
 
 _POLL_SECONDS: Final = 0.05
 _DENIED: Final = "42501"  # insufficient_privilege
-_READER: Final = "a reader is open, so deleted rows cannot be scrubbed yet"
+_READER: Final = "A reader is open, so deleted rows cannot be scrubbed yet."
 
 
 @dataclass(frozen=True, slots=True)
 class ScrubReport:
-    """What a scrub did, and what it cannot reach, in sentences for an administrator and a receipt."""
+    """What a scrub did, and what it cannot reach, in words for an administrator and a receipt."""
 
     done: tuple[str, ...]
     remains: tuple[str, ...]
 
 
 def integrity(connection: Connection, *, quick: bool) -> list[str]:
-    """What is wrong with the database, one sentence each."""
+    """What is wrong with the database, a clause each."""
     if connection.dialect.name == "sqlite":
         return _integrity_sqlite(connection, quick=quick)
     return _integrity_postgresql(connection)
@@ -48,7 +48,7 @@ def _integrity_postgresql(connection: Connection) -> list[str]:
     )
     for (table,) in tables.all():
         # Reads every page; with checksums on (the default since PostgreSQL 18) the server verifies each.
-        connection.exec_driver_sql(f"SELECT count(*) FROM {table}")  # noqa: S608  # quoted by the server
+        connection.exec_driver_sql(f"SELECT count(*) FROM {table}")  # noqa: S608  (quoted by the server)
     invalid = connection.exec_driver_sql(
         "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
         " WHERE NOT i.indisvalid AND c.relnamespace = current_schema()::regnamespace"

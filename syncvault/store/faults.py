@@ -57,11 +57,11 @@ _POSTGRESQL: Final[dict[str, tuple[type[SyncvaultError], str]]] = {
 
 def foreign_errors(dialect: str) -> tuple[type[BaseException], ...]:
     """The exception types that SQLAlchemy and the dialect's driver raise."""
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  # callers may need Fenced without SQLAlchemy
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  (callers may need Fenced without SQLAlchemy)
 
     if dialect == "sqlite":
         return (SQLAlchemyError, sqlite3.Error)
-    import psycopg  # noqa: PLC0415  # an extra
+    import psycopg  # noqa: PLC0415  (an extra)
 
     return (SQLAlchemyError, psycopg.Error)
 

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from syncvault.store.engine import Transaction
 from syncvault.store.faults import ConflictError
-from syncvault.store.schema import VAULT_TENANT as VAULT_TENANT  # noqa: PLC0414  # part of this module's surface
+from syncvault.store.schema import VAULT_TENANT as VAULT_TENANT  # noqa: PLC0414  (part of this module's surface)
 from syncvault.store.statements import changed, fetch, fetch_one, insert, run, run_many
 
 

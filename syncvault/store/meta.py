@@ -26,7 +26,7 @@ class Setting(NamedTuple):
 def get(tx: Transaction, name: str, *, keys: bool = False) -> str | None:
     """The value of a setting, or None."""
     table = _table(keys=keys)
-    found: str | None = value(tx, f"SELECT value FROM {table} WHERE name = ?", name)  # noqa: S608  # one of two
+    found: str | None = value(tx, f"SELECT value FROM {table} WHERE name = ?", name)  # noqa: S608  (one of two)
     return found
 
 

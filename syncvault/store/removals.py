@@ -53,7 +53,7 @@ def among(tx: Transaction, contact_ids: Sequence[bytes]) -> set[bytes]:
     """Those of the contacts that await removal."""
     found: set[bytes] = set()
     for marks, part in in_lists(contact_ids):
-        statement = f"SELECT contact_id FROM pending_removals WHERE contact_id IN ({marks})"  # noqa: S608  # marks only
+        statement = f"SELECT contact_id FROM pending_removals WHERE contact_id IN ({marks})"  # noqa: S608  (marks only)
         found.update(run(tx, statement, *part).scalars())
     return found
 
@@ -77,6 +77,6 @@ def each(tx: Transaction, tenant_id: bytes) -> list[tuple[bytes, bytes]]:
 
 def apply(tx: Transaction, tenant_id: bytes) -> int:
     """Removes the contacts that await it, with their photos, and all marks of the tenant; returns how many."""
-    removed = changed(tx, f"DELETE FROM contacts WHERE id IN ({_STILL_THERE})", tenant_id)  # noqa: S608  # a constant
+    removed = changed(tx, f"DELETE FROM contacts WHERE id IN ({_STILL_THERE})", tenant_id)  # noqa: S608  (a constant)
     clear_of_tenant(tx, tenant_id)
     return removed

@@ -67,7 +67,7 @@ def of_tenant(tx: Transaction, tenant_id: bytes) -> list[SourceRow]:
 def mailbox_counts(tx: Transaction, tenant_id: bytes) -> dict[bytes, int]:
     """How many mailboxes each source of the tenant names; sources that name none are left out."""
     statement = "SELECT source_id, count(*) FROM memberships WHERE tenant_id = ? AND leaving = 0 GROUP BY source_id"
-    return {source_id: count for source_id, count in run(tx, statement, tenant_id)}  # noqa: C416  # rows, not pairs
+    return {source_id: count for source_id, count in run(tx, statement, tenant_id)}  # noqa: C416  (rows, not pairs)
 
 
 def delete(tx: Transaction, tenant_id: bytes, source_id: bytes) -> bool:

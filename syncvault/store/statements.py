@@ -27,7 +27,7 @@ def _in_dialect(dialect: str, sql: str) -> str:
 @cache
 def _insert(table: str, columns: tuple[str, ...], conflict: str) -> str:
     marks = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) {conflict}"  # noqa: S608  # names are code
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) {conflict}"  # noqa: S608  (names are code)
 
 
 @cache
@@ -83,7 +83,7 @@ def _selected(tx: Connection, kind: type[Row], table: str, rest: str, values: tu
 
 @cache
 def _select(columns: tuple[str, ...], table: str, rest: str) -> str:
-    return f"SELECT {', '.join(columns)} FROM {table} {rest}"  # noqa: S608  # names are code
+    return f"SELECT {', '.join(columns)} FROM {table} {rest}"  # noqa: S608  (names are code)
 
 
 def insert(tx: Connection, table: str, rows: Sequence[NamedTuple], *, conflict: str = "") -> int:

@@ -110,7 +110,7 @@ def counts(tx: Transaction) -> dict[bytes, TenantCounts]:
     """How much is held for each tenant that has anything."""
     found: dict[bytes, dict[str, int]] = {}
     for table in TenantCounts._fields:
-        grouped = run(tx, f"SELECT tenant_id, count(*) FROM {table} GROUP BY tenant_id")  # noqa: S608  # our tables
+        grouped = run(tx, f"SELECT tenant_id, count(*) FROM {table} GROUP BY tenant_id")  # noqa: S608  (our tables)
         for tenant_id, count in grouped:
             found.setdefault(tenant_id, {})[table] = count
     return {tenant_id: TenantCounts(**held) for tenant_id, held in found.items()}

@@ -65,7 +65,7 @@ def migrate(db: Database) -> None:
     """
     if check_schema(db):
         return
-    from alembic import command  # noqa: PLC0415  # heavy, and rarely needed
+    from alembic import command  # noqa: PLC0415  (heavy, and rarely needed)
 
     with db.write() as tx:
         command.upgrade(_config(db.role, tx), "head")
@@ -73,7 +73,7 @@ def migrate(db: Database) -> None:
 
 def downgrade(db: Database, revision: str) -> None:
     """Takes the database back to an older revision; `base` drops every table."""
-    from alembic import command  # noqa: PLC0415  # heavy, and rarely needed
+    from alembic import command  # noqa: PLC0415  (heavy, and rarely needed)
 
     with db.write() as tx:
         command.downgrade(_config(db.role, tx), revision)
@@ -85,12 +85,12 @@ def _revision(tx: Transaction, role: Role) -> str | None:
         sqlalchemy.inspect(tx).get_columns(table)
     except NoSuchTableError:
         return None
-    found = tx.exec_driver_sql(f"SELECT version_num FROM {table}").scalar()  # noqa: S608  # one of two
+    found = tx.exec_driver_sql(f"SELECT version_num FROM {table}").scalar()  # noqa: S608  (one of two)
     return None if found is None else str(found)
 
 
 def _config(role: Role, tx: Transaction) -> Config:
-    from alembic.config import Config  # noqa: PLC0415  # heavy, and rarely needed
+    from alembic.config import Config  # noqa: PLC0415  (heavy, and rarely needed)
 
     here = Path(__file__).parent / "migrations"
     config = Config()

@@ -88,7 +88,7 @@ def probe(profile: TenantProfile, credential: Credential) -> Identity:
 
 def _online(connection: OnlineConnection, credential: Credential) -> Connector:
     from connectors.graph import ClientCertificate, ClientSecret, GraphSettings  # noqa: PLC0415  (lazy: loads msal)
-    from connectors.graph import connect as connect_graph  # noqa: PLC0415
+    from connectors.graph import connect as connect_graph  # noqa: PLC0415  (lazy)
 
     secret: ClientSecret | ClientCertificate
     if credential.kind is CredentialKind.CERTIFICATE:
@@ -110,7 +110,7 @@ def _online(connection: OnlineConnection, credential: Credential) -> Connector:
 
 def _onprem(connection: OnpremConnection, credential: Credential) -> Connector:
     from connectors.ews import EwsSettings  # noqa: PLC0415  (lazy: loads exchangelib)
-    from connectors.ews import connect as connect_ews  # noqa: PLC0415
+    from connectors.ews import connect as connect_ews  # noqa: PLC0415  (lazy)
 
     return connect_ews(
         EwsSettings(

@@ -91,8 +91,8 @@ class CredentialKind(StrEnum):
     """What opens a tenant's Exchange."""
 
     CERTIFICATE = "certificate"
-    SECRET = "secret"  # noqa: S105  the name of a kind
-    PASSWORD = "password"  # noqa: S105  the name of a kind
+    SECRET = "secret"  # noqa: S105  (the name of a kind)
+    PASSWORD = "password"  # noqa: S105  (the name of a kind)
 
 
 @dataclass(frozen=True, slots=True)

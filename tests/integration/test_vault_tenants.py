@@ -189,7 +189,7 @@ def test_a_tenant_in_erasure_has_no_facts_and_comes_last(vault: Vault) -> None:
     found = tenants.call_roll(vault).tenants
     assert [one.id for one in found] == [second.id, first.id]
     with pytest.raises(ValueError, match="no profile"):
-        found[1].facts  # noqa: B018  # reading it is the point
+        found[1].facts  # noqa: B018  (reading it is the point)
     with pytest.raises(BusyError):
         tenants.update(vault, first, lambda facts: facts)
     execute(vault.data, "DELETE FROM credentials")

@@ -95,7 +95,7 @@ def test_what_lives_with_a_tenant_goes_ninety_calendar_days_after_the_cover(data
 
 
 @pytest.mark.parametrize("data_class", LOGS)
-@given(written=st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=zones))  # noqa: DTZ001  bounds
+@given(written=st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=zones))  # noqa: DTZ001  (bounds)
 def test_a_log_row_goes_at_a_midnight_within_its_year(data_class: DataClass, written: datetime) -> None:
     gone = log_purge_instant(data_class, written)
     assert timedelta(days=364) < gone - written <= timedelta(days=365)

@@ -15,7 +15,7 @@ from syncvault.policy.subscription import State, Subscription, SubscriptionKind
 BERLIN = "Europe/Berlin"
 TRIAL, PAID = SubscriptionKind.TRIAL, SubscriptionKind.PAID
 
-moments = st.datetimes(datetime(2020, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  bounds
+moments = st.datetimes(datetime(2020, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  (bounds)
 days = st.dates(date(2020, 1, 1), date(2090, 1, 1))
 zones = st.sampled_from([BERLIN, "America/Sao_Paulo", "Asia/Kathmandu", "Pacific/Apia", "Pacific/Kiritimati", "UTC"])
 terms = st.sampled_from(["P1M", "P3M", "P7M", "P1Y", "P2Y"])
