@@ -6,22 +6,17 @@ Surface:
     roots(tx) -> list[RootRow]                                        by generation
     current_root(tx) -> RootRow | None
     set_root_state(tx, generation, state) -> bool
-    set_root_handle(tx, generation, handle) -> bool
     promote_root(tx, generation) -> None                              it is current, the one before retired
-    delete_root(tx, generation) -> bool                               one that never became current
     insert_many(tx, rows: Sequence[WrappedKeyRow]) -> int
-    get(tx, tenant_id, purpose, generation) -> WrappedKeyRow | None
     of_tenant(tx, tenant_id) -> list[WrappedKeyRow]                   VAULT_TENANT for the vault's own keys
     list_all(tx) -> list[WrappedKeyRow]
-    tenant_ids(tx) -> set[bytes]                                      those that have keys, the vault left out
-    retire(tx, tenant_id, purpose) -> int                             current -> retired
     rewrap_all(tx, root_generation, rewrapped: Mapping[bytes, bytes]) -> int      id -> blob; must be every key
-    delete_of_tenant(tx, tenant_id, *, keep=()) -> list[KeyName]      purposes in `keep` stay; returns what went
+    delete_of_tenant(tx, tenant_id) -> int
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from syncvault.store.engine import Transaction
@@ -53,13 +48,6 @@ class WrappedKeyRow(NamedTuple):
     created_at: int
 
 
-class KeyName(NamedTuple):
-    """A key that was deleted."""
-
-    purpose: str
-    generation: int
-
-
 def insert_root(tx: Transaction, row: RootRow) -> None:
     """Records a generation of the root key."""
     insert(tx, "root_generations", [row])
@@ -80,11 +68,6 @@ def set_root_state(tx: Transaction, generation: int, state: str) -> bool:
     return changed(tx, "UPDATE root_generations SET state = ? WHERE generation = ?", state, generation) == 1
 
 
-def set_root_handle(tx: Transaction, generation: int, handle: str) -> bool:
-    """Records where the provider keeps a generation."""
-    return changed(tx, "UPDATE root_generations SET handle = ? WHERE generation = ?", handle, generation) == 1
-
-
 def promote_root(tx: Transaction, generation: int) -> None:
     """Puts a generation in force; the one before is retired."""
     run(tx, "UPDATE root_generations SET state = 'retired' WHERE state = 'current'")
@@ -92,21 +75,9 @@ def promote_root(tx: Transaction, generation: int) -> None:
         raise ConflictError(f"Root generation {generation} is not recorded.")
 
 
-def delete_root(tx: Transaction, generation: int) -> bool:
-    """Forgets a generation that was being created and never came into force."""
-    statement = "DELETE FROM root_generations WHERE generation = ? AND state = 'creating'"
-    return changed(tx, statement, generation) == 1
-
-
 def insert_many(tx: Transaction, rows: Sequence[WrappedKeyRow]) -> int:
     """Stores wrapped keys."""
     return insert(tx, "wrapped_keys", rows)
-
-
-def get(tx: Transaction, tenant_id: bytes, purpose: str, generation: int) -> WrappedKeyRow | None:
-    """The one key with this name, or None."""
-    where = "WHERE tenant_id = ? AND purpose = ? AND generation = ?"
-    return fetch_one(tx, WrappedKeyRow, "wrapped_keys", where, tenant_id, purpose, generation)
 
 
 def of_tenant(tx: Transaction, tenant_id: bytes) -> list[WrappedKeyRow]:
@@ -118,17 +89,6 @@ def of_tenant(tx: Transaction, tenant_id: bytes) -> list[WrappedKeyRow]:
 def list_all(tx: Transaction) -> list[WrappedKeyRow]:
     """Every wrapped key."""
     return fetch(tx, WrappedKeyRow, "wrapped_keys", "ORDER BY tenant_id, purpose, generation")
-
-
-def tenant_ids(tx: Transaction) -> set[bytes]:
-    """The tenants that have keys."""
-    return set(run(tx, "SELECT DISTINCT tenant_id FROM wrapped_keys").scalars()) - {VAULT_TENANT}
-
-
-def retire(tx: Transaction, tenant_id: bytes, purpose: str) -> int:
-    """Makes the current generation of a key one that only opens."""
-    statement = "UPDATE wrapped_keys SET state = 'retired' WHERE tenant_id = ? AND purpose = ? AND state = 'current'"
-    return changed(tx, statement, tenant_id, purpose)
 
 
 def rewrap_all(tx: Transaction, root_generation: int, rewrapped: Mapping[bytes, bytes]) -> int:
@@ -143,8 +103,6 @@ def rewrap_all(tx: Transaction, root_generation: int, rewrapped: Mapping[bytes, 
     return run_many(tx, statement, [(blob, root_generation, key_id) for key_id, blob in rewrapped.items()])
 
 
-def delete_of_tenant(tx: Transaction, tenant_id: bytes, *, keep: Collection[str] = ()) -> list[KeyName]:
-    """Deletes the tenant's keys but those of purposes in `keep`; returns the names of what went."""
-    doomed = [row for row in of_tenant(tx, tenant_id) if row.purpose not in keep]
-    run_many(tx, "DELETE FROM wrapped_keys WHERE id = ?", [(row.id,) for row in doomed])
-    return [KeyName(row.purpose, row.generation) for row in doomed]
+def delete_of_tenant(tx: Transaction, tenant_id: bytes) -> int:
+    """Deletes the tenant's keys of all generations."""
+    return changed(tx, "DELETE FROM wrapped_keys WHERE tenant_id = ?", tenant_id)
