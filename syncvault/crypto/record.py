@@ -123,7 +123,7 @@ class RecordCipher:
             row_id: 16 bytes.
             plaintext: What to seal.
             bound: The plaintext columns that are trusted on reading, 16 bytes each, as `place` lists them.
-            row_version: Counts the writes of this row, from 1.
+            row_version: How often this row has been sealed, for places that count it (docs/FORMAT.md); else 1.
         """
         batch = self._batch
         if batch is None or batch.forks != _forks:
