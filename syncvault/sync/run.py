@@ -54,12 +54,7 @@ class Pulled:
 
 
 class TenantRun:
-    """A run over one tenant; `go` does it and leaves the outcome in `summary`.
-
-    Raises from `go`:
-        CredentialRejected: Nothing more may be tried until the credential is replaced.
-        SyncvaultError: The vault refused; what was committed stands.
-    """
+    """A run over one tenant; `go` does it and leaves the outcome in `summary`."""
 
     def __init__(
         self,
@@ -81,7 +76,12 @@ class TenantRun:
         self._stop = stop
 
     def go(self) -> None:
-        """Runs."""
+        """Runs.
+
+        Raises:
+            CredentialRejected: Nothing more may be tried until the credential is replaced.
+            SyncvaultError: The vault refused; what was committed stands.
+        """
         stored_before = self._target.outlook().stored
         unresolved = self._resolve()
         mailboxes = [mailbox for mailbox in self._target.to_pull() if mailbox.key not in unresolved]
