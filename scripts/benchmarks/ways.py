@@ -94,7 +94,7 @@ class Ours:
 
     def read(self) -> Iterator[list[bytes]]:
         """See `Way`."""
-        for page in contact_rows.stream(self._vault.data, self._tenant.id):
+        for page in contact_rows.stream(self._vault.read, self._tenant.id):
             yield open_contacts(self._keys, page)
 
     def close(self) -> None:

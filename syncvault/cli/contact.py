@@ -51,12 +51,12 @@ def list_(
     _json: AsJson = False,
 ) -> None:
     """List a tenant's contacts."""
-    from syncvault.vault import contacts
+    from syncvault.vault import contacts, sources
 
     call = begin(context)
     with call.open_vault() as vault, audited(vault, call.command) as entry:
         found = living(vault, tenant, entry)
-        only = contacts.find_mailbox(vault, found, mailbox) if mailbox else None
+        only = sources.mailbox(vault, found, mailbox) if mailbox else None
         zone = found.facts.subscription.zone
         rows = (contact_row(one, zone, reveal=reveal) for one in contacts.stream(vault, found, only))
         output.stream_items(call, _logged(entry, rows), _COLUMNS, none="No contacts.")
@@ -94,13 +94,13 @@ def photo(
     _json: AsJson = False,
 ) -> None:
     """Write a contact's photo to a file."""
-    from syncvault.vault import contacts
+    from syncvault.vault import photos
 
     call, wanted = begin(context), values.own_id(contact_id, "ID")
     require_absent(out, "--out")
     with call.open_vault() as vault, audited(vault, call.command) as entry:
         found = living(vault, tenant, entry)
-        content = contacts.photo(vault, found, wanted)
+        content = photos.read(vault, found, wanted)
         if content is None:
             raise NotFoundError("There is no photo of that contact.", advice="`syncvault contact list` shows its id.")
         with new_file(out, "--out") as file:
@@ -162,10 +162,10 @@ def _writer(chosen: str, vault: Vault, tenant: Tenant, version: VcardVersion) ->
 
 def _vcard_writer(vault: Vault, tenant: Tenant, version: VcardVersion) -> _Writer:
     from syncvault.export import vcard
-    from syncvault.vault import contacts
+    from syncvault.vault import photos
 
     def each(one: StoredContact) -> bytes:
-        picture = contacts.photo(vault, tenant, one.id) if one.has_photo else None
+        picture = photos.read(vault, tenant, one.id) if one.has_photo else None
         return vcard.write(UUID(bytes=one.id), one.fields, picture, version=version)
 
     return _Writer(each)

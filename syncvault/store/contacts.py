@@ -7,7 +7,7 @@ Surface:
     get(tx, tenant_id, contact_id) -> ContactRow | None
     by_remote(tx, mailbox_id, remote_ixs) -> dict[bytes, ContactRow]              by remote_ix; unknown ones left out
     page(tx, tenant_id, mailbox_id, *, after=None, limit=512) -> list[ContactRow] ordered by remote_ix; pages by it
-    stream(db, tenant_id, *, mailbox_id=None, page_size=512) -> Iterator[list[ContactRow]]   a transaction per page
+    stream(read, tenant_id, *, mailbox_id=None, page_size=512) -> Iterator[list[ContactRow]]   a transaction per page
     ids_among(tx, tenant_id, contact_ids) -> set[bytes]                           those of them that exist
     counts(tx, tenant_id, mailbox_id=None) -> dict[str, int]                      by kind
     photo_due(tx, tenant_id, now, *, after=None, limit=512) -> list[PhotoDue]
@@ -19,11 +19,12 @@ What awaits removal stands in `removals`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple
 
 from syncvault.store import mailboxes
-from syncvault.store.engine import Database, Transaction
+from syncvault.store.engine import Transaction
 from syncvault.store.folders import FolderRow
 from syncvault.store.mailboxes import MailboxRow
 from syncvault.store.statements import changed, fetch, fetch_one, in_lists, insert, run, run_many
@@ -131,22 +132,26 @@ def page(
 
 
 def stream(
-    db: Database, tenant_id: bytes, *, mailbox_id: bytes | None = None, page_size: int = PAGE
+    read: Callable[[], AbstractContextManager[Transaction]],
+    tenant_id: bytes,
+    *,
+    mailbox_id: bytes | None = None,
+    page_size: int = PAGE,
 ) -> Iterator[list[ContactRow]]:
     """The tenant's contacts, or one mailbox's, in pages by mailbox.
 
-    Each page is a read transaction of its own, so that a slow consumer holds up neither writers nor a scrub:
-    the whole is not one state of the database.
+    Each page is a transaction of its own, begun by `read`, so that a slow consumer holds up neither writers nor a
+    scrub: the whole is not one state of the database.
     """
     if mailbox_id is None:
-        with db.read() as tx:
+        with read() as tx:
             wanted = mailboxes.ids_of_tenant(tx, tenant_id)
     else:
         wanted = [mailbox_id]
     position, after = 0, None
     while position < len(wanted):
         rows: list[ContactRow] = []
-        with db.read() as tx:
+        with read() as tx:
             while position < len(wanted) and len(rows) < page_size:
                 missing = page_size - len(rows)
                 part = page(tx, tenant_id, wanted[position], after=after, limit=missing)

@@ -10,18 +10,18 @@ from uuid import UUID
 
 import orjson
 
-from syncvault.crypto.place import Place
 from syncvault.errors import DamagedError, NotFoundError
 from syncvault.store import contacts as rows
 from syncvault.store import folders as folder_rows
 from syncvault.store import photos as photo_rows
 from syncvault.store.contacts import ContactRow
-from syncvault.vault import photos, sources
+from syncvault.vault import sources
 from syncvault.vault.diff import open_contacts
 from syncvault.vault.keys import TenantKeys
 from syncvault.vault.model import Tenant
+from syncvault.vault.pages import open_folder
 from syncvault.vault.photos import open_details
-from syncvault.vault.sealing import open_json, to_datetime
+from syncvault.vault.sealing import to_datetime
 from syncvault.vault.sources import StoredMailbox
 from syncvault.vault.vault import Vault
 
@@ -40,11 +40,6 @@ class StoredContact:
     purge_at: datetime
 
 
-def find_mailbox(vault: Vault, tenant: Tenant, ref: str) -> StoredMailbox:
-    """The mailbox with this ID, address or object ID; raises NotFoundError."""
-    return sources.mailbox(vault, tenant, ref)
-
-
 def stream(vault: Vault, tenant: Tenant, mailbox: StoredMailbox | None = None) -> Iterator[StoredContact]:
     """A tenant's contacts, or one mailbox's, in bounded memory.
 
@@ -54,7 +49,7 @@ def stream(vault: Vault, tenant: Tenant, mailbox: StoredMailbox | None = None) -
     mailboxes = sources.mailboxes_by_id(vault, tenant)
     folders: dict[bytes, str] = {}
     only = None if mailbox is None else mailbox.id
-    for page in rows.stream(vault.data, tenant.id, mailbox_id=only):
+    for page in rows.stream(vault.read, tenant.id, mailbox_id=only):
         yield from _open_page(vault, tenant, page, mailboxes, folders)
 
 
@@ -74,11 +69,6 @@ def get(vault: Vault, tenant: Tenant, contact_id: bytes) -> StoredContact:
     return _open_page(vault, tenant, [row], sources.mailboxes_by_id(vault, tenant), {})[0]
 
 
-def photo(vault: Vault, tenant: Tenant, contact_id: bytes) -> bytes | None:
-    """A contact's photo as the server gave it, or None."""
-    return photos.read(vault, tenant, contact_id)
-
-
 def _open_page(
     vault: Vault,
     tenant: Tenant,
@@ -91,9 +81,7 @@ def _open_page(
         details = photo_rows.details(tx, [row.id for row in page])
         unknown = {row.folder_id for row in page if row.folder_id is not None} - folders.keys()
         for folder in folder_rows.by_ids(tx, list(unknown)).values():
-            folders[folder.id] = open_json(
-                keys.cipher, Place.FOLDER, folder.id, folder.blob, folder.mailbox_id, folder.folder_ix
-            )["path"]
+            folders[folder.id] = open_folder(keys, folder)["path"]
     known = [row for row in page if row.mailbox_id in mailboxes]
     return [
         _open_row(keys, row, plain, mailboxes=mailboxes, folders=folders, details=details.get(row.id))

@@ -50,22 +50,21 @@ class RoundState(NamedTuple):
 
 def checkpoints(vault: Vault, tenant: Tenant, mailbox: StoredMailbox) -> dict[str, str]:
     """The checkpoint of each folder of a mailbox that has one, by the server's folder ID."""
-    cipher = vault.keys.tenant(tenant.id).cipher
+    keys = vault.keys.tenant(tenant.id)
     with vault.read() as tx:
         states = folder_rows.of_mailbox(tx, mailbox.id)
     return {
-        open_folder(vault, tenant, state.folder)["id"]: open_json(
-            cipher, Place.CHECKPOINT, state.folder.id, state.checkpoint.blob
+        open_folder(keys, state.folder)["id"]: open_json(
+            keys.cipher, Place.CHECKPOINT, state.folder.id, state.checkpoint.blob
         )["token"]
         for state in states
         if state.checkpoint is not None
     }
 
 
-def open_folder(vault: Vault, tenant: Tenant, row: FolderRow) -> dict[str, Any]:
-    """A folder's server ID and path."""
-    cipher = vault.keys.tenant(tenant.id).cipher
-    return open_json(cipher, Place.FOLDER, row.id, row.blob, row.mailbox_id, row.folder_ix)
+def open_folder(keys: TenantKeys, row: FolderRow) -> dict[str, str]:
+    """A folder's server `id` and its `path`."""
+    return open_json(keys.cipher, Place.FOLDER, row.id, row.blob, row.mailbox_id, row.folder_ix)
 
 
 def forget_checkpoints(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, folder_id: str | None = None) -> None:

@@ -20,6 +20,7 @@ from syncvault.store.photos import PhotoRow
 from syncvault.vault.diff import open_contact
 from syncvault.vault.keys import TenantKeys
 from syncvault.vault.model import Tenant
+from syncvault.vault.pages import open_folder
 from syncvault.vault.sealing import open_bytes, open_json, to_instant, to_json
 from syncvault.vault.sources import StoredMailbox, open_mailbox
 from syncvault.vault.vault import Vault
@@ -166,6 +167,5 @@ class _Opened:
 
     def _folder_id(self, row: FolderRow) -> str:
         if row.id not in self._folder_ids:
-            plain = open_json(self._keys.cipher, Place.FOLDER, row.id, row.blob, row.mailbox_id, row.folder_ix)
-            self._folder_ids[row.id] = plain["id"]
+            self._folder_ids[row.id] = open_folder(self._keys, row)["id"]
         return self._folder_ids[row.id]

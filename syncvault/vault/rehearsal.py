@@ -208,7 +208,7 @@ class Rehearsal:
         loaded = {}
         with self._vault.read() as tx:
             for state in folder_rows.of_mailbox(tx, mailbox.id):
-                server_id = pages.open_folder(self._vault, self._tenant, state.folder)["id"]
+                server_id = pages.open_folder(self._keys, state.folder)["id"]
                 token, progress = pages.round_state(tx, self._keys, state)
                 seen = set(folder_rows.seen_of(tx, state.folder.id)) if progress.sweeps else set()
                 loaded[server_id] = _Folder(state.folder.id, token, progress, seen)
@@ -251,7 +251,7 @@ class Rehearsal:
 
     def _in_folder(self, box: _Box, mailbox: StoredMailbox, folder: _Folder) -> Iterator[tuple[bytes, bytes]]:
         """The contacts that the folder would hold: the index of the server's ID, and our ID."""
-        for page in contact_rows.stream(self._vault.data, self._tenant.id, mailbox_id=mailbox.id):
+        for page in contact_rows.stream(self._vault.read, self._tenant.id, mailbox_id=mailbox.id):
             for row in page:
                 moved = box.entries.get(row.remote_ix)
                 if (row.folder_id if moved is None else moved.folder_id) == folder.id:

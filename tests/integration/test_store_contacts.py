@@ -87,18 +87,18 @@ def test_streaming_brings_every_contact_once_in_pages_of_the_size_asked_for(
     with data_db.write() as tx:
         mailboxes.insert_many(tx, boxes[1:])
         contacts.insert_many(tx, entries)
-    pages = list(contacts.stream(data_db, box.tenant_id, page_size=page_size))
+    pages = list(contacts.stream(data_db.read, box.tenant_id, page_size=page_size))
     streamed = [entry for part in pages for entry in part]
     assert streamed == sorted(entries, key=lambda entry: (entry.mailbox_id, entry.remote_ix))
     assert all(len(part) == page_size for part in pages[:-1])
-    only = [entry for part in contacts.stream(data_db, box.tenant_id, mailbox_id=box.id) for entry in part]
+    only = [entry for part in contacts.stream(data_db.read, box.tenant_id, mailbox_id=box.id) for entry in part]
     assert only == [entry for entry in streamed if entry.mailbox_id == box.id]
 
 
 def test_a_slow_reader_of_a_stream_holds_up_neither_writers_nor_a_scrub(data_db: Database, box: MailboxRow) -> None:
     with data_db.write() as tx:
         contacts.insert_many(tx, [rows.contact(box) for _ in range(4)])
-    pages = contacts.stream(data_db, box.tenant_id, page_size=2)
+    pages = contacts.stream(data_db.read, box.tenant_id, page_size=2)
     next(pages)
     with data_db.write() as tx:
         mailboxes.delete(tx, box.tenant_id, [box.id])

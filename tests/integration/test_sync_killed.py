@@ -6,7 +6,7 @@ import pytest
 
 from syncvault.sync import engine
 from syncvault.sync.summary import Status
-from syncvault.vault import contacts, tenants
+from syncvault.vault import contacts, photos, tenants
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.killed import first_scene, kill_after, second_scene
@@ -28,7 +28,7 @@ def photos_of(vault: Vault) -> dict[str, bytes]:
     return {
         entry.fields.get("surname", entry.mailbox.key): content
         for entry in contacts.stream(vault, tenant)
-        if (content := contacts.photo(vault, tenant, entry.id)) is not None
+        if (content := photos.read(vault, tenant, entry.id)) is not None
     }
 
 

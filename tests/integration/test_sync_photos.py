@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from connectors.port import ServerFault
 from syncvault.sync.summary import Status
-from syncvault.vault import contacts
+from syncvault.vault import contacts, photos
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
@@ -15,7 +15,7 @@ from tests.integration.vault_parts import NOW, Place, register, rows, sync
 
 def photos_of(vault: Vault, tenant: Tenant) -> dict[str, bytes | None]:
     return {
-        entry.fields.get("surname", "card"): contacts.photo(vault, tenant, entry.id)
+        entry.fields.get("surname", "card"): photos.read(vault, tenant, entry.id)
         for entry in contacts.stream(vault, tenant)
     }
 

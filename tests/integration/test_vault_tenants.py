@@ -218,7 +218,7 @@ def test_a_mailbox_is_found_by_id_address_or_key(vault: Vault, exchange: FakeExc
     ann = sources.mailbox(vault, tenant, "ANN")
     assert ann.address == ann.ref == "ann@example.com"
     assert sources.mailbox(vault, tenant, str(UUID(bytes=ann.id))) == ann
-    assert contacts.find_mailbox(vault, tenant, "Ann@Example.com") == ann
+    assert sources.mailbox(vault, tenant, "Ann@Example.com") == ann
     for ref in ("cid", str(uuid4())):
         with pytest.raises(NotFoundError):
             sources.mailbox(vault, tenant, ref)
