@@ -144,10 +144,11 @@ def _refuse_reachable(path: Path, status: os.stat_result, others: int) -> None:
     if status.st_uid not in {user, 0} and user != 0:
         raise RootKeyError(f"{path} belongs to another user.", advice="Run as the user that the vault belongs to.")
     if status.st_mode & others:
-        mode = "700" if stat.S_ISDIR(status.st_mode) else "600"
+        # A directory may be everybody's on purpose, like /tmp: nobody shall be told to close it.
+        put_right = "give the root key a directory of its own" if stat.S_ISDIR(status.st_mode) else f"chmod 600 {path}"
         raise RootKeyError(
             f"Other users can reach {path} (mode {stat.S_IMODE(status.st_mode):04o}).",
-            advice=f"Find out who may have read or changed it, then: chmod {mode} {path}",
+            advice=f"Find out who may have read or changed it, then: {put_right}",
         )
 
 

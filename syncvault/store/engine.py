@@ -161,7 +161,8 @@ def _require_file(path: Path, *, create: bool) -> None:
     if path.exists():
         return
     if not create:
-        raise NoVaultError(f"There is no database at {path}.")
+        advice = "Look whether what it lies on is mounted; else restore it from a backup."
+        raise NoVaultError(f"There is no database at {path}.", advice=advice)
     try:
         # SQLite gives its journal files the mode of the database, so this is the one place that sets it.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

@@ -53,3 +53,11 @@ def test_a_damaged_tenant_hides_no_other_and_can_still_be_erased(vault: Shell, o
     erased = vault.did("tenant", "delete", "broken", "--yes", "--json").items[0]
     assert (erased["tenant"], erased["done"]) == ("broken", True)
     assert vault.did("tenant", "list", "--json").items[0]["name"] == "whole"
+
+
+def test_a_database_that_is_gone_is_missed_where_a_vault_is(vault: Shell) -> None:
+    (vault.home / "keys.db").unlink()
+    answer = vault("status", "--json")
+    assert (answer.code, answer.error["code"]) == (10, "no-vault")
+    assert "keys.db" in answer.error["message"]
+    assert "init" not in answer.error["advice"]

@@ -54,3 +54,15 @@ def test_a_database_named_from_here_is_found_from_elsewhere(shell: Shell, tmp_pa
 
 def test_making_the_vault_is_the_first_entry_of_the_log(vault: Shell) -> None:
     assert [(one["verb"], one["outcome"]) for one in vault.did("audit", "list", "--json").items] == [("init", "ok")]
+
+
+def test_a_directory_that_is_everybody_s_takes_no_root_key_and_nobody_is_told_to_close_it(
+    shell: Shell, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    answer = shell("init", "--root-key", "file", "--root-key-file", str(shared / "root.key"), "--json")
+    assert answer.code == 12
+    assert str(shared) in answer.error["message"]
+    assert "chmod" not in answer.error["advice"]
