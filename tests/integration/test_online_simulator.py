@@ -279,7 +279,9 @@ def test_faults_strike_as_often_as_they_are_told(
     faults.replay_rows_next("contacts/delta")
     faults.empty_page_next("contacts/delta")
     assert len(get(path).json()["value"]) == 18
-    assert get(path).json()["value"] == []
+    empty = get(path)
+    assert empty.json()["value"] == []
+    assert empty.json()["@odata.nextLink"] != empty.url
     faults.drop_next("contacts/delta")
     with pytest.raises(requests.ConnectionError):
         get(path)

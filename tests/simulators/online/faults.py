@@ -64,7 +64,7 @@ class Faults:
         return self.rewrite_next(pattern, _repeat_rows, times=times)
 
     def empty_page_next(self, pattern: str, *, times: int = 1) -> Fault:
-        """Inserts an empty page with a link to the page that was asked for."""
+        """Inserts an empty page with another link to the page that was asked for."""
         return self.rewrite_next(pattern, _empty_page, times=times)
 
     def foreign_link_next(self, pattern: str, origin: str, *, times: int = 1) -> Fault:
@@ -134,4 +134,6 @@ def _repeat_rows(request: Request, page: dict[str, Any]) -> dict[str, Any]:
 
 def _empty_page(request: Request, page: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in page.items() if name not in _LINKS}
-    return {**kept, "value": [], "@odata.nextLink": request.url}
+    # Graph's pages each have a link of their own, also when they stand for the same rows.
+    following = f"{request.url}{'&' if '?' in request.url else '?'}page=again"
+    return {**kept, "value": [], "@odata.nextLink": following}
