@@ -56,7 +56,10 @@ def _measure(side: str, people: int, contacts: int, rounds: int) -> None:
         f" {recorded['photos']:,} photos: {bare[0]['requests']:,} requests, {bare[0]['bytes'] / 2**20:.1f} MiB;"
         f" median of {rounds} rounds"
     )
-    header = ["", "CPU s", "speed to bare (CPU)", "wall s", "speed to bare (wall)", "contacts/s", "peak MiB"]
+    header = [
+        "", "CPU s", "speed to bare (CPU)", "wall s", "speed to bare (wall)", "best to best (wall)", "contacts/s",
+        "peak MiB",
+    ]  # fmt: skip
     show(title, header, [_row(way, figures, bare, recorded["contacts"]) for way, figures in taken.items()])
 
 
@@ -65,8 +68,10 @@ def _row(way: str, figures: list[dict[str, Any]], bare: list[dict[str, Any]], co
     for clock in ("cpu", "wall"):
         times = [each[clock] for each in figures]
         row += [f"{median(times):.2f}", ratio([each[clock] for each in bare], times)]
+    # On a machine with other work the best rounds are those with the least of it.
+    best = min(each["wall"] for each in bare) / min(each["wall"] for each in figures)
     speed = contacts / median(each["wall"] for each in figures)
-    return [*row, f"{speed:,.0f}", f"{max(each['peak_mib'] for each in figures):.0f}"]
+    return [*row, f"{best:.2f}", f"{speed:,.0f}", f"{max(each['peak_mib'] for each in figures):.0f}"]
 
 
 @contextmanager
