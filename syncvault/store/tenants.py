@@ -10,7 +10,8 @@ Surface:
     counts(tx) -> dict[bytes, TenantCounts]; counts_of(tx, tenant_id) -> TenantCounts
     fence(tx, tenant_id, epoch) -> int                           its purge date, or Fenced; first in every write
     update_profile(tx, tenant_id, profile, name_ix) -> bool
-    begin_erasure(tx, tenant_id, intent) -> int | None           the new epoch; None if it was not live
+    begin_erasure(tx, tenant_id) -> int | None                   the new epoch; None if it was not live
+    set_erasure(tx, tenant_id, intent) -> None
     set_quarantine(tx, tenant_id, code, at, advice) -> None; lift_quarantine(tx, tenant_id) -> None
     retag(tx, tenant_id, purge_at) -> dict[str, int]             every row of the tenant; rows per table
     tags(tx, tenant_id) -> dict[str, set[int]]                   the purge dates found in each table
@@ -142,13 +143,18 @@ def update_profile(tx: Transaction, tenant_id: bytes, profile: bytes, name_ix: b
     return changed(tx, statement, profile, name_ix, tenant_id) == 1
 
 
-def begin_erasure(tx: Transaction, tenant_id: bytes, intent: str) -> int | None:
+def begin_erasure(tx: Transaction, tenant_id: bytes) -> int | None:
     """Fences the tenant off: from here on nobody commits to it but the erasure. None if it was not live."""
-    statement = "UPDATE tenants SET state = 'erasing', epoch = epoch + 1, erasure = ? WHERE id = ? AND state = 'live'"
-    if not changed(tx, statement, intent, tenant_id):
+    statement = "UPDATE tenants SET state = 'erasing', epoch = epoch + 1 WHERE id = ? AND state = 'live'"
+    if not changed(tx, statement, tenant_id):
         return None
     epoch: int = value(tx, "SELECT epoch FROM tenants WHERE id = ?", tenant_id)
     return epoch
+
+
+def set_erasure(tx: Transaction, tenant_id: bytes, intent: str) -> None:
+    """Records what the erasure's receipt will say."""
+    run(tx, "UPDATE tenants SET erasure = ? WHERE id = ? AND state = 'erasing'", intent, tenant_id)
 
 
 def set_quarantine(tx: Transaction, tenant_id: bytes, code: str, at: int, advice: str) -> None:

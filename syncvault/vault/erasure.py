@@ -23,6 +23,7 @@ from syncvault.errors import BusyError, InputError, NotFoundError
 from syncvault.policy.calendar import civil_day
 from syncvault.policy.catalogue import RULE_VERSION
 from syncvault.roots.port import Destroyed, Destruction, Pending, PrivilegedStepNeededError
+from syncvault.store import credentials as credential_rows
 from syncvault.store import tenants as rows
 from syncvault.store.engine import Transaction
 from syncvault.store.tenants import PERSONAL_TABLES, TenantRow
@@ -107,11 +108,13 @@ def erase(vault: Vault, tenant: Tenant, *, reason: str, role: str) -> Erased:
 def _fence(vault: Vault, tenant: Tenant, reason: str, role: str) -> dict[str, Any]:
     """Keeps everybody else from writing to the tenant, and records what is about to go."""
     with vault.write() as tx:
-        intent = _new_intent(vault, tx, tenant, reason, role)
-        if rows.begin_erasure(tx, tenant.id, orjson.dumps(intent).decode("ascii")) is None:
-            intent = orjson.loads(_erasing_row(tx, tenant.id).erasure or "{}")
-        elif reason == RETENTION:
-            tenants.require_due(vault, tx, tenant.id)  # it may have been renewed since; then nothing of this is done
+        if rows.begin_erasure(tx, tenant.id) is None:
+            intent: dict[str, Any] = orjson.loads(_erasing_row(tx, tenant.id).erasure or "{}")
+        else:  # behind the fence: nobody adds to what is counted now, nor changes the facts
+            if reason == RETENTION:
+                tenants.require_due(vault, tx, tenant.id)
+            intent = _new_intent(vault, tx, tenant, reason, role)
+            rows.set_erasure(tx, tenant.id, orjson.dumps(intent).decode("ascii"))
     with vault.key_data.write() as tx:
         ledger.append(vault, tx, "intent", tenant.id, {"reason": intent["reason"], "rule_version": intent["rules"]})
     ledger.mirror(vault)
@@ -201,7 +204,7 @@ def _new_intent(vault: Vault, tx: Transaction, tenant: Tenant, reason: str, role
         "due_on": due_on.isoformat(),
         "rules": RULE_VERSION,
         "keys": vault.keys.names_of(tenant.id),
-        "counts": {**held._asdict(), "credentials": 1},
+        "counts": {**held._asdict(), "credentials": int(credential_rows.get(tx, tenant.id) is not None)},
     }
 
 

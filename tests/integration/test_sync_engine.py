@@ -88,7 +88,7 @@ def test_a_tenant_in_use_is_busy_and_names_the_process(vault: Vault, exchange: F
 def test_a_tenant_in_erasure_is_not_pulled(vault: Vault, exchange: FakeExchange) -> None:
     tenant = register(vault, "acme", "ann")
     with vault.data.write() as tx:
-        tenant_rows.begin_erasure(tx, tenant.id, "{}")
+        tenant_rows.begin_erasure(tx, tenant.id)
     assert sync(vault, tenant).status == Status.BUSY
     assert exchange.calls == []
 
@@ -100,7 +100,7 @@ def test_an_erasure_in_the_middle_of_a_run_keeps_what_it_removed(vault: Vault, e
     def erase(count: int) -> None:
         if count == 1:
             with vault.data.write() as tx:  # what an erasure in another process does first
-                tenant_rows.begin_erasure(tx, tenant.id, "{}")
+                tenant_rows.begin_erasure(tx, tenant.id)
                 tenant_rows.delete_rows(tx, tenant.id, tables=tenant_rows.PERSONAL_TABLES[:-1])
 
     exchange.after_page = erase

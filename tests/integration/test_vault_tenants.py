@@ -185,7 +185,7 @@ def test_rows_of_one_tenant_do_not_open_in_anothers_place(vault: Vault) -> None:
 def test_a_tenant_in_erasure_has_no_facts_and_comes_last(vault: Vault) -> None:
     first, second = register(vault, "aaa"), register(vault, "bbb")
     with vault.data.write() as tx:
-        tenant_rows.begin_erasure(tx, first.id, "{}")
+        tenant_rows.begin_erasure(tx, first.id)
     found = tenants.call_roll(vault).tenants
     assert [one.id for one in found] == [second.id, first.id]
     with pytest.raises(ValueError, match="no profile"):
