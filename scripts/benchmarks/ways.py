@@ -40,6 +40,7 @@ _PRAGMAS: Final = (
     "PRAGMA foreign_keys=ON",
     "PRAGMA temp_store=MEMORY",
     "PRAGMA cache_size=-16384",
+    "PRAGMA wal_autocheckpoint=4000",
 )
 
 
