@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from syncvault.errors import BusyError
 
 _POLL_SECONDS: Final = 0.05
 _DENIED: Final = "42501"  # insufficient_privilege
-_READER: Final = "A reader is open, so deleted rows cannot be scrubbed yet."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def _integrity_postgresql(connection: Connection) -> list[str]:
     return [f"index {name} is not valid" for (name,) in invalid]
 
 
-def scrub_sqlite(connection: Any, *, vacuum: bool, timeout: float) -> ScrubReport:
+def scrub_sqlite(connection: Any, *, timeout: float) -> ScrubReport:
     """Moves the write-ahead log into the file and empties it; the pages freed there are zero already.
 
     Deleting rows with secure_delete zeroes them in the log; the old bytes stay in the main file until the
@@ -65,31 +63,14 @@ def scrub_sqlite(connection: Any, *, vacuum: bool, timeout: float) -> ScrubRepor
     deadline = time.monotonic() + timeout
     connection.execute("PRAGMA busy_timeout=200")
     try:
-        if vacuum:
-            _vacuum_sqlite(connection, deadline)
         while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] != 0:
             if time.monotonic() >= deadline:
-                raise BusyError(_READER)
+                raise BusyError("A reader is open, so deleted rows cannot be scrubbed yet.")
             time.sleep(_POLL_SECONDS)
     finally:
         connection.execute("PRAGMA busy_timeout=30000")
     done = ("deleted rows overwritten in the database file", "write-ahead log emptied")
     return ScrubReport(done, ("blocks that the file system or the disk itself keeps, snapshots and backups",))
-
-
-def _vacuum_sqlite(connection: Any, deadline: float) -> None:
-    while True:
-        try:
-            connection.execute("PRAGMA query_only=OFF")
-            connection.execute("VACUUM")
-        except sqlite3.OperationalError as fault:
-            if fault.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                raise
-            if time.monotonic() >= deadline:
-                raise BusyError(_READER) from None
-            time.sleep(_POLL_SECONDS)
-        else:
-            return
 
 
 def scrub_postgresql(connection: Connection, tables: Sequence[str], *, timeout: float) -> ScrubReport:

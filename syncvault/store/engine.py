@@ -5,7 +5,7 @@ Surface:
     open_database(url, *, role="data" | "keys", create=False) -> Database
     Database.dialect, .role, .path, .url
     Database.read() / .write() -> context manager of a Transaction
-    Database.scrub(tables=(), *, vacuum=False, timeout=30.0) -> ScrubReport
+    Database.scrub(tables=(), *, timeout=30.0) -> ScrubReport
     Database.integrity(*, quick=False) -> list[str]
     Database.lone() -> context manager of a connection outside the pool, committing by itself (PostgreSQL's locks)
     Database.close()
@@ -43,7 +43,8 @@ _POOL: Final[dict[str, Any]] = {"poolclass": QueuePool, "pool_size": 8, "max_ove
 # the pages in its cache that the one before them wrote.
 _ONE: Final[dict[str, Any]] = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "pool_timeout": BUSY_SECONDS}
 
-# DESIGN §6. temp_store keeps sorters off the disk, where they would leave blind indexes behind.
+# DESIGN §6. temp_store keeps sorters off the disk, where they would leave blind indexes behind. Random IDs touch many
+# pages, so the log is moved over at 16 MiB instead of 4: that spares a third of the time that commits take.
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -51,6 +52,7 @@ _PRAGMAS: Final = (
     "PRAGMA foreign_keys=ON",
     "PRAGMA temp_store=MEMORY",
     "PRAGMA cache_size=-16384",
+    "PRAGMA wal_autocheckpoint=4000",
 )
 
 
@@ -86,16 +88,15 @@ class Database:
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def integrity(self, *, quick: bool = False) -> list[str]:
-        """What is wrong with the database as a file, one sentence each; empty when nothing is."""
+        """What is wrong with the database as a file, a clause each; empty when nothing is."""
         with self._own_errors(), self._reader.connect() as connection:
             return checks.integrity(connection, quick=quick)
 
-    def scrub(self, tables: Iterable[str] = (), *, vacuum: bool = False, timeout: float = BUSY_SECONDS) -> ScrubReport:
+    def scrub(self, tables: Iterable[str] = (), *, timeout: float = BUSY_SECONDS) -> ScrubReport:
         """Removes what deleted rows left in the files; hold the exclusive maintenance lock meanwhile.
 
         Args:
             tables: Those that rows were deleted from (PostgreSQL rewrites them; SQLite needs none).
-            vacuum: Whether to rewrite a SQLite file whole, which also gives its free pages back.
             timeout: Seconds to wait for readers to end.
 
         Raises:
@@ -103,7 +104,7 @@ class Database:
         """
         if self.dialect == "sqlite":
             with self._own_errors(), self._writer.connect() as connection:
-                return checks.scrub_sqlite(connection.connection.dbapi_connection, vacuum=vacuum, timeout=timeout)
+                return checks.scrub_sqlite(connection.connection.dbapi_connection, timeout=timeout)
         with self.lone() as connection:
             return checks.scrub_postgresql(connection, tuple(tables), timeout=timeout)
 

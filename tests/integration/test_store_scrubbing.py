@@ -33,36 +33,18 @@ def test_scrubbing_leaves_no_trace_of_deleted_rows_in_the_files(tmp_path: Path) 
     database.close()
 
 
-def test_vacuuming_gives_the_space_back_too(tmp_path: Path) -> None:
-    database = rows.sqlite_file(tmp_path)
-    owner, _ = rows.fill_with_markers(database)
-    database.scrub()
-    before = (tmp_path / "vault.db").stat().st_size
-    with database.write() as tx:
-        tenants.delete_rows(tx, owner)
-    database.scrub(vacuum=True)
-    assert (tmp_path / "vault.db").stat().st_size < before / 2
-    assert _markers(tmp_path) == 0
-    assert database.integrity() == []
-    database.close()
-
-
 def test_a_scrub_insists_that_no_reader_is_open(data_db: Database) -> None:
     owner, _ = rows.fill_with_markers(data_db)
     with data_db.read() as reader:
         run(reader, "SELECT count(*) FROM contacts")
         with data_db.write() as tx:
             tenants.delete_rows(tx, owner)
-        for vacuum in (False, True):
-            with pytest.raises(BusyError):
-                data_db.scrub(["contacts"], vacuum=vacuum, timeout=0.2)
+        with pytest.raises(BusyError):
+            data_db.scrub(["contacts"], timeout=0.2)
     data_db.scrub(["contacts"], timeout=5)
 
 
-@pytest.mark.parametrize("vacuum", [False, True])
-def test_a_scrub_waits_for_others_who_leave_in_time(
-    tmp_path: Path, vacuum: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_scrub_waits_for_others_who_leave_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = rows.sqlite_file(tmp_path)
     rows.fill_with_markers(database)
     other = sqlite3.connect(tmp_path / "vault.db", isolation_level=None)
@@ -74,7 +56,7 @@ def test_a_scrub_waits_for_others_who_leave_in_time(
 
     monkeypatch.setattr(checks.time, "sleep", leave)
     other.execute("BEGIN IMMEDIATE")
-    assert database.scrub(vacuum=vacuum, timeout=5).done
+    assert database.scrub(timeout=5).done
     assert waits
     database.close()
 
