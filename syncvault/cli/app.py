@@ -157,11 +157,12 @@ class _WireFormatter(logging.Formatter):
 
 
 def _set_logging(*, debug: bool) -> None:
-    """Shows what our connectors log with --debug; what libraries log is dropped, it may hold addresses."""
+    """Shows what our own code logs with --debug; what libraries log is dropped, it may hold addresses."""
     logging.lastResort = None
     if debug:
         handler = logging.StreamHandler()
         handler.setFormatter(_WireFormatter())
-        logger = logging.getLogger("connectors")
-        logger.setLevel(logging.DEBUG)
-        logger.handlers = [handler]
+        for name in ("connectors", "syncvault"):
+            logger = logging.getLogger(name)
+            logger.setLevel(logging.DEBUG)
+            logger.handlers = [handler]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Final
 
 from connectors.port import ConnectorError, CredentialRejected
 from syncvault.errors import BusyError, SyncvaultError
 from syncvault.policy.subscription import State
 from syncvault.sync.connect import connect
-from syncvault.sync.parallel import Stop, each
+from syncvault.sync.parallel import Stop, StoppedError, each
 from syncvault.sync.run import TenantRun
 from syncvault.sync.summary import Failure, Options, Progress, Status, Summary
 from syncvault.sync.target import Target, VaultTarget
@@ -18,6 +21,8 @@ from syncvault.vault import credentials, runs, sources, tenants
 from syncvault.vault.model import Credential, Tenant
 from syncvault.vault.rehearsal import Rehearsal
 from syncvault.vault.vault import Vault
+
+_log: Final = logging.getLogger(__name__)
 
 
 def sync(vault: Vault, wanted: Sequence[Tenant], options: Options, progress: Progress) -> list[Summary]:
@@ -48,6 +53,11 @@ def _sync_tenant(vault: Vault, tenant: Tenant, options: Options, progress: Progr
     except SyncvaultError as error:
         summary.status = Status.FAILED
         summary.failures.append(_failure(error))
+    except StoppedError:
+        raise
+    except Exception as error:  # noqa: BLE001  (a mistake of ours with one tenant must not stop the others)
+        summary.status = Status.FAILED
+        _refuse_unforeseen(summary, error)
     summary.seconds = time.monotonic() - began
     progress.end(summary.tenant, summary)
     return summary
@@ -128,6 +138,14 @@ def _pull(
 
 def _refuse(summary: Summary, code: str, message: str, advice: str) -> None:
     summary.failures.append(Failure(None, code, message, advice))
+
+
+def _refuse_unforeseen(summary: Summary, error: Exception) -> None:
+    kind = type(error).__name__
+    places = (f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__))
+    _log.debug("%s at %s", kind, " > ".join(places))  # not what it says: that may be personal
+    advice = "This is a bug: run the command again with --debug and report what it prints."
+    _refuse(summary, "internal", f"Something unforeseen happened: {kind}.", advice)
 
 
 def _failure(error: SyncvaultError) -> Failure:

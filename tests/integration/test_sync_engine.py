@@ -13,7 +13,6 @@ from syncvault.clock import system_clock
 from syncvault.errors import DamagedError
 from syncvault.store import tenants as tenant_rows
 from syncvault.sync import engine
-from syncvault.sync.parallel import StoppedError
 from syncvault.sync.summary import Options, Silence, Status
 from syncvault.vault import credentials, erasure, runs, sources, tenants
 from syncvault.vault.rehearsal import Rehearsal
@@ -68,6 +67,25 @@ def test_one_tenants_failure_does_not_stop_another(
         "three": "failed",
         "four": "ok",
     }
+
+
+def test_a_mistake_of_ours_with_one_tenant_does_not_stop_another(
+    vault: Vault, exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange.hire("ann", "a1")
+    first, second = register(vault, "first", "ann"), register(vault, "second", "ann")
+    honest = engine.connect
+
+    def connect(profile: Any, credential: Any) -> Any:
+        if profile.name == "first":
+            raise KeyError("ann@example.com")
+        return honest(profile, credential)
+
+    monkeypatch.setattr(engine, "connect", connect)
+    failed, done = engine.sync(vault, [first, second], Options(), Silence())
+    assert (failed.status, [entry.code for entry in failed.failures]) == (Status.FAILED, ["internal"])
+    assert "ann" not in str(failed.to_dict())
+    assert (done.status, done.added) == (Status.OK, 2)
 
 
 def test_an_expired_tenant_is_not_pulled(vault: Vault, exchange: FakeExchange) -> None:
@@ -211,8 +229,7 @@ def test_workers_of_a_stopped_run_stop_at_the_next_page(vault: Vault, exchange: 
             raise BugError
 
     exchange.after_page = fail
-    with pytest.raises((BugError, StoppedError)):
-        sync(vault, tenant)
+    assert [entry.code for entry in sync(vault, tenant).failures] == ["internal"]
     assert exchange.pages < 7
 
 
