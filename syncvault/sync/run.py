@@ -74,6 +74,7 @@ class TenantRun:
         self._options = options
         self._progress = progress
         self._stop = stop
+        self._has_seen = False  # any contact
 
     def go(self) -> None:
         """Runs.
@@ -94,6 +95,8 @@ class TenantRun:
         self._progress.advance(self.summary.tenant, mailboxes=len(gone))
         self._pull_photos()
         self._remove(stored_before)
+        # Those the servers did not even mention are unchanged too.
+        self.summary.unchanged = max(0, stored_before - self.summary.removed - self.summary.changed)
         self._conclude()
 
     def _resolve(self) -> set[str]:
@@ -190,6 +193,7 @@ class TenantRun:
             return
         tally = self._target.store_page(mailbox, _to_incoming(step))
         pulled.tally.take_in(tally)
+        pulled.photos += tally.photos_gone
         pulled.skipped += sum(step.skipped.values())
         self._progress.advance(self.summary.tenant, contacts=len(step.upserts))
 
@@ -261,10 +265,7 @@ class TenantRun:
     def _conclude(self) -> None:
         if self.summary.status is Status.OK and self.summary.failures:
             failed = {failure.mailbox for failure in self.summary.failures}
-            done = (
-                self.summary.mailboxes > len(failed)
-                or self.summary.added + self.summary.changed + self.summary.unchanged > 0
-            )
+            done = self.summary.mailboxes > len(failed) or self._has_seen
             self.summary.status = Status.PARTIAL if done else Status.FAILED
 
     def _each(self, items: Iterable[Item], work: Callable[[Item], Pulled]) -> Iterator[Pulled]:
@@ -273,7 +274,7 @@ class TenantRun:
     def _take_in(self, pulled: Pulled) -> None:
         self.summary.added += pulled.tally.added
         self.summary.changed += pulled.tally.changed
-        self.summary.unchanged += pulled.tally.unchanged
+        self._has_seen |= bool(pulled.tally.added or pulled.tally.changed or pulled.tally.unchanged)
         self.summary.skipped += pulled.skipped
         self.summary.photos += pulled.photos
         for failure in pulled.failures:

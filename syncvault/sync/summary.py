@@ -42,7 +42,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Summary:
-    """The outcome of one tenant's run. Counts are of contacts, cards included.
+    """The outcome of one tenant's run. Counts are of contacts, cards included; `photos` are new, changed and gone ones.
 
     Of a braked run or a rehearsal, `removed` tells what would be removed.
     """

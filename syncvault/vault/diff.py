@@ -76,12 +76,14 @@ class Tally:
     added: int = 0
     changed: int = 0
     unchanged: int = 0
+    photos_gone: int = 0
 
     def take_in(self, other: Tally) -> None:
         """Adds another tally to this one."""
         self.added += other.added
         self.changed += other.changed
         self.unchanged += other.unchanged
+        self.photos_gone += other.photos_gone
 
 
 @dataclass(slots=True)
@@ -150,6 +152,7 @@ def compare(
             diff.returned.append(row.id)
         if entry.has_photo is False and known.has_photo:
             diff.photos_gone.append(row.id)
+            diff.tally.photos_gone += 1
     return diff
 
 
