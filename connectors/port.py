@@ -212,7 +212,7 @@ class CredentialRejected(ConnectorError):
     """The server refused the credential itself. Never retried: an account must not be locked out by us."""
 
     default_code = "credential-rejected"
-    default_advice = "Check the credential and replace it with: syncvault credential rotate TENANT"
+    default_advice = "Check the credential; a registered tenant then needs: syncvault credential rotate TENANT"
 
 
 class NotPermitted(ConnectorError):

@@ -26,7 +26,7 @@ _EARLY: Final = timedelta(minutes=5)  # before a token ends, a new one is asked 
 _POLICY: Final = RetryPolicy()
 _UNCONNECTED_ATTEMPTS: Final = 3
 _AADSTS: Final = re.compile(r"AADSTS(\d{4,8})")
-_ROTATE: Final = " Then: syncvault credential rotate TENANT"
+_ROTATE: Final = " A registered tenant then needs: syncvault credential rotate TENANT"
 _PASSING: Final = frozenset({"temporarily_unavailable", "server_error"})
 _PASSING_CODES: Final = frozenset({"AADSTS90033", "AADSTS90025"})
 _ADVICE: Final = {
