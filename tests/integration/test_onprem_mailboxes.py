@@ -31,6 +31,8 @@ from tests.simulators.company.cast import ANNA, folder_id, item_id
 from tests.simulators.company.model import Company
 from tests.simulators.onprem.server import OnpremSimulator
 
+pytestmark = pytest.mark.slow  # clients that are not ours take their time
+
 JURGENS = "juergen.muessig@example.com"
 Open = Callable[..., Any]
 

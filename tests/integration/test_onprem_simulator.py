@@ -38,6 +38,8 @@ from tests.simulators.company.cast import ANNA, NILS, item_id
 from tests.simulators.company.model import Company
 from tests.simulators.onprem.server import OnpremSimulator
 
+pytestmark = pytest.mark.slow  # clients that are not ours take their time
+
 JURGENS = "juergen.muessig@example.com"
 NILSS = "nils.berg@example.com"
 Open = Callable[..., Any]
