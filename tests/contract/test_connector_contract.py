@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,8 @@ from connectors.port import (
     SourceGone,
 )
 from tests.contract.harness import Copy, Fault, Harness, names
+from tests.contract.harness_ews import EwsHarness
+from tests.contract.harness_graph import GraphHarness
 from tests.simulators.company import cast
 from tests.simulators.company.model import Company
 from tests.simulators.company.pictures import jpeg
@@ -35,15 +36,10 @@ NORTH = cast.folder_id(ANNA, "Contacts/Kunden/Nord")
 EMPTY = cast.folder_id(ANNA, "Contacts/Leer")
 KATHARINA = "Dr. Katharina M. von Blumenthal"
 
-ADAPTERS = [("tests.contract.harness_graph", "GraphHarness"), ("tests.contract.harness_ews", "EwsHarness")]
 
-
-@pytest.fixture(params=ADAPTERS, ids=["graph", "ews"])
+@pytest.fixture(params=[GraphHarness, EwsHarness], ids=["graph", "ews"])
 def harness(request: pytest.FixtureRequest, company: Company, authority: Authority) -> Iterator[Harness]:
-    module, name = request.param
-    if importlib.util.find_spec(module) is None:
-        pytest.skip(f"no {module}")
-    made = getattr(importlib.import_module(module), name)(company, authority.ca, authority.ca_pem)
+    made = request.param(company, authority.ca, authority.ca_pem)
     yield made
     made.close()
 
