@@ -49,10 +49,10 @@ def _sync_tenant(vault: Vault, tenant: Tenant, options: Options, progress: Progr
                 _run(vault, present, options, progress=progress, stop=Stop(stop), summary=summary)
     except BusyError as error:
         summary.status = Status.BUSY
-        summary.failures.append(_failure(error))
+        summary.failures.append(Failure.of(error))
     except SyncvaultError as error:
         summary.status = Status.FAILED
-        summary.failures.append(_failure(error))
+        summary.failures.append(Failure.of(error))
     except StoppedError:
         raise
     except Exception as error:  # noqa: BLE001  (a mistake of ours with one tenant must not stop the others)
@@ -126,10 +126,10 @@ def _pull(
         TenantRun(connector, target, registered, options, summary=summary, progress=progress, stop=stop).go()
     except CredentialRejected as error:
         summary.status = Status.QUARANTINED
-        _refuse(summary, error.code, error.message, error.advice)
+        summary.failures.append(Failure.of(error))
     except ConnectorError as error:
         summary.status = Status.FAILED
-        _refuse(summary, error.code, error.message, error.advice)
+        summary.failures.append(Failure.of(error))
     finally:
         if connector is not None:
             summary.requests = connector.requests
@@ -146,7 +146,3 @@ def _refuse_unforeseen(summary: Summary, error: Exception) -> None:
     _log.debug("%s at %s", kind, " > ".join(places))  # not what it says: that may be personal
     advice = "This is a bug: run the command again with --debug and report what it prints."
     _refuse(summary, "internal", f"Something unforeseen happened: {kind}.", advice)
-
-
-def _failure(error: SyncvaultError) -> Failure:
-    return Failure(None, error.code, error.message, error.advice)

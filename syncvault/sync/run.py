@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, TypeVar
@@ -24,7 +24,6 @@ from connectors.port import (
     SourceKind,
 )
 from syncvault.errors import DamagedError
-from syncvault.masking import mask_ref
 from syncvault.sync import brake
 from syncvault.sync.parallel import Stop, each
 from syncvault.sync.summary import Failure, Options, Progress, Status, Summary
@@ -119,7 +118,7 @@ class TenantRun:
             except CredentialRejected:
                 raise
             except ConnectorError as error:
-                self._fail(source.ref, error)
+                self._add_failure(Failure.of(error, source.ref))
                 if source.kind != SourceKind.GROUP:
                     unresolved.add(source.ref.lower())
             else:
@@ -145,17 +144,17 @@ class TenantRun:
                 if card.contact is not None:
                     cards.append((mailbox, card.contact.to_dict()))
                 elif card.error is not None:
-                    pulled.failures.append(_failure(mailbox.ref, card.error))
+                    pulled.failures.append(Failure.of(card.error, mailbox.ref))
                     if isinstance(card.error, MailboxGone):
                         pulled.gone.append(mailbox.id)
         except CredentialRejected:
             raise
         except ConnectorError as error:
-            pulled.failures.extend(_failure(mailbox.ref, error) for mailbox in mailboxes)
+            pulled.failures.extend(Failure.of(error, mailbox.ref) for mailbox in mailboxes)
         try:
             pulled.tally = self._target.store_cards(cards)
         except DamagedError as error:
-            pulled.failures.append(_damage(None, error))
+            pulled.failures.append(Failure.of(error))
         return pulled
 
     def _pull_mailbox(self, mailbox: StoredMailbox) -> Pulled:
@@ -164,8 +163,9 @@ class TenantRun:
             self._target.forget_checkpoints(mailbox)
         expired: set[str] = set()
         while True:
-            checkpoints = self._target.checkpoints(mailbox)
+            checkpoints: Mapping[str, str] = {}
             try:
+                checkpoints = self._target.checkpoints(mailbox)
                 for step in self._connector.changes(_to_port(mailbox), checkpoints):
                     self._stop.check()
                     self._take_step(mailbox, step, pulled)
@@ -177,14 +177,12 @@ class TenantRun:
                     expired.add(error.folder_id)
                     self._target.forget_checkpoints(mailbox, error.folder_id)
                     continue
-                pulled.failures.append(_failure(mailbox.ref, error))
+                pulled.failures.append(Failure.of(error, mailbox.ref))
             except NoMailbox as error:
                 if checkpoints:  # it had one, and what was pulled from it stays
-                    pulled.failures.append(_failure(mailbox.ref, error))
-            except ConnectorError as error:
-                pulled.failures.append(_failure(mailbox.ref, error))
-            except DamagedError as error:
-                pulled.failures.append(_damage(mailbox.ref, error))
+                    pulled.failures.append(Failure.of(error, mailbox.ref))
+            except (ConnectorError, DamagedError) as error:
+                pulled.failures.append(Failure.of(error, mailbox.ref))
             return pulled
 
     def _take_step(self, mailbox: StoredMailbox, step: Page | FolderGone, pulled: Pulled) -> None:
@@ -206,7 +204,7 @@ class TenantRun:
             for page in self._target.due_photos(everything=self._options.full):
                 yield from _chunks(page, _PHOTOS_AT_ONCE)
         except DamagedError as error:
-            self._add_failure(_damage(None, error))
+            self._add_failure(Failure.of(error))
 
     def _look_at_photos(self, wanted: Sequence[DuePhoto]) -> Pulled:
         pulled = Pulled()
@@ -228,7 +226,9 @@ class TenantRun:
         except CredentialRejected:
             raise
         except ConnectorError as error:
-            pulled.failures.extend(_failure(ref, error) for ref in dict.fromkeys(entry.mailbox.ref for entry in wanted))
+            pulled.failures.extend(
+                Failure.of(error, ref) for ref in dict.fromkeys(entry.mailbox.ref for entry in wanted)
+            )
         pulled.photos += self._target.store_photos(looks)
         self._progress.advance(self.summary.tenant, photos=len(wanted))
         return pulled
@@ -241,7 +241,7 @@ class TenantRun:
             pulled.skipped += 1
             looks.append(LookedAt(due.contact_id, None))
         else:
-            pulled.failures.append(_failure(due.mailbox.ref, photo.error))
+            pulled.failures.append(Failure.of(photo.error, due.mailbox.ref))
 
     def _remove(self, stored_before: int) -> None:
         self._stop.check()
@@ -280,20 +280,9 @@ class TenantRun:
         for failure in pulled.failures:
             self._add_failure(failure)
 
-    def _fail(self, ref: str, error: ConnectorError) -> None:
-        self._add_failure(_failure(ref, error))
-
     def _add_failure(self, failure: Failure) -> None:
         if failure not in self.summary.failures:
             self.summary.failures.append(failure)
-
-
-def _failure(ref: str, error: ConnectorError) -> Failure:
-    return Failure(mask_ref(ref), error.code, error.message, error.advice)
-
-
-def _damage(ref: str | None, error: DamagedError) -> Failure:
-    return Failure(None if ref is None else mask_ref(ref), error.code, error.message, error.advice)
 
 
 def _to_port(mailbox: StoredMailbox) -> Mailbox:

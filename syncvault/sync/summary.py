@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from connectors.port import ConnectorError
+from syncvault.errors import SyncvaultError
+from syncvault.masking import mask_ref
+
 
 class Status(StrEnum):
     """How a tenant's run ended."""
@@ -38,6 +42,11 @@ class Failure:
     code: str
     message: str
     advice: str
+
+    @classmethod
+    def of(cls, error: ConnectorError | SyncvaultError, ref: str | None = None) -> Failure:
+        """What an error did to the mailbox or source with this reference, or to the whole tenant."""
+        return cls(None if ref is None else mask_ref(ref), error.code, error.message, error.advice)
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ import pytest
 from connectors.port import Card, CredentialRejected, Mailbox, Photo, PhotoRef, Throttled
 from syncvault.sync import engine
 from syncvault.sync.summary import Options, Silence, Status, Summary
+from syncvault.vault import sources
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeConnector, FakeExchange
 from tests.integration.vault_parts import execute, held, register, rows, sync
@@ -111,6 +112,22 @@ def test_large_photos_are_committed_as_they_come(vault: Vault, exchange: FakeExc
     assert (run.status, run.photos, len(rows(vault.data, "photos"))) == (Status.OK, 3, 3)
 
 
+@pytest.mark.parametrize("table", ["checkpoints", "folders"])
+def test_a_mailbox_with_a_damaged_checkpoint_or_folder_fails_alone(
+    vault: Vault, exchange: FakeExchange, table: str
+) -> None:
+    exchange.hire("ann", "a1")
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    execute(vault.data, f"UPDATE {table} SET blob = ?", b"x" * 200)
+    exchange.hire("bob", "b1")
+    sources.add(vault, tenant, "user", "bob")
+    run = sync(vault, tenant)
+    assert (run.status, run.added) == (Status.PARTIAL, 2)
+    assert [(failure.mailbox, failure.code) for failure in run.failures] == [("…@example.com", "damaged")]
+    assert table in run.failures[0].message
+
+
 @pytest.mark.parametrize("kind", ["card", "contact"])
 def test_a_damaged_row_is_named_and_the_rest_of_the_run_goes_on(
     vault: Vault, exchange: FakeExchange, kind: str
@@ -120,8 +137,6 @@ def test_a_damaged_row_is_named_and_the_rest_of_the_run_goes_on(
     sync(vault, tenant)
     execute(vault.data, "UPDATE contacts SET blob = ? WHERE kind = ?", b"x" * 200, kind)
     exchange.hire("bob", "b1")
-    from syncvault.vault import sources
-
     sources.add(vault, tenant, "user", "bob")
     run = sync(vault, tenant, full=True)  # looks at everything, the damaged row's photo too
     assert run.status == Status.PARTIAL
