@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,8 @@ class Settings:
         home: The data directory.
         passphrase_file: Where the passphrase lies; `-` is standard input.
         root_key_file: What `init` takes for `--root-key-file`.
+        root_key_options: What `init` takes for `--root-key-option`, by name.
+        backup_keep_days: How long a data backup is kept; a retired key is destroyed that long after its last row.
         database: What `init` takes for `--database`.
         key_database: What `init` takes for `--key-database`.
         mailboxes: How many mailboxes of a tenant are pulled side by side.
@@ -39,16 +41,21 @@ class Settings:
     home: Path
     passphrase_file: Path | None = None
     root_key_file: Path | None = None
+    root_key_options: Mapping[str, str] = field(default_factory=dict)
+    backup_keep_days: int = 35
     database: str = field(default="", repr=False)
     key_database: str = field(default="", repr=False)
     mailboxes: int = 4
     tenants: int = 4
 
 
+MOST_DAYS: Final = 3660
+
 _PATHS: Final = frozenset({"home", "passphrase_file", "root_key_file"})
-_COUNTS: Final = frozenset({"mailboxes", "tenants"})
+_COUNTS: Final = {"mailboxes": MOST_WORKERS, "tenants": MOST_WORKERS, "backup.keep_days": MOST_DAYS}
 _TEXTS: Final = frozenset({"database", "key_database"})
-KEYS: Final = tuple(sorted(_PATHS | _COUNTS | _TEXTS))
+_OPTIONS: Final = "root_key_options"  # a table whose keys each provider knows for itself
+KEYS: Final = (*sorted(_PATHS | _COUNTS.keys() | _TEXTS), _OPTIONS)
 
 
 def load(
@@ -124,18 +131,32 @@ def read_file(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"The settings file {path} is not TOML: {error}.", advice='Write lines like: home = "/srv"'
         ) from error
-    return {key: _checked(path, key, value) for key, value in raw.items()}
+    values = {key: _checked(path, key, value) for key, value in _flat(raw)}
+    return {key.replace(".", "_"): value for key, value in values.items()}
 
 
-def _checked(path: Path, key: str, value: object) -> Path | int | str:
+def _flat(raw: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """The settings of tables under dotted names."""
+    for key, value in raw.items():
+        if isinstance(value, dict) and key != _OPTIONS:
+            yield from ((f"{key}.{name}", each) for name, each in value.items())
+        else:
+            yield key, value
+
+
+def _checked(path: Path, key: str, value: object) -> Path | int | str | Mapping[str, str]:
     if key not in KEYS:
         near = difflib.get_close_matches(key, KEYS, n=1)
         advice = f"Did you mean {near[0]}?" if near else f"Known are: {', '.join(KEYS)}."
         raise UsageError(f"The settings file {path} holds an unknown key: {key!r}.", advice=advice)
     if key in _COUNTS:
-        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_WORKERS:
+        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _COUNTS[key]:
             return value
-        raise _unusable(path, key, f"a number from 1 to {MOST_WORKERS}, such as 4")
+        raise _unusable(path, key, f"a number from 1 to {_COUNTS[key]}, such as 4")
+    if key == _OPTIONS:
+        if isinstance(value, dict) and all(isinstance(each, str) for each in value.values()):
+            return value
+        raise _unusable(path, key, 'a table of texts, such as key = "syncvault"')
     if not isinstance(value, str) or not value:
         raise _unusable(path, key, "a text in quotes")
     if key in _TEXTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
@@ -13,6 +14,7 @@ from syncvault.cli.audited import Entry, write_if_possible
 from syncvault.cli.call import AsJson, Call, begin
 from syncvault.cli.rows import id_text
 from syncvault.cli.terminal import note
+from syncvault.cli.values import root_key_options
 from syncvault.errors import UsageError
 from syncvault.roots.registry import Candidate
 
@@ -23,11 +25,12 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def init(
     context: typer.Context,
     *,
-    root_key: Annotated[
-        str, typer.Option(metavar="keyring|systemd|passphrase|file", help="What keeps the root key.")
-    ] = "",
+    root_key: Annotated[str, typer.Option(metavar="PROVIDER", help="What keeps the root key.")] = "",
     root_key_file: Annotated[
-        Path | None, typer.Option(metavar="F", help="Where the root key lies (file, systemd).")
+        Path | None, typer.Option(metavar="F", help="The key (file), the .cred (systemd), the token or PIN (others).")
+    ] = None,
+    root_key_option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="What else the provider needs; no secrets.")
     ] = None,
     database: Annotated[str, typer.Option(metavar="URL", help="The database of sealed rows.")] = "",
     key_database: Annotated[str, typer.Option(metavar="URL", help="The database of wrapped keys.")] = "",
@@ -42,13 +45,15 @@ def init(
     key_file = root_key_file or settings.root_key_file
     if root_key == "file" and key_file is None:
         key_file = layouts.default_root_key_file(settings.home)
-    candidate = _choose(call, root_key, key_file)
+    options = {**settings.root_key_options, **root_key_options(root_key_option)}
+    candidate = _choose(call, root_key, key_file, options)
     layout = layouts.Layout(
         home=settings.home,
         database=_lasting(database or settings.database or layouts.default_database(settings.home)),
         key_database=_lasting(key_database or settings.key_database or layouts.default_key_database(settings.home)),
         root_key=candidate.name,
         root_key_file=key_file.absolute() if key_file else None,
+        root_key_options=options,
     )
     with create_vault(layout, passphrase=call.new_passphrase) as vault:
         write_if_possible(Entry(vault, call.command))
@@ -79,7 +84,7 @@ def _lasting(url: str) -> str:
     return url if path is None else sqlite_url(path)
 
 
-def _choose(call: Call, name: str, key_file: Path | None) -> Candidate:
+def _choose(call: Call, name: str, key_file: Path | None, options: Mapping[str, str]) -> Candidate:
     """The provider that was named, usable or not: it says itself what it lacks."""
     import os
 
@@ -90,6 +95,7 @@ def _choose(call: Call, name: str, key_file: Path | None) -> Candidate:
     settings = ProviderSettings(
         vault_id=uuid4(),
         root_key_file=key_file or layouts.default_root_key_file(call.settings.home),
+        options=options,
         home=call.settings.home,
         passphrase=call.new_passphrase,
         environment=os.environ,
@@ -108,4 +114,4 @@ def _choose(call: Call, name: str, key_file: Path | None) -> Candidate:
 def _show(candidates: list[Candidate]) -> None:
     note("Root-key providers here:")
     for candidate in candidates:
-        note(f"  {candidate.name:<11} {'usable' if candidate.usable else f'not usable: {candidate.why}'}")
+        note(f"  {candidate.name:<14} {'usable' if candidate.usable else f'not usable: {candidate.why}'}")

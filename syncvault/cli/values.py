@@ -36,6 +36,7 @@ EXAMPLES: Final = {
     "--format": "vcard",
     "--public-key": "vault-receipts.pem",
     "--root-key": "keyring",
+    "--root-key-option": "address=https://bao.example.com:8200",
 }
 
 _GUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -137,6 +138,17 @@ def account(text: str, name: str) -> str:
     if not text or len(text) > TEXT_LIMIT or not text.isprintable():
         raise _wrong(name, "the name of an account", f"{EXAMPLES['--username']} or svc-contacts@example.com")
     return text
+
+
+def root_key_options(given: Iterable[str] | None) -> dict[str, str]:
+    """What `--root-key-option NAME=VALUE` was given, by name."""
+    options: dict[str, str] = {}
+    for each in given or ():
+        name, equals, value = each.partition("=")
+        if not (name and equals and value):
+            raise _wrong("--root-key-option", "NAME=VALUE", EXAMPLES["--root-key-option"])
+        options[name] = value
+    return options
 
 
 def _https(text: str, name: str, example: str) -> tuple[str, str]:

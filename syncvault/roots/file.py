@@ -18,6 +18,7 @@ from syncvault.roots.port import (
     Destruction,
     Handle,
     ProviderSettings,
+    RootKeyProvider,
     handle_number,
     handle_text,
     require_generation,
@@ -25,7 +26,7 @@ from syncvault.roots.port import (
 )
 
 
-class FileProvider:
+class FileProvider(RootKeyProvider):
     """Keeps the living generations in one file of mode 0600, outside the data directory."""
 
     name = "file"

@@ -21,6 +21,7 @@ from syncvault.roots.port import (
     Destruction,
     Handle,
     ProviderSettings,
+    RootKeyProvider,
     handle_number,
     handle_text,
     require_generation,
@@ -43,7 +44,7 @@ _MOST_DUPLICATES = 16
 T = TypeVar("T")
 
 
-class KeyringProvider:
+class KeyringProvider(RootKeyProvider):
     """Keeps each generation as an item of its own, under the vault's ID."""
 
     name = "keyring"

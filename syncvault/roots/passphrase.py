@@ -18,6 +18,7 @@ from syncvault.roots.port import (
     Handle,
     NotPossible,
     ProviderSettings,
+    RootKeyProvider,
     handle_number,
     handle_text,
     require_generation,
@@ -40,7 +41,7 @@ _CHECK_BYTES = 8
 _CHECK_LABEL = b"syncvault v1 passphrase check"
 
 
-class PassphraseProvider:
+class PassphraseProvider(RootKeyProvider):
     """Derives each generation from one passphrase and a salt of its own."""
 
     name = "passphrase"

@@ -1,5 +1,8 @@
 """The port of a root-key provider: three verbs, and what it says of itself.
 
+Providers of other packages register a factory under the entry-point group `syncvault.roots`; it takes
+`ProviderSettings` and returns a `RootKeyProvider`.
+
 A provider holds root keys by generation. What it needs to find one again is a *handle*: a small mapping
 without secrets that the key store keeps. Every failure is a `RootKeyError`.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 from syncvault.errors import RootKeyError
@@ -52,7 +55,10 @@ class ProviderSettings:
 
     Attributes:
         vault_id: Whose root keys these are; keys of another vault are never touched.
-        root_key_file: Where the key file or the credential lies (`file`, `systemd`).
+        root_key_file: Where the key lies (`file`), the credential (`systemd`), or the secret that opens what keeps it
+            (`openbao`: a token, `pkcs11`: a PIN).
+        options: What else the provider was told when it was chosen (an address, a key's name), from the settings
+            files or from `vault.toml`; no secrets.
         home: The data directory, which a key file must not lie in.
         passphrase: Asks for the passphrase; called once at most.
         environment: The process's environment.
@@ -60,6 +66,7 @@ class ProviderSettings:
 
     vault_id: UUID
     root_key_file: Path | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
     home: Path | None = None
     passphrase: Callable[[], Secret] | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -71,6 +78,11 @@ class RootKeyProvider(Protocol):
     @property
     def name(self) -> str:
         """The name that `init --root-key` takes."""
+
+    @property
+    def remembers(self) -> Mapping[str, str]:
+        """The options that `vault.toml` has to keep, so that another process finds the key; no secrets."""
+        return {}
 
     def create(self, generation: int) -> Handle:
         """Makes a root key and returns what finds it again.
@@ -101,6 +113,25 @@ class RootKeyProvider(Protocol):
 
     def describe(self) -> str:
         """What it protects against, and what not, in plain sentences."""
+
+
+@runtime_checkable
+class ValueHolder(Protocol):
+    """A provider that can also keep a number beside the root keys: the state behind which the key store never falls."""
+
+    def hold(self, value: int) -> None:
+        """Keeps the number, in place of the one before.
+
+        Raises:
+            RootKeyError: The place cannot be reached, or refuses.
+        """
+
+    def held(self) -> int | None:
+        """The number last kept; None if none was.
+
+        Raises:
+            RootKeyError: The place cannot be reached, or holds something else.
+        """
 
 
 def handle_text(handle: Handle, key: str) -> str:

@@ -24,6 +24,7 @@ from syncvault.roots.port import (
     Pending,
     PrivilegedStepNeededError,
     ProviderSettings,
+    RootKeyProvider,
     handle_number,
     handle_text,
     require_generation,
@@ -38,7 +39,7 @@ _SECONDS = 60  # a TPM takes a few at most
 _Keys = dict[int, bytes]
 
 
-class SystemdProvider:
+class SystemdProvider(RootKeyProvider):
     """Reads the credential inside a unit; makes, reads and changes its file as root at a shell."""
 
     name = "systemd"

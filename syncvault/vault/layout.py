@@ -10,8 +10,9 @@ import json
 import os
 import stat
 import tomllib
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,7 @@ class Layout:
         key_database: URL of the database with wrapped keys.
         root_key: Name of the root-key provider.
         root_key_file: Where the key or credential lies, for providers that keep a file.
+        root_key_options: What else the provider needs to find the key again: an address, a key's name.
     """
 
     home: Path
@@ -37,6 +39,7 @@ class Layout:
     key_database: str
     root_key: str
     root_key_file: Path | None = None
+    root_key_options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def receipts(self) -> Path:
@@ -85,12 +88,13 @@ def load(home: Path) -> Layout:
             key_database=content["key_database"],
             root_key=content["root_key"],
             root_key_file=Path(root_key_file) if root_key_file else None,
+            root_key_options={str(name): str(value) for name, value in content.get("root_key_options", {}).items()},
         )
     except (FileNotFoundError, NotADirectoryError):
         raise NoVaultError(f"There is no vault at {home}.") from None
     except OSError as error:
         raise StorageError(f"{home / FILE_NAME} cannot be read: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise StorageError(f"{home / FILE_NAME} is damaged.", advice="Restore it from a backup.") from None
 
 
@@ -102,11 +106,17 @@ def save(layout: Layout) -> None:
         "root_key": layout.root_key,
         "root_key_file": str(layout.root_key_file.absolute()) if layout.root_key_file else None,
     }
+    text = _toml(values)
+    if layout.root_key_options:
+        text += "\n[root_key_options]\n" + _toml(layout.root_key_options)
+    write_durably(layout.home / FILE_NAME, text.encode("utf-8"))
+
+
+def _toml(values: Mapping[str, str | None]) -> str:
     # JSON strings are TOML basic strings, once characters beyond the first plane are not written as surrogates.
-    text = "".join(
+    return "".join(
         f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items() if value is not None
     )
-    write_durably(layout.home / FILE_NAME, text.encode("utf-8"))
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -189,6 +190,7 @@ def create_vault(layout: Layout, *, passphrase: AskPassphrase | None = None, clo
         vault_id = _choose_id(data, key_data)
         provider = _provider(layout, vault_id, passphrase)
         _make_keys(key_data, vault_id, provider, clock)
+        layout = replace(layout, root_key_options={**layout.root_key_options, **provider.remembers})
         vault = Vault(layout, vault_id, data=data, key_data=key_data, provider=provider, clock=clock)
         layouts.save(layout)
         undo.pop_all()
@@ -223,6 +225,7 @@ def _provider(layout: Layout, vault_id: bytes, passphrase: AskPassphrase | None)
     settings = ProviderSettings(
         vault_id=UUID(bytes=vault_id),
         root_key_file=layout.root_key_file,
+        options=layout.root_key_options,
         home=layout.home,
         passphrase=passphrase,
         environment=os.environ,

@@ -13,7 +13,7 @@ import pytest
 
 from syncvault.errors import RootKeyError, UsageError
 from syncvault.roots.port import Destroyed, NotPossible, ProviderSettings, RootKeyProvider
-from syncvault.roots.registry import PROVIDERS, open_provider, survey
+from syncvault.roots.registry import names, open_provider, survey
 from syncvault.secret import Secret
 from tests.parts import require_programs, secret_service
 
@@ -25,7 +25,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 
 
 @pytest.fixture(
-    params=[pytest.param(name, marks=pytest.mark.slow) if name == "passphrase" else name for name in PROVIDERS]
+    params=[pytest.param(name, marks=pytest.mark.slow) if name == "passphrase" else name for name in names()]
 )
 def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProviderSettings:
     environment = dict(os.environ)

@@ -90,7 +90,7 @@ def test_a_dash_stays_standard_input(system: Path) -> None:
     ("content", "said", "advised"),
     [
         ("mailboxs = 4", "unknown key: 'mailboxs'", "Did you mean mailboxes?"),
-        ("qwertzuiop = 4", "unknown key", "Known are: database"),
+        ("qwertzuiop = 4", "unknown key", "Known are: backup.keep_days, database"),
         ("mailboxes = 0", "unusable value for mailboxes", "from 1 to 64"),
         ("mailboxes = true", "unusable value for mailboxes", "from 1 to 64"),
         ('tenants = "4"', "unusable value for tenants", "from 1 to 64"),
