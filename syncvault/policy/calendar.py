@@ -54,5 +54,5 @@ def add_months(day: date, months: int) -> date:
     years, month = divmod(day.month - 1 + months, 12)
     try:
         return day.replace(year=day.year + years, month=month + 1)
-    except ValueError:
-        return date(day.year + years + (month == 11), (month + 1) % 12 + 1, 1)
+    except ValueError:  # never December, so that the month after is of the same year
+        return date(day.year + years, month + 2, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -154,5 +155,22 @@ def test_terms_are_months_or_years(text: str, months: int) -> None:
     ["", "P", "1M", "P1", "P0M", "P000Y", "P1D", "P1W", "P-1M", "P1.5M", "P1Y6M", "p1m", "P1M ", "P1M\n", "P1000M"],
 )
 def test_anything_else_is_no_term(text: str) -> None:
-    with pytest.raises(ValueError, match="P1M or P1Y"):
+    with pytest.raises(ValueError, match=r"^a term is a number of months or years, such as P1M or P1Y$"):
         parse_term(text)
+
+
+@pytest.mark.parametrize("own_zone", ["Pacific/Kiritimati", "America/Nuuk", "UTC"])
+def test_the_machine_s_own_zone_changes_nothing(own_zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as machine:
+        machine.setenv("TZ", own_zone)
+        time.tzset()
+        begins = day_begins(date(2027, 4, 1), ZoneInfo("Europe/Berlin"))
+        gone = log_purge_instant(DataClass.AUDIT, utc(2027, 3, 1, 23, 59, 59))
+    time.tzset()
+    assert begins.isoformat() == "2027-03-31T22:00:00+00:00"
+    assert gone.isoformat() == "2028-02-29T00:00:00+00:00"
+
+
+def test_no_month_after_the_last_year_is_given() -> None:
+    with pytest.raises(ValueError, match="year 10000"):
+        add_months(date(9999, 12, 31), 1)

@@ -182,3 +182,17 @@ def test_the_state_changes_at_the_very_instant(subscription: Subscription, now: 
     turn = day_begins(fixed.ends_on, ZoneInfo(fixed.zone))
     assert fixed.state(turn) is State.EXPIRED
     assert fixed.state(turn - timedelta(microseconds=1)) is State.CANCELLED
+
+
+@given(subscription=subscriptions(), now=moments)
+def test_everything_is_due_from_the_very_instant_on(subscription: Subscription, now: datetime) -> None:
+    fixed = subscription.cancel(subscription.cover_ends(now))
+    instant = fixed.purge_at(now)
+    assert fixed.is_due(instant)
+    assert fixed.is_due(instant + timedelta(microseconds=1))
+    assert not fixed.is_due(instant - timedelta(microseconds=1))
+
+
+def test_a_running_subscription_is_never_due() -> None:
+    paid = Subscription(PAID, date(2027, 1, 31), BERLIN, "P1M")
+    assert not any(paid.is_due(datetime(year, 1, 31, tzinfo=UTC)) for year in (2027, 2028, 2090))
