@@ -28,6 +28,7 @@ class Place(Enum):
     PHOTO_DETAILS = 0x0801, ()
     PHOTO_CONTENT = 0x0802, ()
     WRAPPED_KEY = 0x0901, ("purpose", "generation")
+    MANIFEST = 0x0A01, ("data_generation", "index_generation")
 
     def __init__(self, number: int, bound: tuple[str, ...]) -> None:
         self.number = number

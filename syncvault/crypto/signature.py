@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any, Final
 
 import orjson
@@ -10,7 +11,17 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-_CONTEXT: Final = b"syncvault/receipt/1\x00"
+_KEY_SIZE: Final = 32
+
+
+class Subject(Enum):
+    """What a signature is about; a signature under one says nothing under another. Part of the format."""
+
+    RECEIPT = b"syncvault/receipt/1"
+    LEDGER = b"syncvault/ledger/1"  # an entry of the erasure ledger
+    INTENT = b"syncvault/intent/1"  # what an erasure under way will say
+    BACKUP = b"syncvault/backup/1"  # what a backup consists of
+    AUDIT = b"syncvault/audit/1"  # an entry of the audit trail
 
 
 def canonical(document: Mapping[str, Any]) -> bytes:
@@ -31,25 +42,40 @@ def public_key_pem(seed: bytes) -> str:
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
 
 
-def sign(seed: bytes, document: Mapping[str, Any]) -> bytes:
+def public_key(seed: bytes) -> bytes:
+    """The public half of a 32-byte signing seed, 32 bytes (RFC 8032)."""
+    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+
+
+def sign(seed: bytes, subject: Subject, document: Mapping[str, Any]) -> bytes:
     """The 64-byte signature of a document."""
-    return Ed25519PrivateKey.from_private_bytes(seed).sign(_CONTEXT + canonical(document))
+    return Ed25519PrivateKey.from_private_bytes(seed).sign(_signed(subject, document))
 
 
-def is_signed_by(public_pem: bytes, document: Mapping[str, Any], signature: bytes) -> bool:
+def is_signed_by(public: bytes, subject: Subject, document: Mapping[str, Any], signature: bytes) -> bool:
     """Whether the signature is the document's, under this public key.
 
+    Args:
+        public: The key as SubjectPublicKeyInfo in PEM, or as its 32 bytes.
+        subject: What is signed.
+        document: What it says.
+        signature: 64 bytes.
+
     Raises:
-        ValueError: The PEM holds no Ed25519 public key.
+        ValueError: The key is no Ed25519 public key.
     """
-    public = load_pem_public_key(public_pem)
-    if not isinstance(public, Ed25519PublicKey):
+    key = Ed25519PublicKey.from_public_bytes(public) if len(public) == _KEY_SIZE else load_pem_public_key(public)
+    if not isinstance(key, Ed25519PublicKey):
         raise ValueError("not an Ed25519 public key")  # noqa: TRY004  (callers handle one kind of bad input)
     try:
-        public.verify(signature, _CONTEXT + canonical(document))
+        key.verify(signature, _signed(subject, document))
     except InvalidSignature:
         return False
     return True
+
+
+def _signed(subject: Subject, document: Mapping[str, Any]) -> bytes:
+    return subject.value + b"\x00" + canonical(document)
 
 
 def _holds_float(value: object) -> bool:

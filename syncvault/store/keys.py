@@ -26,13 +26,14 @@ from syncvault.store.statements import changed, fetch, fetch_one, insert, run, r
 
 
 class RootRow(NamedTuple):
-    """A row of `root_generations`; `handle` is the provider's JSON."""
+    """A row of `root_generations`; `handle` is the provider's JSON, `outstanding` why it is not destroyed yet."""
 
     generation: int
     provider: str
     handle: str
     state: str
     created_at: int
+    outstanding: str | None = None
 
 
 class WrappedKeyRow(NamedTuple):
@@ -46,6 +47,7 @@ class WrappedKeyRow(NamedTuple):
     root_generation: int
     blob: bytes
     created_at: int
+    retired_at: int | None = None
 
 
 def insert_root(tx: Transaction, row: RootRow) -> None:

@@ -217,6 +217,17 @@ seen = Table(
     *_retention(),
 )
 
+# The generations are those that seal and index now: who still uses older ones may not write.
+manifests = Table(
+    "manifests",
+    data_metadata,
+    Column("tenant_id", LargeBinary(16), ForeignKey("tenants.id"), primary_key=True),
+    Column("data_generation", Integer(), nullable=False),
+    Column("index_generation", Integer(), nullable=False),
+    _sealed(),
+    *_retention(),
+)
+
 # Runs and audit entries outlive their tenants, so nothing ties them.
 runs = Table(
     "runs",
@@ -242,6 +253,8 @@ audit = Table(
     Column("tenant_id", LargeBinary(16), nullable=True),
     _text("outcome"),
     *_retention(index=True),
+    Column("next_key", LargeBinary(32), nullable=True),
+    Column("signature", LargeBinary(64), nullable=True),
     sqlite_autoincrement=True,
 )
 
@@ -255,6 +268,7 @@ root_generations = Table(
     _text("handle"),
     _text("state"),
     _instant("created_at"),
+    _text("outstanding", nullable=True),
     CheckConstraint("state IN ('creating', 'current', 'retired', 'destroyed')", name="state"),
 )
 
@@ -269,6 +283,7 @@ wrapped_keys = Table(
     Column("root_generation", Integer(), ForeignKey("root_generations.generation"), nullable=False),
     _sealed(),
     _instant("created_at"),
+    _instant("retired_at", nullable=True),
     CheckConstraint("state IN ('current', 'retired')", name="state"),
     UniqueConstraint("tenant_id", "purpose", "generation"),
 )
@@ -281,8 +296,23 @@ erasure_ledger = Table(
     _text("event"),
     _tenant(),
     _text("detail"),
-    CheckConstraint("event IN ('intent', 'keys_destroyed', 'completed')", name="event"),
+    Column("signature", LargeBinary(64), nullable=True),
+    CheckConstraint("event IN ('intent', 'keys_destroyed', 'completed', 'rows_erased')", name="event"),
     sqlite_autoincrement=True,
+)
+
+# How far each tenant's manifest had counted when it was last looked at from here.
+anchors = Table("anchors", key_metadata, Column("tenant_id", LargeBinary(16), primary_key=True), _instant("counter"))
+
+# The audit trail's unbroken stretches; a restore begins a new one. `before` is the signature that precedes the first.
+audit_segments = Table(
+    "audit_segments",
+    key_metadata,
+    Column("first_seq", BigInteger(), primary_key=True, autoincrement=False),
+    Column("first_key", LargeBinary(32), nullable=False),
+    Column("before", LargeBinary(64), nullable=False),
+    Column("last_seq", BigInteger(), nullable=False),
+    Column("last_signature", LargeBinary(64), nullable=False),
 )
 
 VAULT_TENANT: Final = bytes(16)  # the tenant_id of keys that belong to the vault as a whole

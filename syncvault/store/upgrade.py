@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 # Oldest first. A test keeps this in step with the files in `migrations/`.
-REVISIONS: Final[dict[Role, tuple[str, ...]]] = {"data": ("data_0001",), "keys": ("keys_0001",)}
+REVISIONS: Final[dict[Role, tuple[str, ...]]] = {
+    "data": ("data_0001", "data_0002"),
+    "keys": ("keys_0001", "keys_0002"),
+}
 
 _VERSION_TABLES: Final[dict[Role, str]] = {"data": "data_schema", "keys": "key_schema"}
 _METADATA: Final = {"data": schema.data_metadata, "keys": schema.key_metadata}

@@ -41,10 +41,19 @@ TENANT_PURPOSES: Final = (Purpose.DATA, Purpose.INDEX)
 
 @dataclass(frozen=True, slots=True)
 class TenantKeys:
-    """What seals and indexes one tenant's rows."""
+    """What seals and indexes one tenant's rows.
+
+    Attributes:
+        cipher: Seals under the current generation, opens under all.
+        index: Makes blind indexes under the current generation.
+        index_generation: Which that is.
+        indexes: All generations by number; a rotation that is not finished needs the older ones to look things up.
+    """
 
     cipher: RecordCipher
     index: BlindIndex
+    index_generation: int
+    indexes: Mapping[int, BlindIndex]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +184,9 @@ class KeyRing:
             raise DamagedError(f"The key store lacks keys of tenant {UUID(bytes=tenant_id)}.")
         data, current = opened[Purpose.DATA]
         index, current_index = opened[Purpose.INDEX]
-        return TenantKeys(
-            RecordCipher(data, current, vault_id=self._vault_id, tenant_id=tenant_id), BlindIndex(index[current_index])
-        )
+        cipher = RecordCipher(data, current, vault_id=self._vault_id, tenant_id=tenant_id)
+        indexes = {generation: BlindIndex(key) for generation, key in index.items()}
+        return TenantKeys(cipher, indexes[current_index], current_index, indexes)
 
     def _open_all(self, tenant_id: bytes) -> dict[str, tuple[dict[int, bytes], int]]:
         """All generations of a tenant's keys by purpose, with the current one."""

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 
-from syncvault.crypto.signature import is_signed_by, sign
+from syncvault.crypto.signature import Subject, is_signed_by, sign
 from syncvault.errors import InputError
 
 SCHEMA: Final = "syncvault/receipt/1"
@@ -82,7 +82,7 @@ class Verdict:
 def issue(statement: Statement, seed: bytes) -> bytes:
     """The receipt as JSON text, with its signature beside the statement."""
     document = statement.to_dict()
-    signature = base64.b64encode(sign(seed, document)).decode("ascii")
+    signature = base64.b64encode(sign(seed, Subject.RECEIPT, document)).decode("ascii")
     return orjson.dumps({"statement": document, "signature": signature}, option=orjson.OPT_INDENT_2) + b"\n"
 
 
@@ -102,7 +102,7 @@ def verify(receipt: bytes, public_pem: bytes) -> Verdict:
     except (ValueError, KeyError, TypeError, RecursionError):
         statement, signature, well_formed = {}, b"", False
     try:
-        genuine = is_signed_by(public_pem, statement, signature)
+        genuine = is_signed_by(public_pem, Subject.RECEIPT, statement, signature)
     except ValueError as error:
         raise InputError(
             "The public key file holds no Ed25519 public key.",

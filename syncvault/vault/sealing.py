@@ -27,6 +27,7 @@ _TABLES = {
     Place.PHOTO_DETAILS: "photos",
     Place.PHOTO_CONTENT: "photos",
     Place.WRAPPED_KEY: "wrapped_keys",
+    Place.MANIFEST: "manifests",
 }
 
 

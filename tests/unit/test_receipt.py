@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncvault.crypto.signature import canonical, public_key_pem, sign
+from syncvault.crypto.signature import Subject, canonical, public_key_pem, sign
 from syncvault.errors import InputError
 from syncvault.vault.receipt import Statement, Verdict, issue, verify
 
@@ -165,7 +165,7 @@ def test_another_vault_s_key_does_not_verify_it() -> None:
 def test_a_signature_of_something_else_under_the_same_key_does_not_do() -> None:
     document = json.loads(RECEIPT)
     other = copy.deepcopy(document["statement"]) | {"reason": "retention"}
-    document["signature"] = base64.b64encode(sign(SEED, other)).decode()
+    document["signature"] = base64.b64encode(sign(SEED, Subject.RECEIPT, other)).decode()
     assert not verify(json.dumps(document).encode(), PUBLIC).valid
 
 
@@ -218,7 +218,7 @@ def test_a_deeply_nested_statement_is_just_not_good() -> None:
 @pytest.mark.parametrize("other_schema", ["syncvault/receipt/2", "", 7])
 def test_a_later_schema_is_not_called_good_even_when_signed(other_schema: object) -> None:
     document = statement().to_dict() | {"schema": other_schema}
-    receipt = {"statement": document, "signature": base64.b64encode(sign(SEED, document)).decode()}
+    receipt = {"statement": document, "signature": base64.b64encode(sign(SEED, Subject.RECEIPT, document)).decode()}
     assert not verify(json.dumps(receipt).encode(), PUBLIC).valid
 
 
