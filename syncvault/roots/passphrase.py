@@ -9,8 +9,8 @@ import os
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
+from syncvault.crypto.primitives import expand
 from syncvault.errors import RootKeyError
 from syncvault.roots.port import (
     ROOT_KEY_BYTES,
@@ -123,8 +123,7 @@ class PassphraseProvider(RootKeyProvider):
 
 
 def _check(key: bytes) -> str:
-    derived = HKDFExpand(algorithm=SHA256(), length=_CHECK_BYTES, info=_CHECK_LABEL).derive(key)
-    return base64.b64encode(derived).decode()
+    return base64.b64encode(expand(key, _CHECK_LABEL, _CHECK_BYTES, SHA256())).decode()
 
 
 def _salt(handle: Handle) -> bytes:
