@@ -11,8 +11,9 @@ from syncvault.secret import Secret
 from syncvault.vault import sources, tenants
 from syncvault.vault.layout import Layout, default_database, default_key_database, default_root_key_file
 from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection, Tenant, TenantProfile
+from syncvault.vault.opening import create_vault
 from syncvault.vault.sources import Named
-from syncvault.vault.vault import Vault, create_vault
+from syncvault.vault.vault import Vault
 
 TENANT: Final = "bench"
 _NOBODY: Final = "00000000-0000-4000-8000-000000000000"

@@ -24,7 +24,7 @@ from syncvault.store import mailboxes as mailbox_rows
 from syncvault.store.contacts import ContactRow
 from syncvault.vault import tenants
 from syncvault.vault.diff import open_contacts
-from syncvault.vault.vault import open_vault
+from syncvault.vault.opening import open_vault
 
 _PURGE_AT: Final = 4_000_000_000
 _PHOTO_DUE_AT: Final = 1_800_000_000

@@ -64,7 +64,7 @@ class Call:
 
     def open_vault(self) -> Vault:
         """The vault in the data directory."""
-        from syncvault.vault.vault import open_vault
+        from syncvault.vault.opening import open_vault
 
         return open_vault(self.settings.home, passphrase=self.passphrase)
 

@@ -38,7 +38,7 @@ def init(
 ) -> None:
     """Make a vault in the data directory."""
     from syncvault.vault import layout as layouts
-    from syncvault.vault.vault import create_vault
+    from syncvault.vault.opening import create_vault
 
     call = begin(context)
     settings = call.settings

@@ -27,8 +27,9 @@ from syncvault.store.urls import parse_url
 from syncvault.vault import credentials, layout, tenants
 from syncvault.vault.layout import Layout
 from syncvault.vault.model import Tenant
+from syncvault.vault.opening import AskPassphrase, open_vault
 from syncvault.vault.tenants import Roll
-from syncvault.vault.vault import AskPassphrase, Vault, open_vault
+from syncvault.vault.vault import Vault
 
 EXPIRES_SOON: Final = timedelta(days=30)
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO

@@ -21,7 +21,7 @@ from syncvault.roots.file import FileProvider
 from syncvault.store import engine as databases
 from syncvault.store.locks import FileLocks
 from syncvault.sync import engine
-from syncvault.vault import erasure, layout, ledger, tenants, vault
+from syncvault.vault import erasure, layout, ledger, opening, tenants
 from tests.integration.fake_exchange import FakeExchange, FakeFolder, contact
 from tests.integration.vault_parts import NOW, profile, secret, sync
 
@@ -115,9 +115,9 @@ def main(step: int, verb: str, home: Path) -> None:
             home.parent / "root-key" / "root.key",
         )
         _arm(step)
-        vault.create_vault(place, clock=lambda: NOW).close()
+        opening.create_vault(place, clock=lambda: NOW).close()
         return
-    with vault.open_vault(home, clock=lambda: NOW) as opened:
+    with opening.open_vault(home, clock=lambda: NOW) as opened:
         _arm(step)
         if verb == "register":
             try:

@@ -26,7 +26,8 @@ from syncvault.vault.model import (
     Tenant,
     TenantProfile,
 )
-from syncvault.vault.vault import Vault, create_vault
+from syncvault.vault.opening import create_vault
+from syncvault.vault.vault import Vault
 from tests import format_reader
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)

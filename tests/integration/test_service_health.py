@@ -113,7 +113,7 @@ def test_a_newer_schema_is_a_finding(place: Place) -> None:
 def test_an_older_schema_is_a_warning(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.create()
     monkeypatch.setitem(upgrade.REVISIONS, "data", ("data_0001", "data_0002", "data_0003"))
-    monkeypatch.setattr("syncvault.vault.vault.migrate", lambda database: None)
+    monkeypatch.setattr("syncvault.vault.opening.migrate", lambda database: None)
     assert trouble(look(place)) == [("data database", "warn")]
 
 

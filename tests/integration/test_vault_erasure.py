@@ -25,8 +25,9 @@ from syncvault.store.tenants import PERSONAL_TABLES
 from syncvault.vault import erasure, layout, ledger, tenants
 from syncvault.vault.erasure import Erased
 from syncvault.vault.model import Tenant
+from syncvault.vault.opening import open_vault
 from syncvault.vault.receipt import verify
-from syncvault.vault.vault import Vault, open_vault
+from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.killed import kill_after
 from tests.integration.vault_parts import NOW, Place, execute, held, profile, register, rows, secret, sync

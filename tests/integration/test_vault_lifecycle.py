@@ -26,7 +26,7 @@ from syncvault.store import keys as key_rows
 from syncvault.store import upgrade
 from syncvault.vault import layout, tenants
 from syncvault.vault.layout import Layout
-from syncvault.vault.vault import create_vault, open_vault
+from syncvault.vault.opening import create_vault, open_vault
 from tests.integration.killed import kill_after
 from tests.integration.vault_parts import NOW, Place, execute, profile, register, rows, secret
 

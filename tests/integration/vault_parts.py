@@ -17,7 +17,8 @@ from syncvault.sync.summary import Options, Silence, Summary
 from syncvault.vault import contacts, sources, tenants
 from syncvault.vault.layout import Layout
 from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, Tenant, TenantProfile
-from syncvault.vault.vault import Vault, create_vault, open_vault
+from syncvault.vault.opening import create_vault, open_vault
+from syncvault.vault.vault import Vault
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 LATER = date(2026, 12, 1)  # a subscription until then runs at NOW
