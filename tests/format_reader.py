@@ -66,10 +66,10 @@ def associated_data(
 ) -> bytes:
     """What a record is bound to."""
     data = b"syncvault/record" + vault_id + tenant_id + struct.pack(">I", place) + row_id
-    data += struct.pack(">Q", row_version) + b"".join(bytes(16) if column is None else column for column in bound)
-    if len(data) != 76 + 16 * len(bound):
+    columns = [bytes(16) if column is None else column for column in bound]
+    if any(len(column) != 16 for column in (row_id, *columns)):
         raise Refused("a column is not 16 bytes long")
-    return data
+    return data + struct.pack(">Q", row_version) + b"".join(columns)
 
 
 def open_record(
@@ -134,7 +134,15 @@ def root_keys(text: bytes, vault_id: bytes) -> dict[int, bytes]:
     content = json.loads(text)
     if content["format"] != "syncvault-root-keys v1" or content["vault"] != str(uuid.UUID(bytes=vault_id)):
         raise Refused("another form, or another vault's")
-    return {int(n): base64.b64decode(key) for n, key in content["keys"].items()}
+    keys = {int(n): base64.b64decode(key, validate=True) for n, key in content["keys"].items()}
+    if any(len(key) != 32 for key in keys.values()):
+        raise Refused("a key is not 32 bytes long")
+    return keys
+
+
+def keyring_item(vault_id: bytes, handle: Mapping[str, Any]) -> tuple[str, str]:
+    """Service and user name of the item whose password is Base64 of the key."""
+    return "syncvault", f"{uuid.UUID(bytes=vault_id)}/{handle['generation']}"
 
 
 def passphrase_key(handle: Mapping[str, Any], passphrase: bytes) -> bytes:
@@ -192,7 +200,7 @@ def canonical_json(value: object) -> str:
         return _quoted(value)
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int):
+    if isinstance(value, int) and abs(value) < 2**53:
         return str(value)
     raise Refused("a value that no receipt holds")
 
@@ -204,10 +212,26 @@ def _quoted(text: str) -> str:
 
 def check_receipt(receipt: bytes, public_pem: bytes) -> dict[str, Any]:
     """What a receipt states; raises if the signature is not good."""
-    content = json.loads(receipt)
-    message = b"syncvault/receipt/1\0" + canonical_json(content["statement"]).encode()
-    load_pem_public_key(public_pem).verify(base64.b64decode(content["signature"]), message)  # type: ignore[union-attr, call-arg, arg-type]
+    content = json.loads(receipt, object_pairs_hook=_once)
+    if set(content) != {"statement", "signature"} or content["statement"]["schema"] != "syncvault/receipt/1":
+        raise Refused("another form")
+    signature = base64.b64decode(content["signature"], validate=True)
+    if base64.b64encode(signature).decode() != content["signature"]:
+        raise Refused("the signature is spelled otherwise")
+    check_signature("syncvault/receipt/1", content["statement"], signature, public_pem)
     return content["statement"]
+
+
+def check_signature(subject: str, document: Mapping[str, Any], signature: bytes, public_pem: bytes) -> None:
+    """Raises unless the signature is the document's, under this subject."""
+    message = subject.encode() + b"\0" + canonical_json(document).encode()
+    load_pem_public_key(public_pem).verify(signature, message)  # type: ignore[union-attr, call-arg, arg-type]
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise Refused("a key appears twice")
+    return dict(pairs)
 
 
 # Section 1: a vault

@@ -7,7 +7,6 @@ is a change of the format.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -24,7 +23,7 @@ from syncvault.crypto.index import BlindIndex, Label, normalise_address
 from syncvault.crypto.padding import pad
 from syncvault.crypto.place import ID_SIZE, Place
 from syncvault.crypto.record import RecordCipher
-from syncvault.crypto.signature import canonical, public_key_pem
+from syncvault.crypto.signature import Subject, canonical, public_key_pem, sign
 from syncvault.policy.calendar import day_begins, log_purge_instant
 from syncvault.policy.catalogue import DataClass
 from syncvault.policy.subscription import Subscription, SubscriptionKind
@@ -33,85 +32,10 @@ from syncvault.roots.passphrase import PassphraseProvider
 from syncvault.roots.port import ProviderSettings
 from syncvault.secret import Secret
 from syncvault.vault.receipt import Statement, issue
+from tests.vectors import refusals
+from tests.vectors.material import CONTACT, TENANT_ID, VAULT_ID, as_json, plaintexts, some, stream
 
 FOLDER: Final = Path(__file__).parent
-VAULT_ID: Final = UUID("8b1c1f0e-26a5-4a2e-9f0c-6f7b5d0f4a11").bytes
-TENANT_ID: Final = UUID("3d0f7a52-9c1e-4b6f-8a34-51e2c0d9b7f6").bytes
-
-
-def stream(label: str) -> Callable[[int], bytes]:
-    """A source of bytes that gives the same ones every time."""
-    count = 0
-
-    def draw(size: int) -> bytes:
-        nonlocal count
-        count += 1
-        return hashlib.shake_256(f"{label}/{count}".encode()).digest(size)
-
-    return draw
-
-
-def some(label: str, size: int = 16) -> bytes:
-    """Bytes that look random."""
-    return stream(label)(size)
-
-
-_PROFILE: Final = {
-    "admin_mail": "admin@example.com",
-    "billing_mail": "",
-    "connection": {
-        "authority": "",
-        "ca_pem": "",
-        "client_id": "6a4c7d1e-0f35-4c92-b1a7-2e8d5f9c3b60",
-        "cloud": "global",
-        "directory_id": "f2b8e6d4-7a19-4d03-9c5e-1b0a8f6e4d27",
-        "graph_url": "",
-    },
-    "customer_number": "K-1001",
-    "kind": "online",
-    "locale": "de",
-    "name": "acme",
-    "rule_version": 1,
-    "subscription": {
-        "cancelled": False,
-        "ends_on": "2027-01-01",
-        "kind": "trial",
-        "term": "",
-        "zone": "Europe/Berlin",
-    },
-}
-_CREDENTIAL: Final = {
-    "certificate_pem": "",
-    "expires_at": 1798761600,
-    "kind": "secret",
-    "secret": "correct horse battery staple",
-    "thumbprint": "",
-}
-_CONTACT: Final = {
-    "fields": {
-        "business_address": {"city": "Köln", "country": "Deutschland"},
-        "display_name": "Zoë Müßig 🌻",
-        "email_addresses": ["zoe@example.com", "z.muessig@example.org"],
-    },
-    "id": "AAMkAGI2THVSAAA=",
-}
-
-
-def plaintexts() -> dict[Place, bytes]:
-    """What each sealed column may hold."""
-    photo = bytes.fromhex("ffd8ffe000104a464946") + some("photo", 40)
-    return {
-        Place.TENANT_PROFILE: _json(_PROFILE),
-        Place.CREDENTIAL: pad(_json(_CREDENTIAL)),
-        Place.SOURCE: _json({"kind": "group", "ref": "0d4f6c1b-5e2a-4b7d-9a38-c7f1e6d20b95"}),
-        Place.MAILBOX: _json({"address": "Zoe@Example.com", "key": "5b7e9c02-1d4f-4a68-8e3b-f60a2c9d7184"}),
-        Place.FOLDER: _json({"id": "AAMkAGI2TGUSAAA=", "path": "Kontakte/Büro"}),
-        Place.CHECKPOINT: _json({"full": False, "sweeps": False, "token": "https://graph.example/delta?token=x"}),
-        Place.CONTACT: _json(_CONTACT),
-        Place.CARD: _json({"fields": {"display_name": "ليلى"}, "id": "5b7e9c02-1d4f-4a68-8e3b-f60a2c9d7184"}),
-        Place.PHOTO_DETAILS: _json({"etag": '"1"', "sha256": hashlib.sha256(photo).hexdigest(), "size": len(photo)}),
-        Place.PHOTO_CONTENT: photo,
-    }
 
 
 def records() -> dict[str, Any]:
@@ -142,14 +66,16 @@ def records() -> dict[str, Any]:
     for row_version, (place, plaintext) in enumerate(plaintexts().items(), start=1):
         bound = [bytes(16) if place is Place.CARD and name == "folder_id" else some(name) for name in place.bound]
         add(place, plaintext, bound, row_version)
-    add(Place.MAILBOX, _json({"address": "", "key": "x"}), [some("key_ix"), bytes(16)], 1)
+    add(Place.MAILBOX, as_json({"address": "", "key": "x"}), [some("key_ix"), bytes(16)], 1)
     add(Place.PHOTO_CONTENT, b"", [], 2**64 - 1)
+    add(Place.MANIFEST, some("manifest", 32), [number.to_bytes(ID_SIZE, "big") for number in (7, 300)], 12)
     return {
         "key": key.hex(),
         "generation": 7,
         "vault_id": VAULT_ID.hex(),
         "tenant_id": TENANT_ID.hex(),
         "records": sealed,
+        "refused": refusals.records(sealed),
     }
 
 
@@ -178,6 +104,76 @@ def wrapped_keys() -> dict[str, Any]:
             }
         )
     return {"root_key": root.hex(), "root_generation": 2, "vault_id": VAULT_ID.hex(), "wrapped_keys": rows}
+
+
+def rotation() -> dict[str, Any]:
+    """A tenant after its keys were rotated, while and after the root was re-keyed from generation 2 to 3.
+
+    Every wrapped key is given as it stood under either root generation, and one contact as it was sealed under either
+    data key.
+    """
+    roots = {number: some(f"root {number}", 32) for number in (2, 3)}
+    rows, opened = [], {}
+    for tenant_id, purpose, generation, state in (
+        (bytes(16), "names", 1, "current"),
+        (bytes(16), "receipt", 1, "current"),
+        (TENANT_ID, "data", 1, "retired"),
+        (TENANT_ID, "data", 2, "current"),
+        (TENANT_ID, "index", 1, "retired"),
+        (TENANT_ID, "index", 2, "current"),
+    ):
+        label = f"rotated {purpose} {generation}"
+        key, row_id = some(label, 32), some(f"{label} row")
+        bound = purpose.encode().ljust(ID_SIZE, b"\x00"), generation.to_bytes(ID_SIZE, "big")
+        opened[purpose, generation] = key
+        blobs = {}
+        for number in roots:
+            cipher = RecordCipher(
+                roots, number, vault_id=VAULT_ID, tenant_id=tenant_id, random=stream(f"{label} under {number}")
+            )
+            blobs[str(number)] = cipher.seal(Place.WRAPPED_KEY, row_id, key, *bound).hex()
+        rows.append(
+            {
+                "id": row_id.hex(),
+                "tenant_id": tenant_id.hex(),
+                "purpose": purpose,
+                "generation": generation,
+                "state": state,
+                "key": key.hex(),
+                "blob_by_root_generation": blobs,
+            }
+        )
+    plaintext, row_id = as_json(CONTACT), some("rotated contact")
+    item = CONTACT["id"]
+    mailbox_id, folder_id = some("mailbox_id"), some("folder_id")
+    contacts = []
+    for generation in (1, 2):
+        keys = {number: opened["data", number] for number in (1, 2)}
+        cipher = RecordCipher(
+            keys, generation, vault_id=VAULT_ID, tenant_id=TENANT_ID, random=stream(f"rotated contact {generation}")
+        )
+        remote_ix = BlindIndex(opened["index", generation]).of(Label.ITEM, str(item))
+        bound = mailbox_id, folder_id, remote_ix
+        blob = cipher.seal(Place.CONTACT, row_id, plaintext, *bound, row_version=generation)
+        contacts.append({"generation": generation, "remote_ix": remote_ix.hex(), "record": blob.hex()})
+    texts = {"before": (2,), "while": (2, 3), "after": (3,)}
+    vault = str(UUID(bytes=VAULT_ID))
+    return {
+        "vault_id": VAULT_ID.hex(),
+        "tenant_id": TENANT_ID.hex(),
+        "root_keys_text": {
+            stage: to_text(vault, {n: roots[n] for n in numbers}).decode() for stage, numbers in texts.items()
+        },
+        "wrapped_keys": rows,
+        "contact": {
+            "id": row_id.hex(),
+            "mailbox_id": mailbox_id.hex(),
+            "folder_id": folder_id.hex(),
+            "item": item,
+            "plaintext": plaintext.hex(),
+            "sealed": contacts,
+        },
+    }
 
 
 _ADDRESSES: Final = (
@@ -266,33 +262,68 @@ def receipts() -> dict[str, Any]:
             }
             for statement in (final, interim)
         ],
+        "refused": refusals.receipts(issue(final, seed).decode(), seed),
+    }
+
+
+def signatures() -> dict[str, Any]:
+    """One document, signed under every subject."""
+    seed = some("receipt seed", 32)
+    document = {"b": [1, None, True, "ü🌻"], "a": {"": -(2**53) + 1}, "é": '"\\\n\x1f\x7f'}
+    return {
+        "seed": seed.hex(),
+        "public_key": public_key_pem(seed),
+        "canonical": canonical(document).decode(),
+        "signatures": [
+            {"subject": subject.value.decode(), "signature": sign(seed, subject, document).hex()} for subject in Subject
+        ],
     }
 
 
 def roots() -> dict[str, Any]:
-    """A key file's text, and a root key from a passphrase."""
-    keys = {1: some("file key 1", 32), 2: some("file key 2", 32)}
+    """What each provider keeps of two generations, or one while none is being re-keyed, and the handles to them."""
+    vault, keys = str(UUID(bytes=VAULT_ID)), {1: some("file key 1", 32), 2: some("file key 2", 32)}
     passphrase = "Grüße, correct horse"
-    settings = ProviderSettings(vault_id=UUID(bytes=VAULT_ID), passphrase=lambda: Secret(passphrase))
     salt = some("salt")
     key = Argon2id(salt=salt, length=32, iterations=3, lanes=4, memory_cost=65536).derive(passphrase.encode())
+    settings = ProviderSettings(vault_id=UUID(bytes=VAULT_ID), passphrase=lambda: Secret(passphrase))
+    handle = _passphrase_handle(1, salt, key)
+    again = some("salt of generation 2")
+    second = Argon2id(salt=again, length=32, iterations=3, lanes=4, memory_cost=65536).derive(passphrase.encode())
+    backend = "keyring.backends.SecretService.Keyring"
+    return {
+        "vault_id": vault,
+        "text": to_text(vault, keys).decode(),
+        "keys": {str(n): key.hex() for n, key in keys.items()},
+        "one_generation": {"text": to_text(vault, {2: keys[2]}).decode(), "keys": {"2": keys[2].hex()}},
+        "file_handles": [{"provider": "file", "generation": n, "path": "/root/root.key"} for n in keys],
+        "systemd_handles": [
+            {"provider": "systemd", "generation": n, "file": "/etc/credstore.encrypted/syncvault-root"} for n in keys
+        ],
+        "keyring_handles": [{"provider": "keyring", "generation": n, "backend": backend} for n in keys],
+        "keyring_items": [
+            {"service": "syncvault", "username": f"{vault}/{n}", "password": base64.b64encode(key).decode()}
+            for n, key in keys.items()
+        ],
+        "passphrase": passphrase,
+        "passphrase_handle": handle,
+        "passphrase_key": PassphraseProvider(settings).unwrap(handle).hex(),
+        "passphrase_handle_2": _passphrase_handle(2, again, second),
+        "passphrase_key_2": second.hex(),
+        "refused_texts": refusals.root_key_texts(vault, str(UUID(bytes=TENANT_ID)), keys[1]),
+    }
+
+
+def _passphrase_handle(generation: int, salt: bytes, key: bytes) -> dict[str, Any]:
     check = HKDFExpand(algorithm=SHA256(), length=8, info=b"syncvault v1 passphrase check").derive(key)
-    handle = {
+    return {
         "provider": "passphrase",
-        "generation": 1,
+        "generation": generation,
         "salt": base64.b64encode(salt).decode(),
         "iterations": 3,
         "memory_kib": 65536,
         "lanes": 4,
         "check": base64.b64encode(check).decode(),
-    }
-    return {
-        "vault_id": str(UUID(bytes=VAULT_ID)),
-        "text": to_text(str(UUID(bytes=VAULT_ID)), keys).decode(),
-        "keys": {str(n): key.hex() for n, key in keys.items()},
-        "passphrase": passphrase,
-        "passphrase_handle": handle,
-        "passphrase_key": PassphraseProvider(settings).unwrap(handle).hex(),
     }
 
 
@@ -355,9 +386,11 @@ def purge_dates() -> dict[str, Any]:
 VECTORS: Final[dict[str, Callable[[], Any]]] = {
     "records": records,
     "wrapped_keys": wrapped_keys,
+    "rotation": rotation,
     "indexes": indexes,
     "padding": padding,
     "receipts": receipts,
+    "signatures": signatures,
     "roots": roots,
     "purge_dates": purge_dates,
 }
@@ -366,10 +399,6 @@ VECTORS: Final[dict[str, Callable[[], Any]]] = {
 def text(name: str) -> str:
     """The content of a file of vectors."""
     return json.dumps(VECTORS[name](), indent=1) + "\n"
-
-
-def _json(plain: object) -> bytes:
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def main() -> None:
