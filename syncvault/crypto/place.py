@@ -40,7 +40,7 @@ class Place(Enum):
     def associated_data(self, scope: bytes, row_id: bytes, row_version: bytes, bound: Sequence[bytes]) -> bytes:
         """Label 16 | vault ID 16 | tenant ID 16 | number u32 | row ID 16 | row version u64 | bound columns, 16 each.
 
-        `scope` is both IDs. `RecordCipher.open_all` has the same lines in its loop.
+        `scope` is both IDs. `RecordCipher` makes the same of many rows at once, in `_associated_data`.
         """
         data = b"".join((LABEL, scope, self.code, row_id, row_version, *bound))
         # Each size on its own: a byte moved from one column to the next would leave their sum, and the data, as it was.

@@ -14,7 +14,10 @@ from __future__ import annotations
 import hmac
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import repeat
+from operator import call, itemgetter
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -39,12 +42,22 @@ _NONCE_AT = _PREFIX_SIZE + _ROW_VERSION.size
 _NONCE_SIZE = 12
 _BODY_AT = _NONCE_AT + _NONCE_SIZE
 _KEY_INFO = b"syncvault/record-key/1"
+_FIRST = _ROW_VERSION.pack(1)
+
+# The parts of a record, and what joins parts: for loops that run inside the interpreter (`map`, `zip`), where a line of
+# Python for each row would cost a third of what the cipher does.
+_PREFIX = itemgetter(slice(_PREFIX_SIZE))
+_VERSION = itemgetter(slice(_PREFIX_SIZE, _NONCE_AT))
+_NONCE = itemgetter(slice(_NONCE_AT, _BODY_AT))
+_BODY = itemgetter(slice(_BODY_AT, None))
+_join = b"".join
+_ALTERED = "the record was altered, or moved from another place"
 _FIRST_BATCH = 32  # records under a cipher's first salt: most ciphers seal few
 _BATCH_SIZE = 2048  # records under each further salt; far below 2^32, and readers derive a key for each
 _CACHED_KEYS = 256
 
 Random = Callable[[int], bytes]
-Decrypt = Callable[[bytes, bytes, bytes], bytes]  # nonce, ciphertext, associated data
+Crypt = Callable[[bytes, bytes, bytes], bytes]  # nonce, plaintext or ciphertext, associated data
 
 _forks = 0  # how often this process has forked off from another: it must not go on with its parent's nonces
 
@@ -75,8 +88,8 @@ class AlteredError(RecordRefusedError):
 
 class _Batch(NamedTuple):
     prefix: bytes
-    aead: AESGCM
-    nonces: list[bytes]
+    encrypt: Crypt
+    nonces: list[bytes]  # threads share it: nothing but `pop` may take from it
     forks: int
 
 
@@ -104,8 +117,7 @@ class RecordCipher:
         self._random = random
         self._batch: _Batch | None = None
         self._next_size = _FIRST_BATCH
-        self._opened: tuple[bytes, Decrypt | None] = b"", None
-        self._derived: OrderedDict[bytes, AESGCM] = OrderedDict()
+        self._derived: OrderedDict[bytes, Crypt] = OrderedDict()  # by prefix
 
     def __repr__(self) -> str:
         return f"RecordCipher(generations={sorted(self._keys)}, current={self._current})"
@@ -133,9 +145,41 @@ class RecordCipher:
         except IndexError:
             batch = self._open_batch()
             nonce = batch.nonces.pop()
-        version = _ROW_VERSION.pack(row_version)
-        sealed = batch.aead.encrypt(nonce, plaintext, place.associated_data(self._scope, row_id, version, bound))
+        version = _FIRST if row_version == 1 else _ROW_VERSION.pack(row_version)
+        sealed = batch.encrypt(nonce, plaintext, place.associated_data(self._scope, row_id, version, bound))
         return b"".join((batch.prefix, version, nonce, sealed))
+
+    def seal_rows(
+        self,
+        place: Place,
+        row_ids: Sequence[bytes],
+        plaintexts: Sequence[bytes],
+        *bound: Sequence[bytes],
+        row_versions: Sequence[int] | None = None,
+    ) -> list[bytes]:
+        """What `seal` gives for each of many rows, at two thirds of the cost.
+
+        Args:
+            place: Table and column.
+            row_ids: 16 bytes each.
+            plaintexts: What to seal, in the order of the IDs.
+            bound: The plaintext columns that `place` lists, with a value for each row.
+            row_versions: Of each row; all 1 if not given.
+        """
+        count = len(row_ids)
+        if len(plaintexts) != count:
+            raise ValueError(f"there are {len(plaintexts)} plaintexts for {count} rows")
+        versions = [_FIRST] * count if row_versions is None else list(map(_ROW_VERSION.pack, row_versions))
+        if len(versions) != count:
+            raise ValueError(f"there are {len(versions)} row versions for {count} rows")
+        data = self._associated_data(place, row_ids, versions, bound)
+        texts, blobs = iter(plaintexts), list[bytes]()
+        while len(blobs) < count:
+            batch, nonces = self._take(count - len(blobs))
+            # The nonces come first: where they end, nothing more is taken from the others.
+            sealed = map(batch.encrypt, nonces, texts, data)
+            blobs += map(_join, zip(repeat(batch.prefix), versions[len(blobs) :], nonces, sealed, strict=False))
+        return blobs
 
     def open(self, place: Place, row_id: bytes, blob: bytes, *bound: bytes) -> bytes:
         """The plaintext of a record, if it is authentic and stands where it was sealed.
@@ -145,33 +189,58 @@ class RecordCipher:
             WrongKeyError: It was sealed under another key.
             AlteredError: It was changed, or moved to another row, column, tenant or vault.
         """
-        return self.open_all([(place, row_id, blob, bound)])[0]
+        decrypt = self._unlock(blob)
+        try:
+            data = place.associated_data(self._scope, row_id, _VERSION(blob), bound)
+            return decrypt(_NONCE(blob), _BODY(blob), data)
+        except (InvalidTag, ValueError) as error:  # ValueError: also a record cut inside its nonce
+            raise AlteredError(_ALTERED) from error
 
-    def open_all(self, records: Iterable[tuple[Place, bytes, bytes, Sequence[bytes]]]) -> list[bytes]:
-        """What `open` gives for each of many records, in one loop: calls would cost as much again as the cipher.
+    def open_rows(
+        self, place: Place, row_ids: Sequence[bytes], blobs: Sequence[bytes], *bound: Sequence[bytes]
+    ) -> list[bytes]:
+        """What `open` gives for each of many rows, at less cost.
 
         Args:
-            records: Place, row ID, record and bound columns of each.
+            place: Table and column.
+            row_ids: 16 bytes each.
+            blobs: The records, in the order of the IDs.
+            bound: The plaintext columns that `place` lists, with a value for each row.
 
         Raises:
             RecordRefusedError: One does not open, as with `open`; which one is not said.
         """
-        prefix, decrypt = self._opened
-        scope, opened = LABEL + self._scope, []
+        prefixes = list(map(_PREFIX, blobs))
+        keys = {prefix: self._unlock(blob) for prefix, blob in dict(zip(prefixes, blobs, strict=True)).items()}
         try:
-            for place, row_id, blob, bound in records:
-                if decrypt is None or not blob.startswith(prefix):
-                    prefix, decrypt = self._opened = self._unlock(blob)
-                data = b"".join((scope, place.code, row_id, blob[_PREFIX_SIZE:_NONCE_AT], *bound))
-                if len(data) != place.size or len(row_id) != ID_SIZE:
-                    raise ValueError(place.complaint)
-                for column in bound:
-                    if len(column) != ID_SIZE:
-                        raise ValueError(place.complaint)
-                opened.append(decrypt(blob[_NONCE_AT:_BODY_AT], blob[_BODY_AT:], data))
-        except (InvalidTag, ValueError) as error:  # ValueError: also a record cut inside its nonce
-            raise AlteredError("the record was altered, or moved from another place") from error
-        return opened
+            if len(blobs) != len(row_ids):
+                raise ValueError(place.complaint)
+            data = self._associated_data(place, row_ids, map(_VERSION, blobs), bound)
+            decrypts = map(keys.__getitem__, prefixes)
+            return list(map(call, decrypts, map(_NONCE, blobs), map(_BODY, blobs), data))
+        except (InvalidTag, ValueError) as error:
+            raise AlteredError(_ALTERED) from error
+
+    def _associated_data(
+        self, place: Place, row_ids: Sequence[bytes], versions: Iterable[bytes], bound: Sequence[Sequence[bytes]]
+    ) -> Iterator[bytes]:
+        """`Place.associated_data` of many rows, as it is needed; every size is checked before the first."""
+        columns = (row_ids, *bound)
+        if len(bound) != len(place.bound) or any(len(column) != len(row_ids) for column in bound):
+            raise ValueError(place.complaint)
+        if any(set(map(len, column)) - {ID_SIZE} for column in columns):
+            raise ValueError(place.complaint)
+        return map(_join, zip(repeat(LABEL + self._scope + place.code), row_ids, versions, *bound, strict=False))
+
+    def _take(self, count: int) -> tuple[_Batch, list[bytes]]:
+        """A batch, and at most `count` of the nonces that are left in it."""
+        batch = self._batch
+        if batch is None or batch.forks != _forks or not batch.nonces:
+            batch = self._open_batch()
+        taken = list[bytes]()
+        with suppress(IndexError):
+            taken.extend(batch.nonces.pop() for _ in range(count))
+        return batch, taken
 
     def _open_batch(self) -> _Batch:
         head = _HEAD.pack(VERSION, SUITE, self._current) + self._random(_SALT_SIZE)
@@ -179,15 +248,15 @@ class RecordCipher:
         pool = self._random(_NONCE_SIZE * self._next_size)
         nonces = [pool[at : at + _NONCE_SIZE] for at in range(0, len(pool), _NONCE_SIZE)]
         nonces.reverse()
-        self._batch = batch = _Batch(head + commitment, AESGCM(key), nonces, _forks)
+        self._batch = batch = _Batch(head + commitment, AESGCM(key).encrypt, nonces, _forks)
         self._next_size = _BATCH_SIZE
         return batch
 
-    def _unlock(self, blob: bytes) -> tuple[bytes, Decrypt]:
-        """The verified key for a record's prefix, derived once per batch."""
+    def _unlock(self, blob: bytes) -> Crypt:
+        """What decrypts the records with this one's prefix: derived and verified once per batch."""
         prefix = bytes(blob[:_PREFIX_SIZE])
-        aead = self._derived.get(prefix)
-        if aead is None:
+        decrypt = self._derived.get(prefix)
+        if decrypt is None:
             if len(blob) < OVERHEAD:
                 raise UnknownFormatError(f"the record is {len(blob)} bytes long, too short for any")
             version, suite, generation = _HEAD.unpack_from(blob)
@@ -198,10 +267,10 @@ class RecordCipher:
             key, commitment = _derive(self._keys[generation], prefix[:_COMMITMENT_AT])
             if not hmac.compare_digest(commitment, prefix[_COMMITMENT_AT:]):
                 raise WrongKeyError(f"the record was not sealed under key generation {generation} of this tenant")
-            aead = self._derived[prefix] = AESGCM(key)
+            decrypt = self._derived[prefix] = AESGCM(key).decrypt
             while len(self._derived) > _CACHED_KEYS:
                 self._derived.popitem(last=False)
-        return prefix, aead.decrypt
+        return decrypt
 
 
 def row_version(blob: bytes) -> int:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
-from uuid import uuid4
 
-from syncvault.crypto.place import NOTHING, Place
+from syncvault.crypto.identifiers import fresh_ids
+from syncvault.crypto.place import Place
 from syncvault.crypto.record import RecordRefusedError, row_version
 from syncvault.policy.catalogue import DataClass
 from syncvault.store import contacts as contact_rows
+from syncvault.store import manifests
 from syncvault.store import photos as photo_rows
 from syncvault.store import removals as removal_rows
 from syncvault.store.contacts import ContactChange, ContactRow, PhotoDueChange
 from syncvault.store.engine import Transaction
 from syncvault.vault.keys import TenantKeys
+from syncvault.vault.manifest import Changes
 from syncvault.vault.model import Tenant
 from syncvault.vault.sealing import damaged, or_nothing, to_json
 from syncvault.vault.sources import StoredMailbox
@@ -24,7 +26,8 @@ from syncvault.vault.sources import StoredMailbox
 CONTACT: Final = "contact"
 CARD: Final = "card"
 PLACES: Final = {CONTACT: Place.CONTACT, CARD: Place.CARD}
-_SEALED: Final = itemgetter(slice(ContactRow._fields.index("blob") + 1))  # of a row, as a bare tuple
+_KIND: Final = attrgetter("kind")
+_CLASS: Final = DataClass.CONTACT.value  # SQLite's driver binds exact strings without looking for an adapter
 
 
 class Incoming(NamedTuple):
@@ -88,11 +91,15 @@ class Tally:
 
 @dataclass(slots=True)
 class Diff:
-    """What a page changes, sealed and ready to be written; `returned` awaited removal and are there after all."""
+    """What a page changes, sealed and ready to be written.
+
+    `replaced` are the records that the changes take the place of; `returned` awaited removal and are there after all.
+    """
 
     tally: Tally = field(default_factory=Tally)
     inserts: list[ContactRow] = field(default_factory=list)
     changes: list[ContactChange] = field(default_factory=list)
+    replaced: list[bytes] = field(default_factory=list)
     photo_due: list[PhotoDueChange] = field(default_factory=list)
     photos_gone: list[bytes] = field(default_factory=list)
     returned: list[bytes] = field(default_factory=list)
@@ -106,6 +113,7 @@ class Diff:
         """Adds another diff to this one."""
         self.inserts += other.inserts
         self.changes += other.changes
+        self.replaced += other.replaced
         self.photo_due += other.photo_due
         self.photos_gone += other.photos_gone
         self.returned += other.returned
@@ -131,13 +139,12 @@ def compare(
         latest: What came, by the index of its server ID.
         stored: What is stored of it.
     """
-    diff = Diff()
+    diff, fresh = Diff(), list[tuple[bytes, bytes, Incoming]]()
     for remote_ix, entry in latest.items():
         plain = content_of(entry)
         known = stored.get(remote_ix)
         if known is None:
-            diff.inserts.append(_new_row(keys, standing, remote_ix, plain, entry))
-            diff.tally.added += 1
+            fresh.append((remote_ix, plain, entry))
             continue
         row = known.row
         if row.folder_id == standing.folder_id and open_contact(keys, row) == plain:
@@ -147,17 +154,24 @@ def compare(
                 diff.photo_due.append(PhotoDueChange(due, row.id, row.tenant_id))
         else:
             diff.changes.append(_changed_row(keys, standing, row, plain, entry))
+            diff.replaced.append(row.blob)
             diff.tally.changed += 1
         if known.is_pending:
             diff.returned.append(row.id)
         if entry.has_photo is False and known.has_photo:
             diff.photos_gone.append(row.id)
             diff.tally.photos_gone += 1
+    diff.inserts = _new_rows(keys, standing, fresh)
+    diff.tally.added = len(fresh)
     return diff
 
 
-def write(tx: Transaction, diff: Diff) -> None:
+def write(tx: Transaction, changes: Changes, diff: Diff) -> None:
     """Writes a diff."""
+    changes.gone("contacts", diff.replaced)
+    changes.added("contacts", (row.blob for row in diff.inserts))
+    changes.added("contacts", (change.blob for change in diff.changes))
+    changes.gone("photos", manifests.tags_of(tx, "photos", diff.photos_gone))
     contact_rows.insert_many(tx, diff.inserts)
     contact_rows.update_many(tx, diff.changes)
     contact_rows.set_photo_due_many(tx, diff.photo_due)
@@ -181,32 +195,37 @@ def open_contact(keys: TenantKeys, row: ContactRow) -> bytes:
 
 def open_contacts(keys: TenantKeys, rows: Sequence[ContactRow]) -> list[bytes]:
     """The sealed content of a page of contacts; what `open_contact` gives for each, at less cost."""
+    kinds = set(map(_KIND, rows))
+    if len(kinds) == 1:
+        return _open_kind(keys, kinds.pop(), rows)
+    opened = {kind: iter(_open_kind(keys, kind, [row for row in rows if row.kind == kind])) for kind in kinds}
+    return [next(opened[row.kind]) for row in rows]
+
+
+def _open_kind(keys: TenantKeys, kind: str, rows: Sequence[ContactRow]) -> list[bytes]:
+    ids, _, mailbox_ids, folder_ids, _, remote_ixs, blobs, *_ = zip(*rows, strict=True)
+    bound = (mailbox_ids, [or_nothing(folder_id) for folder_id in folder_ids], remote_ixs)
     try:
-        return keys.cipher.open_all(
-            [
-                (PLACES[kind], contact_id, blob, (mailbox_id, NOTHING if folder_id is None else folder_id, remote_ix))
-                for contact_id, _, mailbox_id, folder_id, kind, remote_ix, blob in map(_SEALED, rows)
-            ]
-        )
+        return keys.cipher.open_rows(PLACES[kind], ids, blobs, *bound)
     except RecordRefusedError:
         return [open_contact(keys, row) for row in rows]  # names the row
 
 
-def _new_row(keys: TenantKeys, standing: Standing, remote_ix: bytes, plain: bytes, entry: Incoming) -> ContactRow:
-    contact_id, folder_id = uuid4().bytes, standing.folder_id
-    place = PLACES[standing.kind]
-    return ContactRow(
-        id=contact_id,
-        tenant_id=standing.tenant.id,
-        mailbox_id=standing.mailbox.id,
-        folder_id=folder_id,
-        kind=standing.kind,
-        remote_ix=remote_ix,
-        blob=keys.cipher.seal(place, contact_id, plain, standing.mailbox.id, or_nothing(folder_id), remote_ix),
-        photo_due_at=_first_look(entry, standing),
-        data_class=DataClass.CONTACT,
-        purge_at=standing.purge_at,
-    )
+def _new_rows(keys: TenantKeys, standing: Standing, fresh: Sequence[tuple[bytes, bytes, Incoming]]) -> list[ContactRow]:
+    """The rows of contacts that are not stored yet: of each the index of its server ID, its content, and what came."""
+    if not fresh:
+        return []
+    count, tenant_id, mailbox_id, folder_id = len(fresh), standing.tenant.id, standing.mailbox.id, standing.folder_id
+    remote_ixs, plains, entries = zip(*fresh, strict=True)
+    ids = fresh_ids(count)
+    bound = ([mailbox_id] * count, [or_nothing(folder_id)] * count, remote_ixs)
+    blobs = keys.cipher.seal_rows(PLACES[standing.kind], ids, plains, *bound)
+    looks = [_first_look(entry, standing) for entry in entries]
+    kind, purge_at = standing.kind, standing.purge_at
+    return [
+        ContactRow(contact_id, tenant_id, mailbox_id, folder_id, kind, remote_ix, blob, look, _CLASS, purge_at)
+        for contact_id, remote_ix, blob, look in zip(ids, remote_ixs, blobs, looks, strict=True)
+    ]
 
 
 def _changed_row(keys: TenantKeys, standing: Standing, row: ContactRow, plain: bytes, entry: Incoming) -> ContactChange:
@@ -216,7 +235,7 @@ def _changed_row(keys: TenantKeys, standing: Standing, row: ContactRow, plain: b
         folder_id=standing.folder_id,
         blob=keys.cipher.seal(PLACES[row.kind], row.id, plain, *bound, row_version=version),
         photo_due_at=_first_look(entry, standing),
-        data_class=DataClass.CONTACT,
+        data_class=_CLASS,
         purge_at=standing.purge_at,
         id=row.id,
         tenant_id=row.tenant_id,
