@@ -1,7 +1,8 @@
 """Locks between processes: one per tenant, and the vault's maintenance lock that readers share with each other.
 
     open_locks(db, home) -> Locks                            by the data database's dialect
-    Locks.tenant(tenant_id) -> context manager               BusyError at once, naming host and pid of the holder
+    Locks.tenant(tenant_id, *, work="") -> context manager   TenantBusyError at once, naming the holder and its work
+    wait_for_tenant(locks, tenant_id, *, work, told, ...) -> context manager   waits, as long as it takes
     Locks.maintenance(*, exclusive, timeout=30.0) -> context manager   BusyError once the time is up
     Locks.forget(tenant_id) -> None                          removes the lock file of an erased tenant; hold the lock
 
@@ -17,7 +18,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -32,11 +33,26 @@ _MAINTENANCE: Final = "maintenance"
 _GATE: Final = "maintenance.gate"
 
 
+class TenantBusyError(BusyError):
+    """Another process has the tenant; `work` is what it says it is doing, empty for a run or an erasure."""
+
+    def __init__(self, holder: str) -> None:
+        self.holder = holder
+        host, pid, self.work = (*holder.split(maxsplit=2), "", "", "")[:3]
+        by = f"process {pid} on {host}" if pid else "another process"
+        super().__init__(f"The tenant is in use by {by}{f' ({self.work})' if self.work else ''}.")
+
+
 class Locks(Protocol):
     """What keeps processes from working on the same tenant, or under a scrub."""
 
-    def tenant(self, tenant_id: bytes) -> AbstractContextManager[None]:
-        """Takes the tenant; BusyError at once, naming the holder, if another has it."""
+    def tenant(self, tenant_id: bytes, *, work: str = "") -> AbstractContextManager[None]:
+        """Takes the tenant; TenantBusyError at once, naming the holder, if another has it.
+
+        Args:
+            tenant_id: Which.
+            work: A word for what it is taken for, if whoever finds it taken shall know; ASCII.
+        """
 
     def maintenance(self, *, exclusive: bool, timeout: float = 30.0) -> AbstractContextManager[None]:
         """Takes the vault, alone or beside others who share it; BusyError once the time is up."""
@@ -50,10 +66,40 @@ def open_locks(db: Database, home: Path) -> Locks:
     return FileLocks(home / "locks") if db.dialect == "sqlite" else AdvisoryLocks(db)
 
 
-def _tenant_busy(holder: str) -> BusyError:
-    host, _, pid = holder.strip().partition(" ")
-    by = f"process {pid} on {host}" if pid else "another process"
-    return BusyError(f"The tenant is in use by {by}.")
+@contextmanager
+def wait_for_tenant(
+    locks: Locks,
+    tenant_id: bytes,
+    *,
+    work: str = "",
+    waits_for: Callable[[TenantBusyError], bool],
+    pause: Callable[[], None],
+) -> Iterator[None]:
+    """Takes the tenant, however long that takes.
+
+    Args:
+        locks: Whose tenant it is.
+        tenant_id: Which.
+        work: See `Locks.tenant`.
+        waits_for: Whether to wait for the holder that the error names; asked each time it is still there.
+        pause: Lets a moment pass between two attempts; may raise to give up.
+
+    Raises:
+        TenantBusyError: A holder has it that is not waited for.
+    """
+    found = ""
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locks.tenant(tenant_id, work=work))
+                break
+            except TenantBusyError as busy:
+                # A lock is taken a moment before its holder has written who it is: only what is seen twice counts.
+                if busy.holder and busy.holder == found and not waits_for(busy):
+                    raise
+                found = busy.holder
+            pause()
+        yield
 
 
 def _vault_busy(*, exclusive: bool) -> BusyError:
@@ -68,8 +114,9 @@ def _wait(attempt: Callable[[], bool], *, exclusive: bool, deadline: float, poll
         time.sleep(poll)
 
 
-def _holder() -> str:
-    return f"{socket.gethostname()[:40]} {os.getpid()}"
+def _holder(work: str = "") -> str:
+    # PostgreSQL cuts an application's name after 63 bytes.
+    return f"{socket.gethostname()[:32]} {os.getpid()} {work}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +126,12 @@ class FileLocks:
     directory: Path
 
     @contextmanager
-    def tenant(self, tenant_id: bytes) -> Iterator[None]:
+    def tenant(self, tenant_id: bytes, *, work: str = "") -> Iterator[None]:
         """See `Locks.tenant`."""
         descriptor = self._take(tenant_id.hex())
         try:
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, _holder().encode(), 0)
+            os.pwrite(descriptor, _holder(work).encode(), 0)
             yield
         finally:
             os.ftruncate(descriptor, 0)
@@ -116,7 +163,7 @@ class FileLocks:
             if not _flock(descriptor, fcntl.LOCK_EX):
                 holder = os.pread(descriptor, 200, 0).decode(errors="replace")
                 os.close(descriptor)
-                raise _tenant_busy(holder)
+                raise TenantBusyError(holder)
             if self._is_linked(name, descriptor):
                 return descriptor
             os.close(descriptor)  # `forget` removed the file between opening and locking it
@@ -163,13 +210,13 @@ class AdvisoryLocks:
     db: Database
 
     @contextmanager
-    def tenant(self, tenant_id: bytes) -> Iterator[None]:
+    def tenant(self, tenant_id: bytes, *, work: str = "") -> Iterator[None]:
         """See `Locks.tenant`."""
         with self.db.lone() as connection:
-            _introduce(connection)
+            _introduce(connection, work)
             key = _key(b"tenant", tenant_id)
             if not value(connection, "SELECT pg_try_advisory_lock(?)", key):
-                raise _tenant_busy(_holder_of(connection, key))
+                raise TenantBusyError(_holder_of(connection, key))
             with _freeing(connection, "pg_advisory_unlock", key):
                 yield
 
@@ -200,8 +247,8 @@ def _freeing(connection: Transaction, function: str, key: int) -> Iterator[None]
         run(connection, f"SELECT {function}(?)", key)
 
 
-def _introduce(connection: Transaction) -> None:
-    run(connection, "SELECT set_config('application_name', ?, false)", f"syncvault {_holder()}")
+def _introduce(connection: Transaction, work: str = "") -> None:
+    run(connection, "SELECT set_config('application_name', ?, false)", f"syncvault {_holder(work)}")
 
 
 def _key(kind: bytes, name: bytes) -> int:

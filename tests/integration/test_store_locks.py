@@ -16,7 +16,7 @@ import pytest
 
 from syncvault.errors import BusyError, StorageError
 from syncvault.store.engine import Database
-from syncvault.store.locks import FileLocks, Locks, open_locks
+from syncvault.store.locks import FileLocks, Locks, TenantBusyError, open_locks, wait_for_tenant
 from tests.integration import store_rows as rows
 
 HOLDER = """
@@ -61,11 +61,33 @@ def test_a_second_taker_of_a_tenant_is_told_who_holds_it(locks: Locks, hold: Hol
     tenant_id = rows.new_id()
     holder = hold(f"locks.tenant(bytes.fromhex('{tenant_id.hex()}'))")
     with (
-        pytest.raises(BusyError, match=f"process {holder.pid} on {socket.gethostname()[:40]}"),
+        pytest.raises(BusyError, match=f"process {holder.pid} on {socket.gethostname()[:32]}"),
         locks.tenant(tenant_id),
     ):
         pass
     with locks.tenant(rows.new_id()):
+        pass
+
+
+def test_a_holder_that_names_its_work_is_waited_for_and_another_is_not(locks: Locks, hold: Hold) -> None:
+    tenant_id, pauses = rows.new_id(), []
+    expression = f"locks.tenant(bytes.fromhex('{tenant_id.hex()}'), work='rotation')"
+    holder = hold(expression)
+
+    def let_go_at_the_third() -> None:
+        pauses.append(1)
+        if len(pauses) == 3:
+            holder.kill()
+            holder.wait()
+        assert len(pauses) < 1000
+
+    with wait_for_tenant(locks, tenant_id, waits_for=lambda busy: busy.work == "rotation", pause=let_go_at_the_third):
+        assert len(pauses) >= 3
+    hold(f"locks.tenant(bytes.fromhex('{tenant_id.hex()}'))")
+    with (
+        pytest.raises(TenantBusyError, match="in use by process"),
+        wait_for_tenant(locks, tenant_id, waits_for=lambda busy: busy.work == "rotation", pause=lambda: None),
+    ):
         pass
 
 
