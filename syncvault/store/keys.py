@@ -6,11 +6,18 @@ Surface:
     roots(tx) -> list[RootRow]                                        by generation
     current_root(tx) -> RootRow | None
     set_root_state(tx, generation, state) -> bool
+    settle_root(tx, generation, outstanding) -> None                  destroyed (None), or what keeps it from that
     promote_root(tx, generation) -> None                              it is current, the one before retired
     insert_many(tx, rows: Sequence[WrappedKeyRow]) -> int
     of_tenant(tx, tenant_id) -> list[WrappedKeyRow]                   VAULT_TENANT for the vault's own keys
+    of_purpose(tx, tenant_id, purpose) -> WrappedKeyRow | None        the latest generation
+    put(tx, row: WrappedKeyRow) -> None                               instead of the one with its ID
     list_all(tx) -> list[WrappedKeyRow]
     rewrap_all(tx, root_generation, rewrapped: Mapping[bytes, bytes]) -> int      id -> blob; must be every key
+    promote(tx, row: WrappedKeyRow) -> None                           it is current, the one before retired
+    set_retired(tx, tenant_id, purpose, at) -> int                    retired ones that no row needs any more
+    reopen_retired(tx) -> int                                         rows may need them again: after a restore
+    delete_expired(tx, before) -> int                                 those that no row has needed since
     delete_of_tenant(tx, tenant_id) -> int
 """
 
@@ -22,7 +29,7 @@ from typing import NamedTuple
 from syncvault.store.engine import Transaction
 from syncvault.store.faults import ConflictError
 from syncvault.store.schema import VAULT_TENANT as VAULT_TENANT  # noqa: PLC0414  (part of this module's surface)
-from syncvault.store.statements import changed, fetch, fetch_one, insert, run, run_many
+from syncvault.store.statements import changed, fetch, fetch_one, insert, run, run_many, upsert
 
 
 class RootRow(NamedTuple):
@@ -70,6 +77,12 @@ def set_root_state(tx: Transaction, generation: int, state: str) -> bool:
     return changed(tx, "UPDATE root_generations SET state = ? WHERE generation = ?", state, generation) == 1
 
 
+def settle_root(tx: Transaction, generation: int, outstanding: str | None) -> None:
+    """Records that a retired generation is destroyed, or what is still to happen before it is."""
+    state = "destroyed" if outstanding is None else "retired"
+    run(tx, "UPDATE root_generations SET state = ?, outstanding = ? WHERE generation = ?", state, outstanding, generation)
+
+
 def promote_root(tx: Transaction, generation: int) -> None:
     """Puts a generation in force; the one before is retired."""
     run(tx, "UPDATE root_generations SET state = 'retired' WHERE state = 'current'")
@@ -88,6 +101,17 @@ def of_tenant(tx: Transaction, tenant_id: bytes) -> list[WrappedKeyRow]:
     return fetch(tx, WrappedKeyRow, "wrapped_keys", where, tenant_id)
 
 
+def of_purpose(tx: Transaction, tenant_id: bytes, purpose: str) -> WrappedKeyRow | None:
+    """The latest generation of one of the tenant's keys."""
+    where = "WHERE tenant_id = ? AND purpose = ? ORDER BY generation DESC"
+    return fetch_one(tx, WrappedKeyRow, "wrapped_keys", where, tenant_id, purpose)
+
+
+def put(tx: Transaction, row: WrappedKeyRow) -> None:
+    """Stores a wrapped key in the place of the one with its ID."""
+    upsert(tx, "wrapped_keys", "id", [row])
+
+
 def list_all(tx: Transaction) -> list[WrappedKeyRow]:
     """Every wrapped key."""
     return fetch(tx, WrappedKeyRow, "wrapped_keys", "ORDER BY tenant_id, purpose, generation")
@@ -103,6 +127,32 @@ def rewrap_all(tx: Transaction, root_generation: int, rewrapped: Mapping[bytes, 
         raise ConflictError("The stored keys changed while they were re-wrapped.")
     statement = "UPDATE wrapped_keys SET blob = ?, root_generation = ? WHERE id = ?"
     return run_many(tx, statement, [(blob, root_generation, key_id) for key_id, blob in rewrapped.items()])
+
+
+def promote(tx: Transaction, row: WrappedKeyRow) -> None:
+    """Stores a tenant's key as the current one of its purpose; the one before is retired."""
+    of_purpose = "WHERE tenant_id = ? AND purpose = ? AND state = 'current'"
+    run(tx, f"UPDATE wrapped_keys SET state = 'retired' {of_purpose}", row.tenant_id, row.purpose)  # noqa: S608
+    insert(tx, "wrapped_keys", [row])
+
+
+def set_retired(tx: Transaction, tenant_id: bytes, purpose: str, at: int) -> int:
+    """Records that no row needs the tenant's retired generations of a purpose any more."""
+    statement = (
+        "UPDATE wrapped_keys SET retired_at = ?"
+        " WHERE tenant_id = ? AND purpose = ? AND state = 'retired' AND retired_at IS NULL"
+    )
+    return changed(tx, statement, at, tenant_id, purpose)
+
+
+def reopen_retired(tx: Transaction) -> int:
+    """Records that rows may need retired generations again: what was restored is older than their retirement."""
+    return changed(tx, "UPDATE wrapped_keys SET retired_at = NULL WHERE state = 'retired'")
+
+
+def delete_expired(tx: Transaction, before: int) -> int:
+    """Deletes retired generations that no row has needed since before an instant."""
+    return changed(tx, "DELETE FROM wrapped_keys WHERE state = 'retired' AND retired_at < ?", before)
 
 
 def delete_of_tenant(tx: Transaction, tenant_id: bytes) -> int:

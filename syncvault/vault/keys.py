@@ -31,6 +31,7 @@ class Purpose(StrEnum):
 
     NAMES = "names"  # vault: blind index of tenant names
     RECEIPT = "receipt"  # vault: seed of the signing key
+    AUDIT = "audit"  # vault: seeds of the next audit entries; changes with each, so not opened with the others
     DATA = "data"  # tenant: records
     INDEX = "index"  # tenant: blind indexes
 
@@ -81,6 +82,11 @@ class KeyRing:
 
     def __repr__(self) -> str:
         return f"KeyRing(root={self._provider.name}/{self._root_generation})"
+
+    @property
+    def provider(self) -> RootKeyProvider:
+        """What keeps the root key in force."""
+        return self._provider
 
     @property
     def receipt_seed(self) -> bytes:
@@ -158,6 +164,33 @@ class KeyRing:
                     rows.set_root_state(tx, generation, "destroyed")
         return outcome
 
+    def follow_root(self) -> None:
+        """Gets the root key in force, for a transaction on the key database; hold the maintenance lock shared."""
+        self._follow_root(self._current_root())
+
+    def audit_state(self, tx: Transaction) -> bytes | None:
+        """What signs the next audit entries, or None if none was ever written; see `follow_root`.
+
+        Raises:
+            DamagedError: It does not open.
+        """
+        row = rows.of_purpose(tx, VAULT_TENANT, Purpose.AUDIT)
+        if row is None:
+            return None
+        try:
+            return _unwrap(self._root_cipher(VAULT_TENANT), row)
+        except RootKeyError:  # the other keys of the vault opened, so the root key is right
+            raise DamagedError("The audit key does not open.") from None
+
+    def keep_audit_state(self, tx: Transaction, state: bytes, now: datetime) -> None:
+        """Stores what signs the next audit entries in the place of what signed before."""
+        cipher = self._root_cipher(VAULT_TENANT)
+        row = rows.of_purpose(tx, VAULT_TENANT, Purpose.AUDIT)
+        if row is None:
+            row = fresh_keys(cipher, VAULT_TENANT, [Purpose.AUDIT], now)[0]
+        blob = cipher.seal(Place.WRAPPED_KEY, row.id, state, *_bound(row))
+        rows.put(tx, row._replace(blob=blob, root_generation=cipher.current))
+
     def _current_root(self) -> rows.RootRow | None:
         with self._database.read() as tx:
             return rows.current_root(tx)
@@ -190,7 +223,7 @@ class KeyRing:
 
     def _open_all(self, tenant_id: bytes) -> dict[str, tuple[dict[int, bytes], int]]:
         """All generations of a tenant's keys by purpose, with the current one."""
-        wrapped = self._wrapped_keys(tenant_id)
+        wrapped = [row for row in self._wrapped_keys(tenant_id) if row.purpose != Purpose.AUDIT]
         if not wrapped:
             raise NotFoundError("The tenant has no keys: it is erased, or being erased.")
         root = self._root_cipher(tenant_id)
@@ -225,7 +258,13 @@ class KeyRing:
             old = self._root_cipher(tenant_id)
             new = RecordCipher({generation: key}, generation, vault_id=self._vault_id, tenant_id=tenant_id)
             for row in wrapped:
-                plain = _unwrap(old, row)
+                try:
+                    plain = _unwrap(old, row)
+                except (DamagedError, RootKeyError):
+                    if row.purpose != Purpose.AUDIT:
+                        raise
+                    rewrapped[row.id] = row.blob  # opens no more either way, and must not keep a tenant from erasure
+                    continue
                 rewrapped[row.id] = new.seal(Place.WRAPPED_KEY, row.id, plain, *_bound(row))
                 if not hmac.compare_digest(_unwrap(new, row._replace(blob=rewrapped[row.id])), plain):
                     raise RootKeyError("The new root key does not open what it sealed.")
