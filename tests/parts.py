@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+SOFTHSM_MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so")
+
 
 def require_programs(*names: str) -> None:
     """Goes on only where all programs are installed."""
@@ -51,3 +53,25 @@ def secret_service(home: Path) -> Iterator[Mapping[str, str]]:
         yield {"DBUS_SESSION_BUS_ADDRESS": address, "HOME": str(home), "XDG_RUNTIME_DIR": str(runtime)}
         session.stdin.close()
         session.wait(timeout=10)
+
+
+def softhsm_module() -> Path:
+    """SoftHSM's PKCS#11 module."""
+    require_programs("softhsm2-util")
+    return next(path for path in map(Path, SOFTHSM_MODULES) if path.is_file())
+
+
+def softhsm_token(home: Path, label: str, pin: str) -> Path:
+    """Makes a SoftHSM token with a configuration of its own; gives what `SOFTHSM2_CONF` has to name."""
+    require_programs("softhsm2-util")
+    (home / "tokens").mkdir(parents=True, exist_ok=True)
+    configuration = home / "softhsm2.conf"
+    configuration.write_text(f"directories.tokendir = {home}/tokens\nlog.level = ERROR\n")
+    subprocess.run(
+        ["softhsm2-util", "--init-token", "--free", "--label", label, "--pin", pin, "--so-pin", "so-secret"],
+        env={**os.environ, "SOFTHSM2_CONF": str(configuration)},
+        stdout=subprocess.DEVNULL,
+        check=True,
+        timeout=30,
+    )
+    return configuration

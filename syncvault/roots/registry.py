@@ -21,6 +21,7 @@ _OURS: Final = {
     "systemd": "syncvault.roots.systemd:SystemdProvider",
     "passphrase": "syncvault.roots.passphrase:PassphraseProvider",
     "file": "syncvault.roots.file:FileProvider",
+    "pkcs11": "syncvault.roots.pkcs11:Pkcs11Provider",
 }
 
 Factory = Callable[[ProviderSettings], RootKeyProvider]

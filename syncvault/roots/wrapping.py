@@ -1,0 +1,127 @@
+"""What the providers share that keep a root key wrapped under a key elsewhere (PKCS#11, AWS KMS, Azure Key Vault)."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import queue
+import threading
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Final, TypeVar
+from uuid import UUID
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from syncvault.errors import RootKeyError
+from syncvault.roots.port import Handle, handle_text
+
+_CHECK_BYTES: Final = 16
+_CHECK_LABEL: Final = b"syncvault v1 root key check "
+_MOST_WRAPPED: Final = 8192  # bytes; the largest ciphertext of a root key, AWS KMS's, stays far below
+
+T = TypeVar("T")
+
+
+def missing(extra: str, *modules: str) -> str | None:
+    """Which library a provider lacks, in one sentence; None if all are installed. Imports none of them."""
+    for module in modules:
+        try:
+            found = find_spec(module) is not None
+        except ModuleNotFoundError:  # a package above it is missing
+            found = False
+        if not found:
+            return f"The Python library {module} is not installed: pip install 'syncvault[{extra}]'."
+    return None
+
+
+def binding(vault_id: UUID, generation: int) -> bytes:
+    """What ties a wrapped key to its vault and generation: `VAULT-ID/GENERATION`."""
+    return f"{vault_id}/{generation}".encode()
+
+
+def check_of(key: bytes, bound_to: bytes) -> str:
+    """A check value over the key and what it is bound to, for wrappings that bind nothing themselves."""
+    derived = HKDFExpand(algorithm=SHA256(), length=_CHECK_BYTES, info=_CHECK_LABEL + bound_to).derive(key)
+    return base64.b64encode(derived).decode()
+
+
+def require_check(handle: Handle, key: bytes, bound_to: bytes) -> None:
+    """Refuses a key that was wrapped for another vault or generation.
+
+    Raises:
+        RootKeyError: The handle's check does not fit.
+    """
+    if not hmac.compare_digest(check_of(key, bound_to).encode(), handle_text(handle, "check").encode()):
+        raise does_not_fit()
+
+
+def does_not_fit() -> RootKeyError:
+    """What is said of a wrapped key that was changed, or made for another vault or generation."""
+    return RootKeyError(
+        "The wrapped root key in the key store is damaged, or belongs to another vault or generation.",
+        advice="Restore the key store from its backup.",
+    )
+
+
+def require_same(found: bytes, made: bytes, where: str) -> None:
+    """Refuses a fresh root key that came back as another one.
+
+    Raises:
+        RootKeyError: It did.
+    """
+    if not hmac.compare_digest(found, made):
+        raise RootKeyError(f"{where} did not give back the root key that it had wrapped.")
+
+
+def wrapped_text(wrapped: bytes) -> str:
+    """A wrapped key as a handle holds it."""
+    return base64.b64encode(wrapped).decode()
+
+
+def wrapped_bytes(handle: Handle) -> bytes:
+    """The wrapped key of a handle.
+
+    Raises:
+        RootKeyError: There is none, or it is not Base64.
+    """
+    try:
+        wrapped = base64.b64decode(handle_text(handle, "wrapped"), validate=True)
+    except ValueError:
+        wrapped = b""
+    if not 0 < len(wrapped) <= _MOST_WRAPPED:
+        raise does_not_fit()
+    return wrapped
+
+
+def bounded(seconds: float, who: str, call: Callable[[], T]) -> T:
+    """Runs a call that may hang (a driver, a metadata service), and gives up on it in time.
+
+    Raises:
+        RootKeyError: It took longer. What the call itself raises is passed on.
+    """
+    outcome: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            outcome.put((call(), None))
+        except BaseException as error:  # noqa: BLE001  (crosses the thread and is raised there)
+            outcome.put((None, error))
+
+    threading.Thread(target=run, daemon=True, name=who).start()
+    try:
+        value, error = outcome.get(timeout=seconds)
+    except queue.Empty:
+        raise unanswered(who, seconds) from None
+    if error is not None:
+        raise error
+    return value  # type: ignore[return-value]
+
+
+def unanswered(who: str, seconds: float) -> RootKeyError:
+    """What is said of one that did not answer in time."""
+    return RootKeyError(
+        f"{who} did not answer within {seconds:.0f} s.",
+        advice="Check the way to it (network, proxy, device), then run the command again.",
+    )
