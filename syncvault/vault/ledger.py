@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 
+from syncvault.crypto.place import ID_SIZE
 from syncvault.errors import StorageError
 from syncvault.store import ledger as rows
 from syncvault.store.engine import Transaction
@@ -33,7 +34,7 @@ def mirror(vault: Vault) -> None:
             last = orjson.loads(whole[-1])["seq"] if whole else 0
             with vault.key_data.read() as tx:
                 missing = rows.list_all(tx, after=last)
-            file.writelines(_line(row) for row in missing)
+            file.write(to_text(missing))
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -44,5 +45,27 @@ def mirror(vault: Vault) -> None:
         ) from None
 
 
-def _line(row: LedgerRow) -> bytes:
-    return orjson.dumps({**row._asdict(), "tenant_id": row.tenant_id.hex()}) + b"\n"
+def to_text(entries: Iterable[LedgerRow]) -> bytes:
+    """The entries as the file holds them."""
+    return b"".join(orjson.dumps(row._asdict(), default=bytes.hex) + b"\n" for row in entries)
+
+
+def parse(content: bytes) -> list[LedgerRow]:
+    """The entries in a file; a last line without its end does not count.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    return [_from_line(line) for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def _from_line(line: bytes) -> LedgerRow:
+    try:
+        values = orjson.loads(line)
+        entry = LedgerRow(**{**values, "tenant_id": bytes.fromhex(values["tenant_id"])})
+        is_one_form = to_text([entry]) == line
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError("not an entry of the ledger") from error
+    if not is_one_form or len(entry.tenant_id) != ID_SIZE or not isinstance(entry.seq, int):
+        raise ValueError("not in the one form that an entry has")
+    return entry
