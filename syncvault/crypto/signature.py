@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any, Final
 
 import orjson
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
@@ -47,6 +47,21 @@ def public_key(seed: bytes) -> bytes:
     return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
 
 
+def public_key_from_pem(pem: bytes) -> bytes:
+    """The 32 bytes of a public key in SubjectPublicKeyInfo, PEM.
+
+    Raises:
+        ValueError: It is no Ed25519 public key.
+    """
+    try:
+        key = load_pem_public_key(pem)
+    except UnsupportedAlgorithm as error:  # callers handle one kind of bad input
+        raise ValueError("a public key of an unknown kind") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise ValueError("not an Ed25519 public key")  # noqa: TRY004
+    return key.public_bytes_raw()
+
+
 def sign(seed: bytes, subject: Subject, document: Mapping[str, Any]) -> bytes:
     """The 64-byte signature of a document."""
     return Ed25519PrivateKey.from_private_bytes(seed).sign(_signed(subject, document))
@@ -64,11 +79,9 @@ def is_signed_by(public: bytes, subject: Subject, document: Mapping[str, Any], s
     Raises:
         ValueError: The key is no Ed25519 public key.
     """
-    key = Ed25519PublicKey.from_public_bytes(public) if len(public) == _KEY_SIZE else load_pem_public_key(public)
-    if not isinstance(key, Ed25519PublicKey):
-        raise ValueError("not an Ed25519 public key")  # noqa: TRY004  (callers handle one kind of bad input)
+    raw = public if len(public) == _KEY_SIZE else public_key_from_pem(public)
     try:
-        key.verify(signature, _signed(subject, document))
+        Ed25519PublicKey.from_public_bytes(raw).verify(signature, _signed(subject, document))
     except InvalidSignature:
         return False
     return True

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 
-from syncvault.crypto.signature import Subject, is_signed_by, sign
+from syncvault.crypto.signature import Subject, is_signed_by, public_key_from_pem, sign
 from syncvault.errors import InputError
 
 SCHEMA: Final = "syncvault/receipt/1"
@@ -95,14 +95,14 @@ def verify(receipt: bytes, public_pem: bytes) -> Verdict:
         InputError: The public key is none.
     """
     try:
-        document = json.loads(receipt, object_pairs_hook=_unique)
+        document = json.loads(receipt.decode("utf-8"), object_pairs_hook=_unique)  # bytes may be in any encoding to it
         statement, signature = document["statement"], base64.b64decode(document["signature"], validate=True)
         well_formed = set(document) == {"statement", "signature"} and statement["schema"] == SCHEMA
         well_formed &= base64.b64encode(signature).decode("ascii") == document["signature"]
     except (ValueError, KeyError, TypeError, RecursionError):
         statement, signature, well_formed = {}, b"", False
     try:
-        genuine = is_signed_by(public_pem, Subject.RECEIPT, statement, signature)
+        genuine = is_signed_by(public_key_from_pem(public_pem), Subject.RECEIPT, statement, signature)
     except ValueError as error:
         raise InputError(
             "The public key file holds no Ed25519 public key.",

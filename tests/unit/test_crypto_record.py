@@ -301,4 +301,4 @@ def test_a_byte_moved_from_one_column_to_the_next_is_noticed() -> None:
 
 
 def test_no_two_places_have_one_number() -> None:
-    assert len({place.number for place in Place}) == len(Place.__members__) == 11
+    assert len({place.number for place in Place}) == len(Place.__members__)
