@@ -74,6 +74,9 @@ _PEND: Final = (
     " SELECT id, tenant_id, folder_id, data_class, purge_at FROM contacts WHERE folder_id = ?"
 )
 _UNSEEN: Final = " AND NOT EXISTS (SELECT 1 FROM seen s WHERE s.folder_id = ? AND s.remote_ix = contacts.remote_ix)"
+GONE_AND_EMPTY: Final = (
+    "tenant_id = ? AND gone = 1 AND NOT EXISTS (SELECT 1 FROM contacts WHERE folder_id = folders.id)"
+)
 _ONCE: Final = " ON CONFLICT (contact_id) DO NOTHING"
 
 
@@ -156,8 +159,4 @@ def has_contacts(tx: Transaction, folder_id: bytes) -> bool:
 
 def delete_gone(tx: Transaction, tenant_id: bytes) -> int:
     """Removes the tenant's folders that are gone and empty."""
-    statement = (
-        "DELETE FROM folders WHERE tenant_id = ? AND gone = 1"
-        " AND NOT EXISTS (SELECT 1 FROM contacts WHERE folder_id = folders.id)"
-    )
-    return changed(tx, statement, tenant_id)
+    return changed(tx, f"DELETE FROM folders WHERE {GONE_AND_EMPTY}", tenant_id)  # noqa: S608  (a constant)

@@ -35,7 +35,7 @@ _WAITING: Final = (
     "FROM pending_removals p JOIN contacts c ON c.id = p.contact_id"
     " WHERE p.tenant_id = ? AND c.tenant_id = p.tenant_id AND COALESCE(p.folder_id, c.id) = COALESCE(c.folder_id, c.id)"
 )
-_STILL_THERE: Final = f"SELECT p.contact_id {_WAITING}"
+STILL_THERE: Final = f"SELECT p.contact_id {_WAITING}"
 
 
 def add(tx: Transaction, rows: Sequence[PendingRow]) -> int:
@@ -77,6 +77,6 @@ def each(tx: Transaction, tenant_id: bytes) -> list[tuple[bytes, bytes]]:
 
 def apply(tx: Transaction, tenant_id: bytes) -> int:
     """Removes the contacts that await it, with their photos, and all marks of the tenant; returns how many."""
-    removed = changed(tx, f"DELETE FROM contacts WHERE id IN ({_STILL_THERE})", tenant_id)  # noqa: S608  (a constant)
+    removed = changed(tx, f"DELETE FROM contacts WHERE id IN ({STILL_THERE})", tenant_id)  # noqa: S608  (a constant)
     clear_of_tenant(tx, tenant_id)
     return removed

@@ -8,7 +8,7 @@ Surface:
     list_all(tx) -> list[TenantRow]                              ordered by id
     erasing(tx) -> list[TenantRow]                               erasures under way, to be finished
     counts(tx) -> dict[bytes, TenantCounts]; counts_of(tx, tenant_id) -> TenantCounts
-    fence(tx, tenant_id, epoch) -> int                           its purge date, or Fenced; first in every write
+    fence(tx, tenant_id, epoch) -> Standing                      or Fenced; first in every write
     update_profile(tx, tenant_id, profile, name_ix) -> bool
     begin_erasure(tx, tenant_id) -> int | None                   the new epoch; None if it was not live
     set_erasure(tx, tenant_id, intent) -> None
@@ -47,10 +47,15 @@ class TenantRow(NamedTuple):
     purge_at: int
 
 
-class _Standing(NamedTuple):
-    state: str
-    epoch: int
+class Standing(NamedTuple):
+    """Where a live tenant stands: its purge date, and the generations its rows are sealed and indexed under.
+
+    The generations are None where the tenant has no manifest yet.
+    """
+
     purge_at: int
+    data_generation: int | None
+    index_generation: int | None
 
 
 class TenantCounts(NamedTuple):
@@ -62,7 +67,7 @@ class TenantCounts(NamedTuple):
     photos: int = 0
 
 
-_BY_TENANT: Final = "tenant_id = ?"
+BY_TENANT: Final = "tenant_id = ?"
 _BY_FOLDER: Final = "folder_id IN (SELECT id FROM folders WHERE tenant_id = ?)"
 
 # Children before parents. `seen` has no index by tenant and is reached through its folder.
@@ -77,9 +82,16 @@ PERSONAL_TABLES: Final = (
     "mailboxes",
     "sources",
     "credentials",
+    "manifests",
     "tenants",
 )
-_SCOPES: Final = dict.fromkeys(PERSONAL_TABLES, _BY_TENANT) | {"seen": _BY_FOLDER, "tenants": "id = ?"}
+_SCOPES: Final = dict.fromkeys(PERSONAL_TABLES, BY_TENANT) | {"seen": _BY_FOLDER, "tenants": "id = ?"}
+
+
+_FENCE: Final = (
+    "SELECT t.state, t.epoch, t.purge_at, m.data_generation, m.index_generation"
+    " FROM tenants t LEFT JOIN manifests m ON m.tenant_id = t.id WHERE t.id = ?"
+)
 
 
 def insert(tx: Transaction, row: TenantRow) -> None:
@@ -123,18 +135,17 @@ def counts_of(tx: Transaction, tenant_id: bytes) -> TenantCounts:
     return TenantCounts(*(value(tx, statement.format(table), tenant_id) for table in TenantCounts._fields))
 
 
-def fence(tx: Transaction, tenant_id: bytes, epoch: int) -> int:
-    """Makes sure that the tenant is live and still in this epoch until the transaction ends; returns its purge date.
+def fence(tx: Transaction, tenant_id: bytes, epoch: int) -> Standing:
+    """Makes sure that the tenant is live and still in this epoch until the transaction ends; returns where it stands.
 
     Raises:
         Fenced: It is not: an erasure or a successor has taken it.
     """
     # SQLite lets one writer in, so reading is enough; PostgreSQL must hold off whoever would change the row.
-    lock = "" if tx.dialect.name == "sqlite" else "FOR SHARE"
-    found = fetch_one(tx, _Standing, "tenants", f"WHERE id = ? {lock}", tenant_id)
-    if found is None or (found.state, found.epoch) != ("live", epoch):
+    found = run(tx, _FENCE if tx.dialect.name == "sqlite" else f"{_FENCE} FOR SHARE OF t", tenant_id).fetchone()
+    if found is None or (found[0], found[1]) != ("live", epoch):
         raise Fenced("The tenant was erased or taken over meanwhile.")
-    return found.purge_at
+    return Standing(*found[2:])
 
 
 def update_profile(tx: Transaction, tenant_id: bytes, profile: bytes, name_ix: bytes) -> bool:

@@ -106,6 +106,8 @@ def _run(vault: Vault, tenant: Tenant, options: Options, *, progress: Progress, 
         held = summary.failures[-1]
         tenants.quarantine(vault, ready, refused=credential, code=held.code, advice=held.advice)
     runs.end(vault, run_id, str(summary.status), summary.counts())
+    with suppress(SyncvaultError):  # what cannot be anchored now is when the vault is closed, or after the next run
+        vault.anchor()
 
 
 def _pull(

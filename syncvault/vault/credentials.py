@@ -38,7 +38,10 @@ def load(vault: Vault, tenant: Tenant) -> Credential:
 def replace(vault: Vault, tenant: Tenant, credential: Credential) -> None:
     """Puts another credential in the place of the present one, and lifts the tenant's quarantine."""
     row = sealed_credential(vault.keys.tenant(tenant.id), tenant.id, credential, to_instant(tenant.purge_at))
-    with vault.writing(tenant) as tx:
+    with vault.writing(tenant) as (tx, changes):
+        if (before := rows.get(tx, tenant.id)) is not None:
+            changes.gone("credentials", [before.blob])
+        changes.added("credentials", [row.blob])
         rows.put(tx, row)
         tenant_rows.lift_quarantine(tx, tenant.id)
 

@@ -23,6 +23,7 @@ from syncvault.errors import BusyError, InputError, NotFoundError
 from syncvault.policy.calendar import civil_day
 from syncvault.policy.catalogue import RULE_VERSION
 from syncvault.roots.port import Destroyed, Destruction, Pending, PrivilegedStepNeededError
+from syncvault.store import anchors as anchor_rows
 from syncvault.store import credentials as credential_rows
 from syncvault.store import tenants as rows
 from syncvault.store.engine import Transaction
@@ -37,7 +38,7 @@ from syncvault.vault.vault import MAINTENANCE_SECONDS, Vault
 ON_DEMAND: Final = "on-demand"
 RETENTION: Final = "retention"
 _POLL_SECONDS: Final = 0.1
-_KEY_TABLES: Final = ("wrapped_keys", "root_generations")
+_KEY_TABLES: Final = ("wrapped_keys", "root_generations", "anchors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +125,10 @@ def _fence(vault: Vault, tenant: Tenant, reason: str, role: str) -> dict[str, An
 def _delete(vault: Vault, tenant_id: bytes, intent: Mapping[str, Any]) -> None:
     with vault.key_data.write() as tx:
         vault.keys.destroy_tenant(tx, tenant_id)
+        anchor_rows.delete(tx, tenant_id)
         ledger.append(vault, tx, "keys_destroyed", tenant_id, {"keys": intent["keys"]})
     ledger.mirror(vault)
+    vault.anchors.forget(tenant_id)
     with vault.write() as tx:
         rows.delete_rows(tx, tenant_id, tables=[table for table in PERSONAL_TABLES if table != "tenants"])
         rows.update_profile(tx, tenant_id, b"", _erasing_row(tx, tenant_id).name_ix)

@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import hmac
-import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from itertools import groupby
 from operator import attrgetter
-from typing import Final
-from uuid import UUID, uuid4
+from typing import Final, NamedTuple
+from uuid import UUID
 
 import orjson
 
 from syncvault.crypto.index import BlindIndex
-from syncvault.crypto.place import ID_SIZE, Place
-from syncvault.crypto.record import KEY_SIZE, RecordCipher, RecordRefusedError, WrongKeyError
+from syncvault.crypto.record import RecordCipher
 from syncvault.errors import DamagedError, NotFoundError, RootKeyError
-from syncvault.roots.port import Destroyed, Destruction, Handle, RootKeyProvider
+from syncvault.roots.port import Destroyed, Destruction, NotPossible, Pending, RootKeyProvider
 from syncvault.store import keys as rows
 from syncvault.store.engine import Database, Transaction
 from syncvault.store.schema import VAULT_TENANT
+from syncvault.vault.roots_in_use import RootsInUse
+from syncvault.vault.wrapped import TENANT_PURPOSES as TENANT_PURPOSES  # noqa: PLC0414  (part of this module's surface)
+from syncvault.vault.wrapped import VAULT_PURPOSES, Purpose, fresh_keys, root_row, unwrap, wrap
 
-
-class Purpose(StrEnum):
-    """What a wrapped key is for; at most 16 ASCII characters, because it is bound into the record that wraps it."""
-
-    NAMES = "names"  # vault: blind index of tenant names
-    RECEIPT = "receipt"  # vault: seed of the signing key
-    AUDIT = "audit"  # vault: seeds of the next audit entries; changes with each, so not opened with the others
-    DATA = "data"  # tenant: records
-    INDEX = "index"  # tenant: blind indexes
-
-
-VAULT_PURPOSES: Final = (Purpose.NAMES, Purpose.RECEIPT)
-TENANT_PURPOSES: Final = (Purpose.DATA, Purpose.INDEX)
+IDLE_SECONDS: Final = 300.0  # a tenant's keys that nobody has used for so long are dropped from memory
+_PENDING: Final = "pending: "
+_NOT_POSSIBLE: Final = "not possible: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +59,34 @@ class RootChange:
     destructions: Mapping[int, Destruction]
 
 
-class KeyRing:
-    """The keys of an unlocked vault. Tenant keys are unwrapped at their first use and dropped by `forget`."""
+class _Held(NamedTuple):
+    """Keys in memory, and when they were last used."""
 
-    def __init__(self, vault_id: bytes, database: Database, provider: RootKeyProvider) -> None:
+    keys: TenantKeys
+    used_at: float
+
+
+class KeyRing:
+    """The keys of an unlocked vault. Tenant keys are unwrapped at their first use, and dropped when they lie idle.
+
+    Args:
+        vault_id: 16 bytes.
+        database: The key database.
+        roots: What keeps the root keys.
+        seconds: A clock that only goes forward.
+    """
+
+    def __init__(
+        self, vault_id: bytes, database: Database, roots: RootsInUse, *, seconds: Callable[[], float] = time.monotonic
+    ) -> None:
         self._vault_id = vault_id
         self._database = database
-        self._provider = provider
+        self._roots = roots
+        self._seconds = seconds
         self._lock = threading.Lock()
-        self._tenants: dict[bytes, TenantKeys] = {}
+        self._tenants: OrderedDict[bytes, _Held] = OrderedDict()  # the longest unused first
         self._root_generation, self._root_key = 0, b""  # none yet: the first keys to be opened bring it
+        self._provider: RootKeyProvider  # what gave it
         self._vault_keys = self._open_vault_keys()
         self.names: Final = BlindIndex(self._vault_keys[Purpose.NAMES])
 
@@ -101,9 +111,11 @@ class KeyRing:
             DamagedError: They do not open.
         """
         with self._lock:
-            if tenant_id not in self._tenants:
-                self._tenants[tenant_id] = self._open_tenant_keys(tenant_id)
-            return self._tenants[tenant_id]
+            self._drop_idle(IDLE_SECONDS)
+            held = self._tenants.pop(tenant_id, None)
+            keys = self._open_tenant_keys(tenant_id) if held is None else held.keys
+            self._tenants[tenant_id] = _Held(keys, self._seconds())
+            return keys
 
     def create_tenant(self, tenant_id: bytes, now: datetime) -> TenantKeys:
         """Makes and stores the keys of a new tenant. Hold the maintenance lock shared, so that no root is re-keyed."""
@@ -132,7 +144,33 @@ class KeyRing:
         with self._lock:
             self._tenants.pop(tenant_id, None)
 
-    def rekey(self, now: datetime, scrub: Callable[[], object]) -> RootChange:
+    def drop_idle(self, seconds: float) -> None:
+        """Drops the keys of tenants that nobody has used for so long; what lives long calls it now and then."""
+        with self._lock:
+            self._drop_idle(seconds)
+
+    def rotate(self, tenant_id: bytes, purpose: Purpose, now: datetime) -> None:
+        """Makes the next generation of a tenant's key the current one.
+
+        Hold the tenant's lock, and the maintenance lock shared, so that no root is re-keyed.
+        """
+        self._follow_root(self._current_root())
+        with self._database.write() as tx:
+            latest = rows.of_purpose(tx, tenant_id, purpose)
+            if latest is None:
+                raise NotFoundError("The tenant has no keys: it is erased, or being erased.")
+            root = self._root_cipher(tenant_id)
+            rows.promote(tx, fresh_keys(root, tenant_id, [purpose], now, generation=latest.generation + 1)[0])
+        self.forget(tenant_id)
+
+    def rekey(
+        self,
+        now: datetime,
+        scrub: Callable[[], object],
+        *,
+        to: RootKeyProvider | None = None,
+        before_switch: Callable[[], object] = lambda: None,
+    ) -> RootChange:
         """Replaces the root key: makes a new generation, re-wraps every key in one transaction, destroys the old one.
 
         Hold the maintenance lock exclusively. A crash at any point leaves one root key that opens everything.
@@ -140,29 +178,47 @@ class KeyRing:
         Args:
             now: When.
             scrub: Removes what the re-wrapped rows left in the key database; called before the old root is destroyed.
+            to: What makes and keeps the new generation, if not the provider that keeps the present one.
+            before_switch: Called when the new generation has been made and read back, and nothing uses it yet.
         """
         self._follow_root(self._current_root())
-        replaced = self._root_generation
-        handle = self._provider.create(replaced + 1)
-        key = self._provider.unwrap(handle)
+        provider, replaced = to or self._provider, self._root_generation
+        handle = provider.create(replaced + 1)
+        key = provider.unwrap(handle)
+        before_switch()
         with self._database.write() as tx:
-            rows.insert_root(tx, root_row(self._provider, replaced + 1, handle, now))
+            rows.insert_root(tx, root_row(provider, replaced + 1, handle, now))
             self._rewrap(tx, replaced + 1, key)
             rows.promote_root(tx, replaced + 1)
-        self._root_generation, self._root_key = replaced + 1, key
+        self._provider, self._root_generation, self._root_key = provider, replaced + 1, key
         scrub()
-        return RootChange(self._provider.name, replaced + 1, replaced, self.destroy_retired_roots())
+        return RootChange(provider.name, replaced + 1, replaced, self.destroy_retired_roots())
 
-    def destroy_retired_roots(self) -> dict[int, Destruction]:
-        """Asks the provider to destroy what is no longer current; also finishes what a crash left undone."""
+    def destroy_retired_roots(self, *, only_changed: bool = False) -> dict[int, Destruction]:
+        """Has root generations that are no longer current destroyed; also finishes what a crash left undone.
+
+        Args:
+            only_changed: Whether to leave alone those that could not be destroyed as things were.
+        """
         with self._database.read() as tx:
             retired = [root for root in rows.roots(tx) if root.state == "retired"]
-        outcome = {root.generation: self._provider.destroy(orjson.loads(root.handle)) for root in retired}
+        outcome = {root.generation: self._destroy(root) for root in retired if not only_changed or may_change(root)}
         with self._database.write() as tx:
             for generation, destruction in outcome.items():
-                if isinstance(destruction, Destroyed):
-                    rows.set_root_state(tx, generation, "destroyed")
+                rows.settle_root(tx, generation, _outstanding(destruction))
         return outcome
+
+    def _destroy(self, root: rows.RootRow) -> Destruction:
+        keeper = self._roots.keeper_of(root)
+        if keeper is not None:
+            return keeper.destroy(orjson.loads(root.handle))
+        why = f"it was kept by the provider {root.provider}, which this vault has left"
+        return NotPossible((root.outstanding or why).removeprefix(_NOT_POSSIBLE).removeprefix(_PENDING))
+
+    def _drop_idle(self, seconds: float) -> None:
+        oldest = self._seconds() - seconds
+        while self._tenants and next(iter(self._tenants.values())).used_at < oldest:
+            self._tenants.popitem(last=False)
 
     def follow_root(self) -> None:
         """Gets the root key in force, for a transaction on the key database; hold the maintenance lock shared."""
@@ -178,7 +234,7 @@ class KeyRing:
         if row is None:
             return None
         try:
-            return _unwrap(self._root_cipher(VAULT_TENANT), row)
+            return unwrap(self._root_cipher(VAULT_TENANT), row)
         except RootKeyError:  # the other keys of the vault opened, so the root key is right
             raise DamagedError("The audit key does not open.") from None
 
@@ -188,8 +244,7 @@ class KeyRing:
         row = rows.of_purpose(tx, VAULT_TENANT, Purpose.AUDIT)
         if row is None:
             row = fresh_keys(cipher, VAULT_TENANT, [Purpose.AUDIT], now)[0]
-        blob = cipher.seal(Place.WRAPPED_KEY, row.id, state, *_bound(row))
-        rows.put(tx, row._replace(blob=blob, root_generation=cipher.current))
+        rows.put(tx, row._replace(blob=wrap(cipher, row, state), root_generation=cipher.current))
 
     def _current_root(self) -> rows.RootRow | None:
         with self._database.read() as tx:
@@ -200,7 +255,9 @@ class KeyRing:
         if root is None:
             raise RootKeyError("The key store names no root key.", advice="Restore the key store from its backup.")
         if root.generation != self._root_generation:
-            self._root_generation, self._root_key = root.generation, self._provider.unwrap(orjson.loads(root.handle))
+            provider = self._roots.of(root)
+            self._root_key = provider.unwrap(orjson.loads(root.handle))
+            self._provider, self._root_generation = provider, root.generation
 
     def _open_vault_keys(self) -> dict[str, bytes]:
         try:
@@ -230,7 +287,7 @@ class KeyRing:
         opened: dict[str, tuple[dict[int, bytes], int]] = {}
         for row in wrapped:
             keys, current = opened.get(row.purpose, ({}, 0))
-            keys[row.generation] = _unwrap(root, row)
+            keys[row.generation] = unwrap(root, row)
             opened[row.purpose] = keys, row.generation if row.state == "current" else current
         return opened
 
@@ -259,56 +316,27 @@ class KeyRing:
             new = RecordCipher({generation: key}, generation, vault_id=self._vault_id, tenant_id=tenant_id)
             for row in wrapped:
                 try:
-                    plain = _unwrap(old, row)
+                    plain = unwrap(old, row)
                 except (DamagedError, RootKeyError):
                     if row.purpose != Purpose.AUDIT:
                         raise
                     rewrapped[row.id] = row.blob  # opens no more either way, and must not keep a tenant from erasure
                     continue
-                rewrapped[row.id] = new.seal(Place.WRAPPED_KEY, row.id, plain, *_bound(row))
-                if not hmac.compare_digest(_unwrap(new, row._replace(blob=rewrapped[row.id])), plain):
+                rewrapped[row.id] = wrap(new, row, plain)
+                if not hmac.compare_digest(unwrap(new, row._replace(blob=rewrapped[row.id])), plain):
                     raise RootKeyError("The new root key does not open what it sealed.")
         rows.rewrap_all(tx, generation, rewrapped)
 
 
-def root_row(provider: RootKeyProvider, generation: int, handle: Handle, now: datetime) -> rows.RootRow:
-    """The row of a root generation that is about to come into force."""
-    text = orjson.dumps(dict(handle)).decode("utf-8")
-    return rows.RootRow(generation, provider.name, text, "creating", int(now.timestamp()))
+def may_change(root: rows.RootRow) -> bool:
+    """Whether destroying a retired generation may come to something else than the last time, if there was one."""
+    return not (root.outstanding or "").startswith(_NOT_POSSIBLE)
 
 
-def fresh_keys(
-    root: RecordCipher, tenant_id: bytes, purposes: Iterable[Purpose], now: datetime
-) -> list[rows.WrappedKeyRow]:
-    """New random keys of generation 1, wrapped under a root key."""
-    wrapped = []
-    for purpose in purposes:
-        row = rows.WrappedKeyRow(
-            id=uuid4().bytes,
-            tenant_id=tenant_id,
-            purpose=str(purpose),
-            generation=1,
-            state="current",
-            root_generation=root.current,
-            blob=b"",
-            created_at=int(now.timestamp()),
-        )
-        blob = root.seal(Place.WRAPPED_KEY, row.id, os.urandom(KEY_SIZE), *_bound(row))
-        wrapped.append(row._replace(blob=blob))
-    return wrapped
-
-
-def _bound(row: rows.WrappedKeyRow) -> tuple[bytes, bytes]:
-    return row.purpose.encode("ascii").ljust(ID_SIZE, b"\x00"), row.generation.to_bytes(ID_SIZE, "big")
-
-
-def _unwrap(root: RecordCipher, row: rows.WrappedKeyRow) -> bytes:
-    try:
-        return root.open(Place.WRAPPED_KEY, row.id, row.blob, *_bound(row))
-    except RecordRefusedError as error:
-        # The vault's own keys are opened first: until they have been, nothing shows that the root key is right.
-        if isinstance(error, WrongKeyError) and row.tenant_id == VAULT_TENANT:
-            raise RootKeyError("The root key is not the one this vault was made with.") from None
-        whose = "the vault itself" if row.tenant_id == VAULT_TENANT else f"tenant {UUID(bytes=row.tenant_id)}"
-        message = f"Row {UUID(bytes=row.id)} of wrapped_keys, a key of {whose}, does not open: {error}."
-        raise DamagedError(message) from None
+def _outstanding(destruction: Destruction) -> str | None:
+    """What is recorded of a generation that is not destroyed; None if it is."""
+    if isinstance(destruction, Destroyed):
+        return None
+    if isinstance(destruction, Pending):
+        return _PENDING + destruction.until
+    return _NOT_POSSIBLE + destruction.why

@@ -23,6 +23,7 @@ from syncvault.store.folders import CheckpointRow, FolderRow, FolderState, SeenR
 from syncvault.store.removals import PendingRow
 from syncvault.vault.diff import Diff, Incoming, Standing, Tally, compare, read_stored, write
 from syncvault.vault.keys import TenantKeys
+from syncvault.vault.manifest import Changes
 from syncvault.vault.model import Tenant
 from syncvault.vault.sealing import open_bytes, open_json, to_instant, to_json
 from syncvault.vault.sources import StoredMailbox
@@ -70,19 +71,19 @@ def open_folder(keys: TenantKeys, row: FolderRow) -> dict[str, str]:
 def forget_checkpoints(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, folder_id: str | None = None) -> None:
     """Drops the checkpoint of one folder, or of all: they are read in full next time."""
     folder_ix = None if folder_id is None else vault.keys.tenant(tenant.id).index.of(Label.FOLDER, folder_id)
-    with vault.writing(tenant) as tx:
+    with vault.writing(tenant) as (tx, changes):
         for state in folder_rows.of_mailbox(tx, mailbox.id):
             if state.checkpoint is not None and folder_ix in {None, state.folder.folder_ix}:
-                folder_rows.begin_round(tx, state.folder.id)
+                _begin_round(tx, changes, state)
 
 
 def drop_folder(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, folder_id: str) -> None:
     """Marks a folder that the mailbox no longer has: its contacts await removal."""
     folder_ix = vault.keys.tenant(tenant.id).index.of(Label.FOLDER, folder_id)
-    with vault.writing(tenant) as tx:
+    with vault.writing(tenant) as (tx, changes):
         for state in folder_rows.of_mailbox(tx, mailbox.id):
             if state.folder.folder_ix == folder_ix:
-                _mark_gone(tx, state.folder)
+                _mark_gone(tx, changes, state)
 
 
 def finish_mailbox(vault: Vault, tenant: Tenant, mailbox: StoredMailbox) -> None:
@@ -92,21 +93,27 @@ def finish_mailbox(vault: Vault, tenant: Tenant, mailbox: StoredMailbox) -> None
     whose checkpoint had been forgotten nobody could ask whether it is gone.
     """
     with vault.read() as tx:
-        gone = [state.folder for state in folder_rows.of_mailbox(tx, mailbox.id) if _is_lost(state)]
+        gone = [state for state in folder_rows.of_mailbox(tx, mailbox.id) if _is_lost(state)]
     if gone:
-        with vault.writing(tenant) as tx:
-            for folder in gone:
-                _mark_gone(tx, folder)
+        with vault.writing(tenant) as (tx, changes):
+            for state in gone:
+                _mark_gone(tx, changes, state)
 
 
 def _is_lost(state: FolderState) -> bool:
     return state.checkpoint is None and not state.folder.gone
 
 
-def _mark_gone(tx: Transaction, folder: FolderRow) -> None:
-    folder_rows.begin_round(tx, folder.id)
-    folder_rows.set_gone(tx, folder.id)
-    folder_rows.pend_all(tx, folder.id)
+def _mark_gone(tx: Transaction, changes: Changes, state: FolderState) -> None:
+    _begin_round(tx, changes, state)
+    folder_rows.set_gone(tx, state.folder.id)
+    folder_rows.pend_all(tx, state.folder.id)
+
+
+def _begin_round(tx: Transaction, changes: Changes, state: FolderState) -> None:
+    if state.checkpoint is not None:
+        changes.gone("checkpoints", [state.checkpoint.blob])
+    folder_rows.begin_round(tx, state.folder.id)
 
 
 _BEGINNING: Final = (None, RoundState(is_full=True, sweeps=False))  # of a folder that was never pulled
@@ -136,12 +143,15 @@ def store_page(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, page: Incom
     is_open = is_full and not page.last
     token = to_json({"token": page.checkpoint, "full": is_open, "sweeps": sweeps and is_open})
     checkpoint = keys.cipher.seal(Place.CHECKPOINT, folder.id, token)
-    with vault.writing(tenant) as tx:
+    with vault.writing(tenant) as (tx, changes):
         if state is None:
             folder_rows.insert(tx, folder)
+            changes.added("folders", [folder.blob])
         elif state.folder.gone or state.folder.blob != folder.blob:
             folder_rows.update(tx, folder.id, folder.blob)
-        write(tx, diff)
+            changes.gone("folders", [state.folder.blob])
+            changes.added("folders", [folder.blob])
+        write(tx, changes, diff)
         removal_rows.add(tx, pending)
         if sweeps:
             folder_rows.add_seen(
@@ -150,6 +160,9 @@ def store_page(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, page: Incom
             if page.last:
                 folder_rows.pend_unseen(tx, folder.id)
                 folder_rows.clear_seen(tx, folder.id)
+        if state is not None and state.checkpoint is not None:
+            changes.gone("checkpoints", [state.checkpoint.blob])
+        changes.added("checkpoints", [checkpoint])
         folder_rows.set_checkpoint(tx, CheckpointRow(folder.id, tenant.id, checkpoint, DataClass.CHECKPOINT, purge_at))
     return diff.tally
 
@@ -167,8 +180,8 @@ def store_cards(vault: Vault, tenant: Tenant, cards: Sequence[tuple[StoredMailbo
         )
         total.take_in(compare(keys, standing, {remote_ix: Incoming(mailbox.key, fields)}, known))
     if total.has_effect:
-        with vault.writing(tenant) as tx:
-            write(tx, total)
+        with vault.writing(tenant) as (tx, changes):
+            write(tx, changes, total)
     return total.tally
 
 

@@ -12,6 +12,7 @@ import orjson
 from syncvault.crypto.place import Place
 from syncvault.policy.catalogue import DataClass
 from syncvault.store import contacts as contact_rows
+from syncvault.store import manifests
 from syncvault.store import photos as rows
 from syncvault.store.contacts import PhotoDue, PhotoDueChange
 from syncvault.store.folders import FolderRow
@@ -64,7 +65,7 @@ def due(vault: Vault, tenant: Tenant, *, everything: bool = False) -> Iterator[l
     """
     keys = vault.keys.tenant(tenant.id)
     if everything:
-        with vault.writing(tenant) as tx:
+        with vault.writing(tenant) as (tx, _):
             contact_rows.set_all_photos_due(tx, tenant.id, vault.instant)
     opened = _Opened(keys)
     after = None
@@ -100,11 +101,17 @@ def store(vault: Vault, tenant: Tenant, looks: Sequence[LookedAt]) -> int:
         else:
             fresh.append(_row(keys, tenant, look, details))
     next_look = [PhotoDueChange(vault.instant + LOOK_AGAIN_SECONDS, look.contact_id, tenant.id) for look in looks]
-    with vault.writing(tenant) as tx:
+    without = [look.contact_id for look in looks if look.content == b""]
+    with vault.writing(tenant) as (tx, changes):
+        changes.gone("photos", manifests.tags_of(tx, "photos", [*without, *(row.contact_id for row in fresh)]))
+        changes.added("photos", (record for row in fresh for record in (row.details, row.content)))
         rows.put_many(tx, fresh)
+        before = rows.details(tx, [contact_id for contact_id, _ in renamed])
         for contact_id, sealed in renamed:
-            rows.set_details(tx, contact_id, sealed)
-        gone = rows.delete(tx, [look.contact_id for look in looks if look.content == b""])
+            if rows.set_details(tx, contact_id, sealed):
+                changes.gone("photos", [before[contact_id]])
+                changes.added("photos", [sealed])
+        gone = rows.delete(tx, without)
         contact_rows.set_photo_due_many(tx, next_look)
     return len(fresh) + gone
 

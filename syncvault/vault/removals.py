@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from syncvault.store import contacts as contact_rows
 from syncvault.store import folders as folder_rows
 from syncvault.store import mailboxes as mailbox_rows
+from syncvault.store import manifests
 from syncvault.store import removals as rows
 from syncvault.store import sources as source_rows
 from syncvault.store.engine import Transaction
+from syncvault.vault.manifest import Changes
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
 
@@ -46,22 +48,27 @@ def outlook(vault: Vault, tenant: Tenant) -> Outlook:
 
 def release(vault: Vault, tenant: Tenant) -> int:
     """Removes what only unregistered sources named; returns how many contacts and cards that were."""
-    with vault.writing(tenant) as tx:
-        return _remove_mailboxes(tx, tenant, [row.id for row in mailbox_rows.without_source(tx, tenant.id)])
+    with vault.writing(tenant) as (tx, changes):
+        return _remove_mailboxes(tx, changes, tenant, [row.id for row in mailbox_rows.without_source(tx, tenant.id)])
 
 
 def apply(vault: Vault, tenant: Tenant) -> int:
     """Removes all that awaits it, in one transaction; returns how many contacts and cards that were."""
-    with vault.writing(tenant) as tx:
+    with vault.writing(tenant) as (tx, changes):
+        changes.all_gone(manifests.tags_of_waiting(tx, tenant.id))
         removed = rows.apply(tx, tenant.id)
         source_rows.delete_leaving(tx, tenant.id)
-        removed += _remove_mailboxes(tx, tenant, [row.id for row in mailbox_rows.without_source(tx, tenant.id)])
+        removed += _remove_mailboxes(
+            tx, changes, tenant, [row.id for row in mailbox_rows.without_source(tx, tenant.id)]
+        )
+        changes.all_gone(manifests.tags_of_gone_folders(tx, tenant.id))
         folder_rows.delete_gone(tx, tenant.id)
     return removed
 
 
-def _remove_mailboxes(tx: Transaction, tenant: Tenant, mailbox_ids: list[bytes]) -> int:
+def _remove_mailboxes(tx: Transaction, changes: Changes, tenant: Tenant, mailbox_ids: list[bytes]) -> int:
     removed = _held(tx, tenant, mailbox_ids)
+    changes.all_gone(manifests.tags_of_mailboxes(tx, mailbox_ids))
     mailbox_rows.delete(tx, tenant.id, mailbox_ids)
     return removed
 

@@ -31,7 +31,7 @@ def begin(vault: Vault, tenant: Tenant) -> bytes:
     """Records that a run begins, and that those a dead process left open have ended; hold the tenant's lock."""
     run_id = uuid4().bytes
     purge_at = to_instant(log_purge_instant(DataClass.RUN, vault.now))
-    with vault.writing(tenant) as tx:
+    with vault.writing(tenant) as (tx, _):
         rows.abandon(tx, tenant.id, vault.instant, "interrupted")
         rows.insert(tx, RunRow(run_id, tenant.id, vault.instant, None, None, "{}", DataClass.RUN, purge_at))
     return run_id

@@ -13,6 +13,7 @@ from syncvault.crypto.place import Place
 from syncvault.errors import NotFoundError
 from syncvault.policy.catalogue import DataClass
 from syncvault.store import mailboxes as mailbox_rows
+from syncvault.store import manifests
 from syncvault.store import sources as rows
 from syncvault.store.mailboxes import MailboxChange, MailboxRow
 from syncvault.store.sources import MembershipRow, SourceRow
@@ -68,10 +69,11 @@ def add(vault: Vault, tenant: Tenant, kind: str, ref: str) -> StoredSource:
         data_class=DataClass.SOURCE,
         purge_at=to_instant(tenant.purge_at),
     )
-    with vault.writing(tenant) as tx:
+    with vault.writing(tenant) as (tx, changes):
         known = rows.by_ref(tx, tenant.id, kind, ref_ix)
         if known is None:
             rows.insert(tx, row)
+            changes.added("sources", [row.blob])
         counts = rows.mailbox_counts(tx, tenant.id)
     return _to_source(keys, known or row, counts)
 
@@ -90,7 +92,8 @@ def remove(vault: Vault, tenant: Tenant, source_id: bytes) -> None:
     Raises:
         NotFoundError: The tenant has no such source.
     """
-    with vault.writing(tenant) as tx:
+    with vault.writing(tenant) as (tx, changes):
+        changes.gone("sources", manifests.tags_of(tx, "sources", [source_id]))
         if not rows.delete(tx, tenant.id, source_id):
             raise NotFoundError(
                 f"The tenant has no source {UUID(bytes=source_id)}.", advice="Run `syncvault source list`."
@@ -126,7 +129,9 @@ def name_mailboxes(vault: Vault, tenant: Tenant, source_id: bytes, named: Sequen
         if mailbox_id not in members or members[mailbox_id].leaving
     ]
     if fresh or moved or joining:
-        with vault.writing(tenant) as tx:
+        with vault.writing(tenant) as (tx, changes):
+            changes.gone("mailboxes", manifests.tags_of(tx, "mailboxes", [change.id for change in moved]))
+            changes.added("mailboxes", [*(row.blob for row in fresh.values()), *(change.blob for change in moved)])
             mailbox_rows.insert_many(tx, list(fresh.values()))
             mailbox_rows.update_many(tx, moved)
             rows.put_memberships(tx, joining)
@@ -140,7 +145,7 @@ def finish_source(vault: Vault, tenant: Tenant, source_id: bytes, named: Set[byt
             row.mailbox_id for row in rows.memberships(tx, source_id) if not row.leaving and row.mailbox_id not in named
         ]
     if gone:
-        with vault.writing(tenant) as tx:
+        with vault.writing(tenant) as (tx, _):
             rows.set_leaving(tx, source_id, gone)
 
 

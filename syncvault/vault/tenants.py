@@ -19,6 +19,7 @@ from syncvault.store.engine import Transaction
 from syncvault.store.faults import ConflictError
 from syncvault.store.schema import VAULT_TENANT
 from syncvault.store.tenants import TenantRow
+from syncvault.vault import manifest
 from syncvault.vault.credentials import sealed_credential
 from syncvault.vault.model import Counts, Credential, Quarantine, Tenant, TenantProfile
 from syncvault.vault.sealing import open_json, to_datetime, to_instant, to_json
@@ -73,6 +74,8 @@ def register(vault: Vault, profile: TenantProfile, credential: Credential) -> Te
         with _unique_name(), vault.write() as tx:
             rows.insert(tx, row)
             credential_rows.put(tx, sealed_credential(keys, tenant_id, credential, row.purge_at))
+            counter = manifest.rebuild(tx, keys, tenant_id)
+        vault.anchors.note(tenant_id, counter)
     return Tenant(tenant_id, row.epoch, profile, purge_at)
 
 
@@ -150,16 +153,17 @@ def update(vault: Vault, tenant: Tenant, change: Callable[[TenantProfile], Tenan
         InputError: The new name is taken.
         BusyError: The tenant is being erased.
     """
-    cipher = vault.keys.tenant(tenant.id).cipher
-    with _unique_name(), vault.write() as tx:
-        before = rows.fence(tx, tenant.id, tenant.epoch)
+    with _unique_name(), vault.fenced(tenant) as (tx, changes, before):
         row = _row(tx, tenant.id)
         profile = change(_facts(vault, row))
         purge_at = profile.subscription.purge_at(vault.now)
         name_ix = vault.keys.names.of(Label.TENANT_NAME, profile.name)
         plain, version = to_json(profile.to_dict()), row_version(row.profile) + 1
+        cipher = vault.keys.tenant(tenant.id).cipher
         blob = cipher.seal(Place.TENANT_PROFILE, tenant.id, plain, name_ix, row_version=version)
         rows.update_profile(tx, tenant.id, blob, name_ix)
+        changes.gone("tenants", [row.profile])
+        changes.added("tenants", [blob])
         if before != to_instant(purge_at):
             rows.retag(tx, tenant.id, to_instant(purge_at))
     return Tenant(tenant.id, tenant.epoch, profile, purge_at, _quarantine(row))
@@ -192,7 +196,7 @@ def require_due(vault: Vault, tx: Transaction, tenant_id: bytes) -> None:
 
 def quarantine(vault: Vault, tenant: Tenant, *, refused: Credential, code: str, advice: str) -> None:
     """Stops pulling for a tenant until its credential is replaced, unless that has happened; the first reason stays."""
-    with vault.writing(tenant) as tx:
+    with vault.writing(tenant) as (tx, _):
         present = credential_rows.get(tx, tenant.id)
         if present is not None and present.id == refused.id:
             rows.set_quarantine(tx, tenant.id, code, vault.instant, advice)

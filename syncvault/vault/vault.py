@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self
 
 from syncvault.clock import Clock
 from syncvault.crypto.signature import public_key_pem
+from syncvault.errors import BusyError, SyncvaultError
 from syncvault.policy.clock import doubt
-from syncvault.roots.port import RootKeyProvider
 from syncvault.store import meta
 from syncvault.store import tenants as tenant_rows
 from syncvault.store.engine import Database, Transaction
 from syncvault.store.locks import Locks, open_locks
+from syncvault.store.tenants import Standing
 from syncvault.vault import layout as layouts
-from syncvault.vault.keys import KeyRing
+from syncvault.vault import manifest
+from syncvault.vault.anchors import Anchors
+from syncvault.vault.keys import KeyRing, TenantKeys
 from syncvault.vault.layout import Layout
+from syncvault.vault.manifest import Changes
 from syncvault.vault.model import Tenant
+from syncvault.vault.roots_in_use import RootsInUse
 
 _CLOCK: Final = "latest_time_seen"
 MAINTENANCE_SECONDS: Final = 60.0  # how long an erasure waits for readers to end
@@ -36,7 +41,9 @@ class Vault:
         data: The database with sealed rows.
         key_data: The database with wrapped keys.
         locks: Tenant locks and the maintenance lock.
+        roots: What keeps its root keys.
         keys: The key ring.
+        anchors: What the rows may not fall behind.
     """
 
     def __init__(
@@ -46,7 +53,7 @@ class Vault:
         *,
         data: Database,
         key_data: Database,
-        provider: RootKeyProvider,
+        roots: RootsInUse,
         clock: Clock,
     ) -> None:
         self.layout = layout
@@ -56,7 +63,9 @@ class Vault:
         self.locks: Locks = open_locks(data, layout.home)
         self.clock = clock
         self.now: datetime = clock().astimezone(UTC).replace(microsecond=0)
-        self.keys = KeyRing(vault_id, key_data, provider)
+        self.roots = roots
+        self.keys = KeyRing(vault_id, key_data, roots)
+        self.anchors = Anchors(key_data)
         self._holds = threading.local()  # what this thread has of the maintenance lock, which must not be nested
 
     def __enter__(self) -> Self:
@@ -90,17 +99,35 @@ class Vault:
             yield tx
 
     @contextmanager
-    def writing(self, tenant: Tenant) -> Iterator[Transaction]:
-        """A transaction on a tenant's rows.
+    def writing(self, tenant: Tenant) -> Iterator[tuple[Transaction, Changes]]:
+        """A transaction on a tenant's rows; tell the second what it does to sealed ones.
 
         Raises:
             Fenced: The tenant was erased, or taken over, after it had been read.
+            BusyError: Its keys were rotated after this process had got them; nothing was written.
+            DamagedError: Its rows were tampered with.
         """
-        with self.write() as tx:
-            purge_at = tenant_rows.fence(tx, tenant.id, tenant.epoch)
-            yield tx
-            if purge_at != int(tenant.purge_at.timestamp()):  # the subscription changed after the tenant had been read
+        with self.fenced(tenant) as (tx, changes, purge_at):
+            yield tx, changes
+            if purge_at != int(tenant.purge_at.timestamp()):  # the subscription changed after the tenant was read
                 tenant_rows.retag(tx, tenant.id, purge_at)
+
+    @contextmanager
+    def fenced(self, tenant: Tenant) -> Iterator[tuple[Transaction, Changes, int]]:
+        """What `writing` gives, and the purge date that stands, for who moves it; raises the same."""
+        keys, changes, counter = self.keys.tenant(tenant.id), Changes(), None
+        with self.write() as tx:
+            standing = tenant_rows.fence(tx, tenant.id, tenant.epoch)
+            self._refuse_old(keys, tenant.id, standing)
+            yield tx, changes, standing.purge_at
+            if changes or standing.data_generation is None:
+                counter = manifest.update(tx, keys, tenant.id, changes, self.anchors.of(tenant.id))
+        if counter is not None:
+            self.anchors.note(tenant.id, counter)
+
+    def anchor(self) -> None:
+        """Writes down, outside the data, how far the tenants' rows have come; at the latest `close` does."""
+        self.anchors.write_down(self.keys.provider)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -132,9 +159,18 @@ class Vault:
 
     def close(self) -> None:
         """Closes both databases."""
+        with suppress(SyncvaultError):  # rows ahead of their anchor are as healthy as after a crash
+            self.anchor()
         self.data.close()
         self.key_data.close()
         layouts.match_owner(self.layout.home)
+
+    def _refuse_old(self, keys: TenantKeys, tenant_id: bytes, standing: Standing) -> None:
+        """A rotation that has begun must not be followed by rows under the keys of before."""
+        data, index = standing.data_generation or 0, standing.index_generation or 0
+        if data > keys.cipher.current or index > keys.index_generation:
+            self.keys.forget(tenant_id)
+            raise BusyError("The tenant's keys were rotated meanwhile.", advice="Run the command again.")
 
     @contextmanager
     def _transaction_beside_others(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from syncvault.store.engine import Database, open_database
 from syncvault.store.folders import CheckpointRow, FolderRow, SeenRow
 from syncvault.store.keys import WrappedKeyRow
 from syncvault.store.mailboxes import MailboxRow
+from syncvault.store.manifests import ManifestRow
 from syncvault.store.photos import PhotoRow
 from syncvault.store.removals import PendingRow
 from syncvault.store.runs import RunRow
@@ -35,6 +36,10 @@ def tenant(**changes: Any) -> TenantRow:
 
 def credential(owner: TenantRow, blob: bytes = b"credential") -> CredentialRow:
     return CredentialRow(new_id(), owner.id, blob, **LABELS)
+
+
+def manifest(owner: TenantRow) -> ManifestRow:
+    return ManifestRow(owner.id, 1, 1, b"manifest", **LABELS)
 
 
 def source(owner: TenantRow, **changes: Any) -> SourceRow:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from syncvault.errors import BusyError
-from syncvault.store import contacts, credentials, folders, mailboxes, photos, removals, runs, sources, tenants
+from syncvault.store import (
+    contacts,
+    credentials,
+    folders,
+    mailboxes,
+    manifests,
+    photos,
+    removals,
+    runs,
+    sources,
+    tenants,
+)
 from syncvault.store.engine import Database, Transaction
 from syncvault.store.faults import ConflictError, Fenced
 from syncvault.store.statements import insert, run
@@ -22,6 +33,7 @@ def populate(db: Database, *, people: int = 3) -> TenantRow:
     with db.write() as tx:
         tenants.insert(tx, owner)
         credentials.put(tx, rows.credential(owner))
+        manifests.put(tx, rows.manifest(owner))
         sources.insert(tx, group)
         mailboxes.insert_many(tx, [box])
         sources.put_memberships(tx, [rows.membership(group, box)])
@@ -36,7 +48,18 @@ def populate(db: Database, *, people: int = 3) -> TenantRow:
 
 
 FULL = {"contacts": 4, "photos": 2, "seen": 3} | dict.fromkeys(
-    ("tenants", "credentials", "sources", "mailboxes", "memberships", "folders", "checkpoints", "pending_removals"), 1
+    (
+        "tenants",
+        "credentials",
+        "sources",
+        "mailboxes",
+        "memberships",
+        "folders",
+        "checkpoints",
+        "pending_removals",
+        "manifests",
+    ),
+    1,
 )
 
 

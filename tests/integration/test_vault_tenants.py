@@ -193,6 +193,7 @@ def test_a_tenant_in_erasure_has_no_facts_and_comes_last(vault: Vault) -> None:
     with pytest.raises(BusyError):
         tenants.update(vault, first, lambda facts: facts)
     execute(vault.data, "DELETE FROM credentials")
+    execute(vault.data, "DELETE FROM manifests")
     execute(vault.data, "DELETE FROM tenants WHERE id = ?", first.id)
     with pytest.raises(NotFoundError, match="meanwhile"):
         tenants.read_again(vault, first)

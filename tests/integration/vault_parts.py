@@ -8,13 +8,15 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from syncvault.crypto.multiset import MultisetHash
 from syncvault.policy.subscription import Subscription, SubscriptionKind
 from syncvault.secret import Secret
+from syncvault.store import manifests
 from syncvault.store.engine import Database
 from syncvault.store.schema import data_metadata, key_metadata
 from syncvault.sync import engine
 from syncvault.sync.summary import Options, Silence, Summary
-from syncvault.vault import contacts, sources, tenants
+from syncvault.vault import contacts, manifest, sources, tenants
 from syncvault.vault.layout import Layout
 from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, Tenant, TenantProfile
 from syncvault.vault.opening import create_vault, open_vault
@@ -72,8 +74,21 @@ def register(vault: Vault, name: str = "acme", *refs: str, **changes: Any) -> Te
 
 
 def sync(vault: Vault, tenant: Tenant, **options: Any) -> Summary:
-    """One run over one tenant."""
-    return engine.sync(vault, [tenant], Options(**options), Silence())[0]
+    """One run over one tenant, after which its manifest has to agree with its rows, if it did before."""
+    is_whole = manifest_agrees(vault, tenant)
+    summary = engine.sync(vault, [tenant], Options(**options), Silence())[0]
+    assert manifest_agrees(vault, tenant) or not is_whole
+    return summary
+
+
+def manifest_agrees(vault: Vault, tenant: Tenant) -> bool:
+    """Whether the tenant's sealed rows add up to what its manifest says."""
+    with vault.read() as tx:
+        row = manifests.get(tx, tenant.id)
+        if row is None:
+            return True  # it is erased, or was never written to
+        stated = manifest.read(vault.keys.tenant(tenant.id), row)
+        return manifest.totals_of(tx, tenant.id, MultisetHash(stated.key)) == stated.totals
 
 
 def held(vault: Vault, tenant: Tenant) -> dict[str, dict[str, tuple[str, str]]]:

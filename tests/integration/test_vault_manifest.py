@@ -1,0 +1,173 @@
+"""The manifest: rows deleted or put back behind the vault's back no longer add up, and older ones stop writers."""
+
+from __future__ import annotations
+
+import pytest
+
+from syncvault.errors import BusyError, DamagedError
+from syncvault.store import anchors
+from syncvault.vault import credentials, sources, tenants
+from syncvault.vault.vault import Vault
+from tests.integration.fake_exchange import FakeExchange
+from tests.integration.vault_parts import Place, execute, manifest_agrees, register, rows, secret, sync
+
+
+@pytest.fixture
+def exchange(exchange: FakeExchange) -> FakeExchange:
+    exchange.hire("ann", "a1", "a2", "a3")
+    exchange.photos = {"ann": b"photo of ann", "a1": b"photo of a1"}
+    return exchange
+
+
+def snapshot(vault: Vault, table: str, key: str = "id") -> dict[bytes, dict[str, object]]:
+    """Rows of a table by their key, as they lie there."""
+    with vault.data.read() as tx:
+        return {row[key]: dict(row) for row in tx.exec_driver_sql(f"SELECT * FROM {table}").mappings()}
+
+
+def anchor_of(vault: Vault, tenant_id: bytes) -> int | None:
+    with vault.key_data.read() as tx:
+        return anchors.get(tx, tenant_id)
+
+
+def put_back(vault: Vault, table: str, row: dict[str, object]) -> None:
+    marks = ", ".join("?" * len(row))
+    execute(vault.data, f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", *row.values())
+
+
+@pytest.mark.parametrize(
+    "table", ["credentials", "sources", "mailboxes", "folders", "checkpoints", "contacts", "photos"]
+)
+def test_a_deleted_row_does_not_add_up(vault: Vault, exchange: FakeExchange, table: str) -> None:
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    key = {"checkpoints": "folder_id", "photos": "contact_id"}.get(table, "id")
+    victim = min(snapshot(vault, table, key))
+    execute(vault.data, f"DELETE FROM {table} WHERE {key} = ?", victim)
+    assert not manifest_agrees(vault, tenant)
+
+
+def test_a_contact_put_back_in_its_older_state_does_not_add_up(vault: Vault, exchange: FakeExchange) -> None:
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    before = snapshot(vault, "contacts")
+    exchange.rename("ann", "a1", "Changed")
+    sync(vault, tenant)
+    changed = [row for key, row in snapshot(vault, "contacts").items() if row["blob"] != before[key]["blob"]]
+    assert len(changed) == 1
+    older = before[changed[0]["id"]]["blob"]  # type: ignore[index]
+    execute(vault.data, "UPDATE contacts SET blob = ? WHERE id = ?", older, changed[0]["id"])
+    assert not manifest_agrees(vault, tenant)
+
+
+def test_a_removed_contact_that_is_put_back_does_not_add_up(vault: Vault, exchange: FakeExchange) -> None:
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    before = snapshot(vault, "contacts")
+    exchange.folder_of("ann", "a2").remove("a2")
+    sync(vault, tenant)
+    (gone,) = before.keys() - snapshot(vault, "contacts").keys()
+    put_back(vault, "contacts", before[gone])
+    assert not manifest_agrees(vault, tenant)
+
+
+def test_a_replaced_credential_that_is_put_back_does_not_add_up(vault: Vault) -> None:
+    tenant = register(vault)
+    (before,) = snapshot(vault, "credentials").values()
+    credentials.replace(vault, tenant, secret("another"))
+    execute(vault.data, "DELETE FROM credentials")
+    put_back(vault, "credentials", before)
+    assert credentials.load(vault, tenant).secret.reveal() == b"s3cr3t-of-acme"  # it opens like any other
+    assert not manifest_agrees(vault, tenant)
+
+
+def test_every_verb_that_changes_rows_keeps_the_manifest_right(vault: Vault, exchange: FakeExchange) -> None:
+    tenant = register(vault, "acme", "ann")
+    assert manifest_agrees(vault, tenant)
+    sync(vault, tenant)
+    source = sources.add(vault, tenant, "user", "bob")
+    assert manifest_agrees(vault, tenant)
+    sources.remove(vault, tenant, source.id)
+    assert manifest_agrees(vault, tenant)
+    credentials.replace(vault, tenant, secret("another"))
+    assert manifest_agrees(vault, tenant)
+    tenants.update(vault, tenant, lambda facts: facts)
+    assert manifest_agrees(vault, tenant)
+
+
+def test_the_counter_is_anchored_when_a_run_ends_and_when_the_vault_is_closed(
+    place: Place, exchange: FakeExchange
+) -> None:
+    vault = place.create()
+    tenant = register(vault, "acme", "ann")
+    assert anchor_of(vault, tenant.id) is None
+    sync(vault, tenant)
+    after_the_run = anchor_of(vault, tenant.id)
+    assert after_the_run is not None
+    sources.add(vault, tenant, "user", "bob")
+    assert anchor_of(vault, tenant.id) == after_the_run
+    vault.close()
+    assert anchor_of(place.open(), tenant.id) == after_the_run + 1
+
+
+def test_rows_ahead_of_their_anchor_are_healthy(place: Place) -> None:
+    vault = place.create()
+    tenant = register(vault)
+    vault.anchor()
+    sources.add(vault, tenant, "user", "bob")
+    sources.add(vault, tenant, "user", "eve")  # killed here, nothing is anchored
+    sources.add(place.open(), tenant, "user", "ann")
+
+
+def test_a_tenant_whose_rows_are_older_than_their_anchor_is_not_written_to(place: Place) -> None:
+    vault = place.create()
+    tenant = register(vault)
+    before = {table: rows(vault.data, table) for table in ("manifests", "sources")}
+    sources.add(vault, tenant, "user", "bob")
+    vault.close()
+    vault = place.open()
+    execute(vault.data, "DELETE FROM sources")
+    assert before["sources"] == []
+    execute(vault.data, "UPDATE manifests SET blob = ?", before["manifests"][0][3])
+    assert manifest_agrees(vault, tenant)  # all rows of an older state agree with each other
+    with pytest.raises(DamagedError, match="older than what the key store has seen"):
+        sources.add(vault, tenant, "user", "eve")
+    assert rows(vault.data, "sources") == []
+
+
+def test_a_tenant_without_its_manifest_is_not_written_to(place: Place) -> None:
+    vault = place.create()
+    tenant = register(vault)
+    vault.close()
+    vault = place.open()
+    execute(vault.data, "DELETE FROM manifests")
+    with pytest.raises(DamagedError, match="is missing"):
+        sources.add(vault, tenant, "user", "eve")
+
+
+def test_a_tenant_of_before_gets_its_manifest_at_the_next_write(vault: Vault, exchange: FakeExchange) -> None:
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    execute(vault.data, "DELETE FROM manifests")
+    execute(vault.key_data, "DELETE FROM anchors")
+    vault.anchors.forget(tenant.id)
+    sources.add(vault, tenant, "user", "bob")
+    assert len(rows(vault.data, "manifests")) == 1
+    assert manifest_agrees(vault, tenant)
+
+
+@pytest.mark.parametrize("column", ["data_generation", "index_generation"])
+def test_whoever_still_has_the_keys_of_before_a_rotation_is_held_off(vault: Vault, column: str) -> None:
+    tenant = register(vault)
+    execute(vault.data, f"UPDATE manifests SET {column} = 2")
+    with pytest.raises(BusyError, match="rotated"):
+        sources.add(vault, tenant, "user", "bob")
+
+
+@pytest.mark.parametrize("column", ["data_generation", "index_generation"])
+@pytest.mark.parametrize("value", [0, -5])
+def test_an_altered_generation_is_damage(vault: Vault, column: str, value: int) -> None:
+    tenant = register(vault)
+    execute(vault.data, f"UPDATE manifests SET {column} = {value}")
+    with pytest.raises(DamagedError, match="of manifests does not open"):
+        sources.add(vault, tenant, "user", "bob")
