@@ -35,9 +35,9 @@ def from_text(content: bytes, vault: str, where: str) -> dict[int, bytes]:
         RootKeyError: It is something else, damaged, or another vault's.
     """
     try:
-        found: Any = json.loads(content)
+        found: Any = json.loads(content.decode("ascii"), object_pairs_hook=_unique)
         owner, sealed = found["vault"], found["keys"]
-        keys = {int(n): base64.b64decode(key, validate=True) for n, key in sealed.items()}
+        keys = {_number(n): base64.b64decode(key, validate=True) for n, key in sealed.items()}
         known = found["format"] == _FORMAT
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         known = False
@@ -50,3 +50,19 @@ def from_text(content: bytes, vault: str, where: str) -> dict[int, bytes]:
             advice="Name another file with --root-key-file, or bring back this vault's own.",
         )
     return {n: require_root_key(key, where) for n, key in keys.items()}
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names are unique: which of two keys is meant, nobody knows."""
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a name appears twice in one object")
+    return document
+
+
+def _number(text: str) -> int:
+    """A generation in its one spelling."""
+    number = int(text)
+    if number < 1 or str(number) != text:
+        raise ValueError("not a generation")
+    return number

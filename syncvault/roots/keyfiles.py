@@ -117,6 +117,8 @@ def _explained(path: Path) -> Iterator[None]:
             f"The root key's file {path} cannot be used: {reason}.",
             advice="Check the path and its directory, and run as the user that the vault belongs to.",
         ) from error
+    except ValueError as error:  # a zero byte or half a surrogate, which no system call takes
+        raise RootKeyError(f"The root key's file cannot have the path {str(path)!a}.") from error
 
 
 @contextmanager
