@@ -13,6 +13,7 @@ Surface:
     photo_due(tx, tenant_id, now, *, after=None, limit=512) -> list[PhotoDue]
     set_all_photos_due(tx, tenant_id, at) -> int
     set_photo_due_many(tx, changes: Sequence[PhotoDueChange]) -> int
+    delete_many(tx, tenant_id, contact_ids) -> int
 
 What awaits removal stands in `removals`.
 """
@@ -214,3 +215,9 @@ def set_all_photos_due(tx: Transaction, tenant_id: bytes, at: int) -> int:
 def set_photo_due_many(tx: Transaction, changes: Sequence[PhotoDueChange]) -> int:
     """Says when to look at the contacts' photos next."""
     return run_many(tx, "UPDATE contacts SET photo_due_at = ? WHERE id = ? AND tenant_id = ?", changes)
+
+
+def delete_many(tx: Transaction, tenant_id: bytes, contact_ids: Sequence[bytes]) -> int:
+    """Removes contacts with their photos; returns how many there were."""
+    statement = "DELETE FROM contacts WHERE id = ? AND tenant_id = ?"
+    return run_many(tx, statement, [(contact_id, tenant_id) for contact_id in contact_ids])
