@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
+import requests
+import trustme
 
 SOFTHSM_MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so")
 
@@ -75,3 +83,82 @@ def softhsm_token(home: Path, label: str, pin: str) -> Path:
         timeout=30,
     )
     return configuration
+
+
+@dataclass(frozen=True)
+class OpenBao:
+    """A running OpenBao server, and who administers it."""
+
+    address: str
+    ca_file: Path
+    root_token: str = field(default="", repr=False)
+    unseal_key: str = field(default="", repr=False)
+
+    def ask(self, method: str, path: str, body: object = None, *, token: str = "", namespace: str = "") -> Any:
+        """An administrator's request; gives the whole answer."""
+        headers = {"X-Vault-Token": token or self.root_token, "X-Vault-Namespace": namespace}
+        with requests.Session() as session:
+            session.trust_env = False
+            session.verify = str(self.ca_file)
+            answer = session.request(method, f"{self.address}/v1/{path}", json=body, headers=headers, timeout=30)
+        answer.raise_for_status()
+        return answer.json() if answer.content else {}
+
+    def key(self, name: str, mount: str = "transit") -> dict[str, Any]:
+        """What the server says of a transit key."""
+        return dict(self.ask("GET", f"{mount}/keys/{name}")["data"])
+
+    def token(self, rules: str) -> str:
+        """A token that may do what the policy says, and what every token may."""
+        name = f"policy-{uuid4()}"
+        self.ask("PUT", f"sys/policies/acl/{name}", {"policy": rules})
+        made = self.ask("POST", "auth/token/create", {"policies": [name]})
+        return str(made["auth"]["client_token"])
+
+    def unseal(self) -> None:
+        """Opens the barrier."""
+        self.ask("PUT", "sys/unseal", {"key": self.unseal_key})
+
+
+@contextmanager
+def openbao_server(home: Path, ca: trustme.CA) -> Iterator[OpenBao]:
+    """A real OpenBao server over TLS, unsealed, with a transit engine, and everything of it in memory."""
+    program = shutil.which("bao", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    if program is None:
+        require_programs("bao")  # says so
+    ca_file, certificate, configuration = home / "ca.pem", home / "server.pem", home / "server.json"
+    ca.cert_pem.write_to_path(str(ca_file))
+    ca.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    listener = {"address": f"127.0.0.1:{port}", "tls_cert_file": str(certificate), "tls_key_file": str(certificate)}
+    configuration.write_text(
+        json.dumps(
+            {
+                "storage": {"inmem": {}},
+                "listener": [{"tcp": listener}],
+                "api_addr": f"https://127.0.0.1:{port}",
+                "disable_clustering": True,
+            }
+        )
+    )
+    with (
+        (home / "server.log").open("w") as log,
+        subprocess.Popen(
+            [str(program), "server", f"-config={configuration}"], stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        assert any("started!" in line for line in process.stdout), (home / "server.log").read_text()
+        try:
+            yield _initialised(OpenBao(f"https://127.0.0.1:{port}", ca_file))
+        finally:
+            process.terminate()
+
+
+def _initialised(server: OpenBao) -> OpenBao:
+    made = server.ask("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
+    server = replace(server, root_token=made["root_token"], unseal_key=made["keys"][0])
+    server.unseal()
+    server.ask("POST", "sys/mounts/transit", {"type": "transit"})
+    return server

@@ -21,7 +21,9 @@ _OURS: Final = {
     "systemd": "syncvault.roots.systemd:SystemdProvider",
     "passphrase": "syncvault.roots.passphrase:PassphraseProvider",
     "file": "syncvault.roots.file:FileProvider",
+    "openbao": "syncvault.roots.openbao:OpenBaoProvider",
     "pkcs11": "syncvault.roots.pkcs11:Pkcs11Provider",
+    "aws-kms": "syncvault.roots.aws_kms:AwsKmsProvider",
 }
 
 Factory = Callable[[ProviderSettings], RootKeyProvider]
