@@ -5,14 +5,16 @@ Surface:
     append(tx, at, event, tenant_id, detail) -> int             event: intent, keys_destroyed, completed
     list_all(tx, *, after=0) -> list[LedgerRow]                 in the order of writing
     of_tenant(tx, tenant_id) -> list[LedgerRow]
+    insert_many(tx, rows: Sequence[LedgerRow]) -> int           with the numbers they have: after a restore
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from syncvault.store.engine import Transaction
-from syncvault.store.statements import fetch, value
+from syncvault.store.statements import fetch, insert, value
 
 Event = Literal["intent", "keys_destroyed", "completed"]
 
@@ -42,3 +44,8 @@ def list_all(tx: Transaction, *, after: int = 0) -> list[LedgerRow]:
 def of_tenant(tx: Transaction, tenant_id: bytes) -> list[LedgerRow]:
     """The entries about one tenant."""
     return fetch(tx, LedgerRow, "erasure_ledger", "WHERE tenant_id = ? ORDER BY seq", tenant_id)
+
+
+def insert_many(tx: Transaction, rows: Sequence[LedgerRow]) -> int:
+    """Takes over entries that were written before, with their numbers."""
+    return insert(tx, "erasure_ledger", rows)
