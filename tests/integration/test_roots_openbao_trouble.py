@@ -203,7 +203,7 @@ def test_a_server_that_says_it_destroyed_but_did_not_is_found_out(
         (answers(429, {"errors": ["too many"]}), "no more requests"),
         (answers(500, {"errors": ["internal error"]}), "internal error"),
         (answers(502, b"<html>"), "502"),
-        (answers(301, b"", Location="https://"), "another address"),
+        (answers(301, b"", Location="https://user@host/"), "another address"),
     ],
 )
 def test_each_way_of_not_serving_has_its_sentence(

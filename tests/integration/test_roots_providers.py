@@ -15,9 +15,10 @@ from syncvault.errors import RootKeyError, UsageError
 from syncvault.roots.port import Destroyed, NotPossible, ProviderSettings, RootKeyProvider
 from syncvault.roots.registry import names, open_provider, survey
 from syncvault.secret import Secret
-from tests.parts import require_programs, secret_service, softhsm_module, softhsm_token
+from tests.conftest import Authority
+from tests.parts import OpenBao, openbao_server, require_programs, secret_service, softhsm_module, softhsm_token
 
-WRAPPING = {"pkcs11"}  # each creation wraps another key, and every handle opens its own
+WRAPPING = {"pkcs11", "openbao"}  # each creation wraps another key, and every handle opens its own
 PIN = "1234-5678"
 
 
@@ -25,6 +26,12 @@ PIN = "1234-5678"
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     with secret_service(tmp_path_factory.mktemp("keyring")) as environment:
         yield dict(environment)
+
+
+@pytest.fixture(scope="module")
+def openbao(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[OpenBao]:
+    with openbao_server(tmp_path_factory.mktemp("openbao"), authority.ca) as server:
+        yield server
 
 
 @pytest.fixture(
@@ -40,6 +47,10 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
         environment["SYSTEMD_CREDENTIAL_SECRET"] = str(tmp_path / "host-secret")
         environment.pop("CREDENTIALS_DIRECTORY", None)
     options: dict[str, str] = {}
+    if request.param == "openbao":
+        server = request.getfixturevalue("openbao")
+        environment["BAO_TOKEN"] = server.root_token
+        options = {"address": server.address, "ca_file": str(server.ca_file)}
     if request.param == "pkcs11":
         monkeypatch.setenv("SOFTHSM2_CONF", str(softhsm_token(tmp_path, "syncvault", PIN)))
         options = {"module": str(softhsm_module()), "token": "syncvault"}
