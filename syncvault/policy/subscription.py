@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from syncvault.policy.calendar import add_months, civil_day, day_begins, parse_term, purge_day
 from syncvault.policy.catalogue import DataClass
+
+
+_IN_THE_TERM: Final = timedelta(days=100)
 
 
 class SubscriptionKind(StrEnum):
@@ -69,6 +73,12 @@ class Subscription:
     def purge_at(self, now: datetime) -> datetime:
         """The UTC instant at which that day begins in the tenant's zone."""
         return day_begins(self.purge_on(now), ZoneInfo(self.zone))
+
+    def explains(self, tag: datetime, now: datetime) -> bool:
+        """Whether rows may carry this purge date: the one that holds, or one of a term that has ended meanwhile."""
+        due = self.purge_at(now)
+        # A moment of the term's last days: its cover ended 90 days before the tag, and a term is a month at least.
+        return tag == due or (tag < due and self.purge_at(tag - _IN_THE_TERM) == tag)
 
     def is_due(self, now: datetime) -> bool:
         """Whether that instant has come."""
