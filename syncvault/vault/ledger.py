@@ -31,7 +31,7 @@ def mirror(vault: Vault) -> None:
             fcntl.flock(file, fcntl.LOCK_EX)  # two erasures may get here at once
             whole = [line for line in file if line.endswith(b"\n")]
             file.truncate(sum(map(len, whole)))  # a line that a crash cut off is written again
-            last = orjson.loads(whole[-1])["seq"] if whole else 0
+            last = _seq(whole[-1]) if whole else 0
             with vault.key_data.read() as tx:
                 missing = rows.list_all(tx, after=last)
             file.write(to_text(missing))
@@ -56,7 +56,15 @@ def parse(content: bytes) -> list[LedgerRow]:
     Raises:
         ValueError: It is something else.
     """
-    return [_from_line(line) for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
+    *whole, _ = content.split(b"\n")  # nothing else ends a line, or a changed byte would hide the entry before it
+    return [_from_line(line + b"\n") for line in whole]
+
+
+def _seq(line: bytes) -> int:
+    number = orjson.loads(line)["seq"]
+    if type(number) is not int or not 0 < number < 2**63:  # a comparison with anything else would find no entry missing
+        raise ValueError("not an entry's number")
+    return number
 
 
 def _from_line(line: bytes) -> LedgerRow:
@@ -66,6 +74,7 @@ def _from_line(line: bytes) -> LedgerRow:
         is_one_form = to_text([entry]) == line
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError("not an entry of the ledger") from error
-    if not is_one_form or len(entry.tenant_id) != ID_SIZE or not isinstance(entry.seq, int):
+    kinds = type(entry.seq) is type(entry.at) is int and type(entry.event) is type(entry.detail) is str
+    if not is_one_form or not kinds or len(entry.tenant_id) != ID_SIZE:
         raise ValueError("not in the one form that an entry has")
     return entry
