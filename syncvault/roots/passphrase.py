@@ -14,6 +14,7 @@ from syncvault.crypto.primitives import expand
 from syncvault.errors import RootKeyError
 from syncvault.roots.port import (
     ROOT_KEY_BYTES,
+    Destroyed,
     Destruction,
     Handle,
     NotPossible,
@@ -39,6 +40,10 @@ _MOST_LANES = 64
 
 _CHECK_BYTES = 8
 _CHECK_LABEL = b"syncvault v1 passphrase check"
+
+
+class WrongPassphraseError(RootKeyError):
+    """The passphrase is another one; what it should open is in order."""
 
 
 class PassphraseProvider(RootKeyProvider):
@@ -74,14 +79,19 @@ class PassphraseProvider(RootKeyProvider):
         lanes = _bounded(handle, "lanes", _MOST_LANES)
         key = self._derive(_salt(handle), iterations=iterations, memory=memory, lanes=lanes)
         if not hmac.compare_digest(_check(key).encode(), handle_text(handle, "check").encode()):
-            raise RootKeyError(
+            raise WrongPassphraseError(
                 "The passphrase is not the one this vault was made with.", advice="Give the right passphrase."
             )
         return key
 
     def destroy(self, handle: Handle) -> Destruction:
-        """Says why it cannot."""
+        """Nothing is kept that could be destroyed: a generation is gone once its passphrase is no longer in use.
+
+        Asks nobody: without a passphrase at hand it takes the one in use for the generation's.
+        """
         require_provider(handle, self.name)
+        if self._passphrase is not None and not self._opens(handle):
+            return Destroyed()
         return NotPossible("an old key store and the same passphrase still open it; choose a new passphrase")
 
     def why_unusable(self) -> str | None:
@@ -92,9 +102,16 @@ class PassphraseProvider(RootKeyProvider):
         """What a passphrase is worth."""
         return (
             "Protects copies of the whole machine too, as long as the passphrase is long and not stored on it. Does "
-            "not protect against root while syncvault runs, and a generation cannot be destroyed: an old copy of the "
-            "key store opens with the same passphrase."
+            "not protect against root while syncvault runs, and a generation is destroyed by a new passphrase only: "
+            "an old copy of the key store opens with the same passphrase."
         )
+
+    def _opens(self, handle: Handle) -> bool:
+        try:
+            self.unwrap(handle)
+        except WrongPassphraseError:
+            return False
+        return True
 
     def _derive(self, salt: bytes, *, iterations: int, memory: int, lanes: int) -> bytes:
         passphrase = self._asked().reveal()
@@ -120,6 +137,15 @@ class PassphraseProvider(RootKeyProvider):
                 raise RootKeyError("The passphrase is empty.", advice="Give a passphrase.")
             self._passphrase = given
         return self._passphrase
+
+
+class LeftPassphraseProvider(PassphraseProvider):
+    """The provider of a vault whose root key no longer comes from a passphrase: none is in use."""
+
+    def destroy(self, handle: Handle) -> Destruction:
+        """As gone as by a new passphrase: what opened it is not in use any more."""
+        require_provider(handle, self.name)
+        return Destroyed()
 
 
 def _check(key: bytes) -> str:

@@ -12,7 +12,7 @@ Surface:
     of_tenant(tx, tenant_id) -> list[WrappedKeyRow]                   VAULT_TENANT for the vault's own keys
     of_purpose(tx, tenant_id, purpose) -> WrappedKeyRow | None        the latest generation
     put(tx, row: WrappedKeyRow) -> None                               instead of the one with its ID
-    list_all(tx) -> list[WrappedKeyRow]
+    list_all(tx, *, lock=False) -> list[WrappedKeyRow]
     rewrap_all(tx, root_generation, rewrapped: Mapping[bytes, bytes]) -> int      id -> blob; must be every key
     promote(tx, row: WrappedKeyRow) -> None                           it is current, the one before retired
     set_retired(tx, tenant_id, purpose, at) -> int                    retired ones that no row needs any more
@@ -80,7 +80,13 @@ def set_root_state(tx: Transaction, generation: int, state: str) -> bool:
 def settle_root(tx: Transaction, generation: int, outstanding: str | None) -> None:
     """Records that a retired generation is destroyed, or what is still to happen before it is."""
     state = "destroyed" if outstanding is None else "retired"
-    run(tx, "UPDATE root_generations SET state = ?, outstanding = ? WHERE generation = ?", state, outstanding, generation)
+    run(
+        tx,
+        "UPDATE root_generations SET state = ?, outstanding = ? WHERE generation = ?",
+        state,
+        outstanding,
+        generation,
+    )
 
 
 def promote_root(tx: Transaction, generation: int) -> None:
@@ -112,9 +118,10 @@ def put(tx: Transaction, row: WrappedKeyRow) -> None:
     upsert(tx, "wrapped_keys", "id", [row])
 
 
-def list_all(tx: Transaction) -> list[WrappedKeyRow]:
-    """Every wrapped key."""
-    return fetch(tx, WrappedKeyRow, "wrapped_keys", "ORDER BY tenant_id, purpose, generation")
+def list_all(tx: Transaction, *, lock: bool = False) -> list[WrappedKeyRow]:
+    """Every wrapped key; `lock` keeps others from changing them until the transaction ends."""
+    suffix = " FOR UPDATE" if lock and tx.dialect.name != "sqlite" else ""  # SQLite lets one writer in
+    return fetch(tx, WrappedKeyRow, "wrapped_keys", f"ORDER BY tenant_id, purpose, generation{suffix}")
 
 
 def rewrap_all(tx: Transaction, root_generation: int, rewrapped: Mapping[bytes, bytes]) -> int:

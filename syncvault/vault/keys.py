@@ -311,7 +311,7 @@ class KeyRing:
     def _rewrap(self, tx: Transaction, generation: int, key: bytes) -> None:
         """Re-wraps every key under a new root, opening each again before it is trusted."""
         rewrapped: dict[bytes, bytes] = {}
-        for tenant_id, wrapped in groupby(rows.list_all(tx), key=attrgetter("tenant_id")):
+        for tenant_id, wrapped in groupby(rows.list_all(tx, lock=True), key=attrgetter("tenant_id")):
             old = self._root_cipher(tenant_id)
             new = RecordCipher({generation: key}, generation, vault_id=self._vault_id, tenant_id=tenant_id)
             for row in wrapped:

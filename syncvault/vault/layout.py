@@ -12,13 +12,31 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from syncvault.errors import NoVaultError, StorageError
 
 FILE_NAME: Final = "vault.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class RootPlace:
+    """Where root keys are kept: a provider and what it has to be told.
+
+    Attributes:
+        provider: Its name.
+        file: Where the key or credential lies, for providers that keep a file.
+        options: What else the provider needs to find the key again: an address, a key's name.
+        generation: Of a place that is about to be moved to, the first generation it keeps; of one that was left, the
+            last one it kept; else 0.
+    """
+
+    provider: str
+    file: Path | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +50,8 @@ class Layout:
         root_key: Name of the root-key provider.
         root_key_file: Where the key or credential lies, for providers that keep a file.
         root_key_options: What else the provider needs to find the key again: an address, a key's name.
+        coming: Where the root key is being moved to; it counts once the key database names its generation as current.
+        replaced: Places that were left and still hold generations, in the order in which they were left.
     """
 
     home: Path
@@ -40,6 +60,31 @@ class Layout:
     root_key: str
     root_key_file: Path | None = None
     root_key_options: Mapping[str, str] = field(default_factory=dict)
+    coming: RootPlace | None = None
+    replaced: tuple[RootPlace, ...] = ()
+
+    @property
+    def root_place(self) -> RootPlace:
+        """Where the root key is kept, unless it has moved to `coming`."""
+        return RootPlace(self.root_key, self.root_key_file, self.root_key_options)
+
+    def place_of(self, generation: int) -> RootPlace:
+        """Where a generation of the root key is kept."""
+        if self.coming is not None and generation >= self.coming.generation:
+            return self.coming
+        return next((place for place in self.replaced if generation <= place.generation), self.root_place)
+
+    def moved_to(self, coming: RootPlace, *, last_generation: int) -> Layout:
+        """The layout once the root key is kept in another place, with the one that it left remembered."""
+        left = replace(self.root_place, generation=last_generation)
+        return replace(
+            self,
+            root_key=coming.provider,
+            root_key_file=coming.file,
+            root_key_options=coming.options,
+            coming=None,
+            replaced=(*self.replaced, left),
+        )
 
     @property
     def receipts(self) -> Path:
@@ -81,41 +126,67 @@ def load(home: Path) -> Layout:
     """
     try:
         content = tomllib.loads((home / FILE_NAME).read_text("utf-8"))
-        root_key_file = content.get("root_key_file")
+        place, coming = _place(content), content.get("coming")
         return Layout(
             home=home,
-            database=content["database"],
-            key_database=content["key_database"],
-            root_key=content["root_key"],
-            root_key_file=Path(root_key_file) if root_key_file else None,
-            root_key_options={str(name): str(value) for name, value in content.get("root_key_options", {}).items()},
+            database=_text(content["database"]),
+            key_database=_text(content["key_database"]),
+            root_key=place.provider,
+            root_key_file=place.file,
+            root_key_options=place.options,
+            coming=_place(coming) if coming else None,
+            replaced=tuple(_place(left) for left in content.get("replaced", ())),
         )
     except (FileNotFoundError, NotADirectoryError):
         raise NoVaultError(f"There is no vault at {home}.") from None
     except OSError as error:
         raise StorageError(f"{home / FILE_NAME} cannot be read: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise StorageError(f"{home / FILE_NAME} is damaged.", advice="Restore it from a backup.") from None
 
 
 def save(layout: Layout) -> None:
     """Writes `vault.toml`, whole or not at all."""
-    values = {
-        "database": layout.database,
-        "key_database": layout.key_database,
-        "root_key": layout.root_key,
-        "root_key_file": str(layout.root_key_file.absolute()) if layout.root_key_file else None,
-    }
-    text = _toml(values)
-    if layout.root_key_options:
-        text += "\n[root_key_options]\n" + _toml(layout.root_key_options)
+    text = _toml({"database": layout.database, "key_database": layout.key_database})
+    text += _place_toml(layout.root_place)
+    if layout.coming is not None:
+        text += "\n[coming]\n" + _place_toml(layout.coming, "coming.")
+    for left in layout.replaced:
+        text += "\n[[replaced]]\n" + _place_toml(left, "replaced.")
     write_durably(layout.home / FILE_NAME, text.encode("utf-8"))
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _place(content: Mapping[str, Any]) -> RootPlace:
+    file = content.get("root_key_file")
+    return RootPlace(
+        provider=_text(content["root_key"]),
+        file=Path(file) if file else None,
+        options={str(name): str(value) for name, value in content.get("root_key_options", {}).items()},
+        generation=int(content.get("generation", 0)),
+    )
+
+
+def _place_toml(place: RootPlace, prefix: str = "") -> str:
+    text = _toml({"root_key": place.provider, "root_key_file": str(place.file.absolute()) if place.file else None})
+    text += f"generation = {place.generation}\n" if place.generation else ""
+    if place.options:
+        text += f"\n[{prefix}root_key_options]\n" + _toml(place.options)
+    return text
+
+
 def _toml(values: Mapping[str, str | None]) -> str:
-    # JSON strings are TOML basic strings, once characters beyond the first plane are not written as surrogates.
+    # JSON strings are TOML basic strings, once characters beyond the first plane are not written as surrogates, and the
+    # one control character that JSON leaves as it is has been escaped.
     return "".join(
-        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items() if value is not None
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n".replace("\x7f", "\\u007f")
+        for name, value in values.items()
+        if value is not None
     )
 
 

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from syncvault.clock import Clock, system_clock
 from syncvault.crypto.record import RecordCipher
-from syncvault.errors import BusyError, InputError, RootKeyError, SchemaError, StorageError, UsageError
-from syncvault.roots.port import ProviderSettings, RootKeyProvider
-from syncvault.roots.registry import open_provider
-from syncvault.secret import Secret
+from syncvault.errors import InputError, RootKeyError, SchemaError, StorageError, UsageError
+from syncvault.roots.port import RootKeyProvider
 from syncvault.store import keys as key_rows
 from syncvault.store import meta
 from syncvault.store.engine import Database, open_database
 from syncvault.store.schema import VAULT_TENANT
 from syncvault.store.upgrade import check_schema, migrate
 from syncvault.vault import layout as layouts
-from syncvault.vault.keys import VAULT_PURPOSES, fresh_keys, root_row
+from syncvault.vault import root_rotation
 from syncvault.vault.layout import Layout
+from syncvault.vault.roots_in_use import AskPassphrase as AskPassphrase  # noqa: PLC0414  (part of this surface)
+from syncvault.vault.roots_in_use import RootsInUse
 from syncvault.vault.vault import Vault
-
-AskPassphrase = Callable[[], Secret]
+from syncvault.vault.wrapped import VAULT_PURPOSES, fresh_keys, root_row
 
 
 def create_vault(layout: Layout, *, passphrase: AskPassphrase | None = None, clock: Clock = system_clock) -> Vault:
@@ -48,10 +45,13 @@ def create_vault(layout: Layout, *, passphrase: AskPassphrase | None = None, clo
         migrate(data)
         migrate(key_data)
         vault_id = _choose_id(data, key_data)
-        provider = _provider(layout, vault_id, passphrase)
+        roots = RootsInUse(layout, vault_id, passphrase)
+        provider = roots.open(layout.root_place)
         _make_keys(key_data, vault_id, provider, clock)
         layout = replace(layout, root_key_options={**layout.root_key_options, **provider.remembers})
-        vault = Vault(layout, vault_id, data=data, key_data=key_data, provider=provider, clock=clock)
+        roots = RootsInUse(layout, vault_id, passphrase)
+        roots.adopt(layout.root_place, provider)
+        vault = Vault(layout, vault_id, data=data, key_data=key_data, roots=roots, clock=clock)
         layouts.save(layout)
         undo.pop_all()
     return vault
@@ -74,23 +74,11 @@ def open_vault(home: Path, *, passphrase: AskPassphrase | None = None, clock: Cl
             if not check_schema(database):
                 migrate(database)
         vault_id = _vault_id(data, key_data)
-        provider = _provider(layout, vault_id, passphrase)
-        vault = Vault(layout, vault_id, data=data, key_data=key_data, provider=provider, clock=clock)
-        _finish_rekey(vault)
+        roots = RootsInUse(layout, vault_id, passphrase)
+        vault = Vault(layout, vault_id, data=data, key_data=key_data, roots=roots, clock=clock)
+        root_rotation.finish(vault)
         undo.pop_all()
     return vault
-
-
-def _provider(layout: Layout, vault_id: bytes, passphrase: AskPassphrase | None) -> RootKeyProvider:
-    settings = ProviderSettings(
-        vault_id=UUID(bytes=vault_id),
-        root_key_file=layout.root_key_file,
-        options=layout.root_key_options,
-        home=layout.home,
-        passphrase=passphrase,
-        environment=os.environ,
-    )
-    return open_provider(layout.root_key, settings)
 
 
 def _make_home(layout: Layout) -> None:
@@ -155,20 +143,3 @@ def _vault_id(data: Database, key_data: Database) -> bytes:
             "The two databases belong to different vaults.", advice="Restore the key database that goes with the data."
         )
     return bytes.fromhex(of_data)
-
-
-def _finish_rekey(vault: Vault) -> None:
-    """Destroys root keys that a crash left behind after they were replaced.
-
-    Later, if somebody is at work now or the provider or the key database refuses; `doctor` reports what is left.
-    """
-    with vault.key_data.read() as tx:
-        left = [root for root in key_rows.roots(tx) if root.state == "retired"]
-    if not left:
-        return
-    try:
-        with vault.locks.maintenance(exclusive=True, timeout=0):
-            vault.key_data.scrub(("wrapped_keys", "root_generations"), timeout=0)
-            vault.keys.destroy_retired_roots()
-    except (BusyError, RootKeyError, StorageError):
-        return
