@@ -94,13 +94,14 @@ def _choose(call: Call, name: str, key_file: Path | None, options: Mapping[str, 
 
     settings = ProviderSettings(
         vault_id=uuid4(),
-        root_key_file=key_file or layouts.default_root_key_file(call.settings.home),
         options=options,
         home=call.settings.home,
         passphrase=call.new_passphrase,
         environment=os.environ,
     )
-    candidates = survey(settings)
+    # The file is for the provider that was named: another one must not take a PIN for a token and send it somewhere.
+    files = {"file": layouts.default_root_key_file(call.settings.home), **({name: key_file} if key_file else {})}
+    candidates = survey(settings, files)
     _show(candidates)
     chosen = next((candidate for candidate in candidates if candidate.name == name), None)
     if chosen is None:

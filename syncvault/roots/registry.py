@@ -6,9 +6,11 @@ Other packages add theirs by an entry point in the group `syncvault.roots`; the 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 from syncvault.errors import RootKeyError, UsageError
@@ -53,32 +55,51 @@ def open_provider(name: str, settings: ProviderSettings) -> RootKeyProvider:
     """
     if name not in names():
         raise UsageError(f"Unknown root-key provider: {name}.", advice=f"Choose one of: {', '.join(names())}.")
-    return _load(name)(settings)
+    if name in _OURS:
+        module, _, factory = _OURS[name].partition(":")
+        return cast("Factory", getattr(importlib.import_module(module), factory))(settings)
+    return _open_foreign(name, settings)
 
 
-def survey(settings: ProviderSettings) -> list[Candidate]:
-    """Every provider, whether it can be used here, and what it protects against; asks nobody for anything."""
-    return [_candidate(name, settings) for name in names()]
+def survey(settings: ProviderSettings, files: Mapping[str, Path] | None = None) -> list[Candidate]:
+    """Every provider, whether it can be used here, and what it protects against; asks nobody for anything.
+
+    Args:
+        settings: What all of them are told.
+        files: The `root_key_file` of single providers, by name. It may hold a token or a PIN, which no other one is
+            to send anywhere.
+    """
+    return [
+        _candidate(name, replace(settings, root_key_file=(files or {}).get(name, settings.root_key_file)))
+        for name in names()
+    ]
 
 
 def _candidate(name: str, settings: ProviderSettings) -> Candidate:
     try:
         provider = open_provider(name, settings)
+        why, describes = provider.why_unusable(), provider.describe()
     except RootKeyError as error:
-        return Candidate(name, usable=False, why=error.message, describes="")
-    why = provider.why_unusable()
-    return Candidate(name, usable=why is None, why=why or "", describes=provider.describe())
+        why, describes = error.message, ""
+    except Exception as error:
+        if name in _OURS:
+            raise
+        why, describes = _broken(name, error).message, ""  # a foreign package may fail in any way
+    return Candidate(name, usable=why is None, why=why or "", describes=describes)
 
 
-def _load(name: str) -> Factory:
-    if name in _OURS:
-        module, _, factory = _OURS[name].partition(":")
-        return cast("Factory", getattr(importlib.import_module(module), factory))
-    (entry,) = [each for each in entry_points(group=GROUP) if each.name == name][:1]
+def _open_foreign(name: str, settings: ProviderSettings) -> RootKeyProvider:
+    entry = next(each for each in entry_points(group=GROUP) if each.name == name)
     try:
-        return cast("Factory", entry.load())
-    except Exception as error:  # whatever a foreign package fails with when it is imported
-        raise RootKeyError(
-            f"The root-key provider {name} cannot be loaded: {type(error).__name__}.",
-            advice="Repair or remove the package that brings it.",
-        ) from error
+        return cast("Factory", entry.load())(settings)
+    except RootKeyError:
+        raise
+    except Exception as error:  # whatever a foreign package fails with
+        raise _broken(name, error) from error
+
+
+def _broken(name: str, error: Exception) -> RootKeyError:
+    return RootKeyError(
+        f"The root-key provider {name} cannot be loaded: {type(error).__name__}.",
+        advice="Repair or remove the package that brings it.",
+    )
