@@ -210,14 +210,16 @@ class RecordCipher:
         Raises:
             RecordRefusedError: One does not open, as with `open`; which one is not said.
         """
-        prefixes = list(map(_PREFIX, blobs))
-        keys = {prefix: self._unlock(blob) for prefix, blob in dict(zip(prefixes, blobs, strict=True)).items()}
         try:
             if len(blobs) != len(row_ids):
                 raise ValueError(place.complaint)
             data = self._associated_data(place, row_ids, map(_VERSION, blobs), bound)
-            decrypts = map(keys.__getitem__, prefixes)
-            return list(map(call, decrypts, map(_NONCE, blobs), map(_BODY, blobs), data))
+            parts = map(_NONCE, blobs), map(_BODY, blobs), data
+            if blobs and all(map(bytes.startswith, blobs, repeat(_PREFIX(blobs[0])))):  # as most pages are
+                return list(map(self._unlock(blobs[0]), *parts))
+            prefixes = list(map(_PREFIX, blobs))
+            keys = {prefix: self._unlock(blob) for prefix, blob in dict(zip(prefixes, blobs, strict=True)).items()}
+            return list(map(call, map(keys.__getitem__, prefixes), *parts))
         except (InvalidTag, ValueError) as error:
             raise AlteredError(_ALTERED) from error
 

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from syncvault.crypto.identifiers import fresh_ids
-from syncvault.crypto.place import Place
+from syncvault.crypto.place import NOTHING, Place
 from syncvault.crypto.record import RecordRefusedError, row_version
 from syncvault.policy.catalogue import DataClass
 from syncvault.store import contacts as contact_rows
@@ -204,7 +204,7 @@ def open_contacts(keys: TenantKeys, rows: Sequence[ContactRow]) -> list[bytes]:
 
 def _open_kind(keys: TenantKeys, kind: str, rows: Sequence[ContactRow]) -> list[bytes]:
     ids, _, mailbox_ids, folder_ids, _, remote_ixs, blobs, *_ = zip(*rows, strict=True)
-    bound = (mailbox_ids, [or_nothing(folder_id) for folder_id in folder_ids], remote_ixs)
+    bound = (mailbox_ids, [NOTHING if folder_id is None else folder_id for folder_id in folder_ids], remote_ixs)
     try:
         return keys.cipher.open_rows(PLACES[kind], ids, blobs, *bound)
     except RecordRefusedError:
