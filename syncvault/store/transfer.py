@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -29,7 +30,7 @@ from sqlalchemy.pool import NullPool
 from syncvault.errors import StorageError
 from syncvault.store import schema
 from syncvault.store.engine import Database, Role, Transaction
-from syncvault.store.faults import foreign_errors
+from syncvault.store.faults import foreign_errors, normalise
 from syncvault.store.statements import run, run_many
 from syncvault.store.upgrade import migrate
 from syncvault.store.urls import sqlite_url
@@ -78,9 +79,16 @@ def settle(database: Database) -> None:
     Raises:
         StorageError: Somebody else has it open.
     """
-    with database.lone() as connection:
-        if run(connection, "PRAGMA journal_mode=DELETE").scalar() != "delete":
-            raise StorageError(f"The database at {database.path} is still open elsewhere.")
+    if database.path is None:
+        raise ValueError("only a file has journals")
+    database.close()
+    try:
+        with closing(sqlite3.connect(database.path, isolation_level=None)) as connection:
+            mode = connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0]
+    except sqlite3.Error as fault:
+        raise normalise(fault) from None
+    if mode != "delete":
+        raise StorageError(f"The database at {database.path} is still open elsewhere.")
     finish_archive(database)
 
 
@@ -90,7 +98,7 @@ def row_counts(tx: Transaction, role: Role) -> dict[str, int]:
     return {name: run(tx, f"SELECT count(*) FROM {name}").scalar_one() for name in names}  # noqa: S608  (our tables)
 
 
-def copy_rows(source: Transaction, target: Transaction, role: Role, tell: Tell) -> dict[str, int]:
+def copy_rows(source: Transaction, target: Transaction, role: Role, tell: Tell = lambda _rows: None) -> dict[str, int]:
     """Copies every row of every table, parents first, in bounded memory.
 
     Args:

@@ -20,7 +20,7 @@ import orjson
 from syncvault import __version__
 from syncvault.crypto.signature import Subject, is_signed_by, sign
 from syncvault.errors import InputError, StorageError
-from syncvault.vault.layout import Layout, write_durably
+from syncvault.vault.layout import RootPlace, write_durably
 
 FORMAT: Final = "syncvault-backup v1"
 STATEMENT: Final = "backup.json"
@@ -31,7 +31,7 @@ LEDGER_FILE: Final = "erasure.ledger"
 _MAX_SIZE: Final = 1024 * 1024  # bytes of a statement; a real one takes about two kilobytes
 _CHUNK: Final = 1024 * 1024
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_ANOTHER: Final = "Name another directory, or make a new backup with `syncvault backup create`."
+ANOTHER: Final = "Name another directory, or make a new backup with `syncvault backup create`."
 
 
 class Kind(StrEnum):
@@ -48,7 +48,7 @@ class NotABackupError(InputError):
     """The directory holds no statement, or none that can be read."""
 
     code = "no-backup"
-    default_advice = _ANOTHER
+    default_advice = ANOTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +57,6 @@ class Content:
 
     size: int
     sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Roots:
-    """Where the root key was found when the backup was made, as `vault.toml` had it; no secrets."""
-
-    provider: str
-    file: Path | None
-    options: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +72,8 @@ class Statement:
         rows: Rows per table.
         files: What lies beside the statement.
         syncvault: The version that made it.
-        roots: Where the root key was; None in a backup of data.
+        roots: Where the root key was, as `vault.toml` had it: the place in use, then those that were left and may
+            still hold generations. Empty in a backup of data.
     """
 
     kind: Kind
@@ -92,7 +84,7 @@ class Statement:
     rows: Mapping[str, int]
     files: Mapping[str, Content]
     syncvault: str
-    roots: Roots | None
+    roots: tuple[RootPlace, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The plain form that is signed."""
@@ -107,10 +99,8 @@ class Statement:
             "files": {name: {"size": each.size, "sha256": each.sha256} for name, each in self.files.items()},
             "syncvault": self.syncvault,
         }
-        if self.roots is not None:
-            plain["root_key"] = self.roots.provider
-            plain["root_key_file"] = str(self.roots.file) if self.roots.file else ""
-            plain["root_key_options"] = dict(self.roots.options)
+        if self.kind is Kind.KEYS:
+            plain["roots"] = [_from_place(place) for place in self.roots]
         return plain
 
     @classmethod
@@ -121,11 +111,6 @@ class Statement:
             ValueError: It is something else. KeyError, TypeError and AttributeError may come as well.
         """
         kind = Kind(plain["kind"])
-        roots = None
-        if kind is Kind.KEYS:
-            options = {_text(name): _text(value) for name, value in plain["root_key_options"].items()}
-            file = _text(plain["root_key_file"])
-            roots = Roots(_text(plain["root_key"]), Path(file) if file else None, options)
         statement = cls(
             kind=kind,
             vault_id=UUID(_text(plain["vault_id"])).bytes,
@@ -137,9 +122,10 @@ class Statement:
                 name: Content(_count(each["size"]), _digest(each["sha256"])) for name, each in plain["files"].items()
             },
             syncvault=_text(plain["syncvault"]),
-            roots=roots,
+            roots=tuple(_to_place(place) for place in plain["roots"]) if kind is Kind.KEYS else (),
         )
-        if statement.to_dict() != plain or tuple(sorted(statement.files)) != tuple(sorted(FILES[kind])):
+        is_rootless = kind is Kind.KEYS and not statement.roots
+        if statement.to_dict() != plain or set(statement.files) != set(FILES[kind]) or is_rootless:
             raise ValueError("not in the one form that a statement has")
         return statement
 
@@ -170,10 +156,9 @@ def describe(
     keep_days: int,
     schema: str,
     rows: Mapping[str, int],
-    layout: Layout | None = None,
+    roots: tuple[RootPlace, ...] = (),
 ) -> Statement:
     """The statement over the files that lie in a directory."""
-    roots = Roots(layout.root_key, layout.root_key_file, layout.root_key_options) if layout else None
     return Statement(
         kind=kind,
         vault_id=vault_id,
@@ -248,7 +233,7 @@ def measure(path: Path) -> Content:
                 digest.update(chunk)
                 size += len(chunk)
     except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}.", advice=_ANOTHER) from None
+        raise StorageError(f"{path} cannot be read: {error.strerror}.", advice=ANOTHER) from None
     return Content(size, digest.hexdigest())
 
 
@@ -281,6 +266,25 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(document) != len(pairs):
         raise ValueError("a name appears twice in one object")
     return document
+
+
+def _from_place(place: RootPlace) -> dict[str, Any]:
+    return {
+        "provider": place.provider,
+        "file": str(place.file) if place.file else "",
+        "options": dict(place.options),
+        "generation": place.generation,
+    }
+
+
+def _to_place(plain: Mapping[str, Any]) -> RootPlace:
+    file, options = _text(plain["file"]), plain["options"].items()
+    return RootPlace(
+        provider=_text(plain["provider"]),
+        file=Path(file) if file else None,
+        options={_text(name): _text(value) for name, value in options},
+        generation=_count(plain["generation"]),
+    )
 
 
 def _text(value: object) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from syncvault.store.engine import Database, Role
 from syncvault.store.transfer import copy_rows, finish_archive, new_archive, row_counts
 from syncvault.store.upgrade import schema_revision
 from syncvault.vault import archive, ledger
+from syncvault.vault import layout as layouts
 from syncvault.vault.archive import DATA_FILE, FILES, KEY_FILE, LEDGER_FILE, STATEMENT, Kind, Statement
 from syncvault.vault.layout import write_durably
 from syncvault.vault.staging import new_directory, replaced_directory, require_vacant
@@ -82,6 +83,9 @@ def _copy_data(vault: Vault, directory: Path, keep_days: int, progress: Progress
 
 def _copy_keys(vault: Vault, directory: Path, keep_days: int, progress: Progress) -> Statement:
     rows, schema = _copy(vault.key_data, directory / KEY_FILE, "keys", progress, ledger_to=directory / LEDGER_FILE)
+    vault.keys.follow_root()  # both may have changed since the vault was opened, and stay while it is held
+    layout = layouts.load(vault.layout.home)
+    place = layout.place_of(vault.keys.root[1])
     statement = archive.describe(
         directory,
         Kind.KEYS,
@@ -90,7 +94,7 @@ def _copy_keys(vault: Vault, directory: Path, keep_days: int, progress: Progress
         keep_days=keep_days,
         schema=schema,
         rows=rows,
-        layout=vault.layout,
+        roots=(replace(place, generation=0), *layout.replaced),
     )
     archive.write(directory, statement, vault.keys.receipt_seed)
     return statement

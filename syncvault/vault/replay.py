@@ -1,0 +1,146 @@
+"""Replays the erasure ledger over restored databases, before anybody can open them: what was erased stays erased."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from syncvault.errors import DamagedError, InputError
+from syncvault.store import anchors as anchor_rows
+from syncvault.store import contacts as contact_rows
+from syncvault.store import credentials as credential_rows
+from syncvault.store import keys as key_rows
+from syncvault.store import ledger as ledger_rows
+from syncvault.store import mailboxes as mailbox_rows
+from syncvault.store import tenants as rows
+from syncvault.store.engine import Transaction
+from syncvault.store.ledger import LedgerRow
+from syncvault.store.tenants import PERSONAL_TABLES, TenantRow
+from syncvault.vault import audit
+from syncvault.vault.sealing import to_datetime
+
+_OF_A_TENANT = frozenset({"intent", "keys_destroyed", "completed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What was taken out of the restored databases: whole tenants by their IDs, and rows of others."""
+
+    tenants: frozenset[bytes]
+    rows: int
+
+
+def longest(ledgers: Iterable[Sequence[LedgerRow]]) -> list[LedgerRow]:
+    """The ledger that all others are beginnings of: it is only ever appended to.
+
+    Raises:
+        InputError: One says something else, so it is another vault's, or was changed.
+    """
+    found: Sequence[LedgerRow] = ()
+    for one in ledgers:
+        shorter, longer = sorted((found, one), key=len)
+        if list(longer[: len(shorter)]) != list(shorter):
+            raise InputError(
+                "The erasure ledgers of the key backup and of the data directory contradict each other.",
+                advice="Restore into an empty directory, if the ledger there is another vault's; keep both.",
+            )
+        found = longer
+    return list(found)
+
+
+def replay(data: Transaction, keys: Transaction, ledger: Sequence[LedgerRow]) -> Replayed:
+    """Takes everything out that the ledger says was erased, or was to be.
+
+    An erasure that has not come to its end is left where it can be ended: its tenant has no keys and no rows any
+    more, but for the one that its receipt will be written from.
+
+    Args:
+        data: The restored data database.
+        keys: The restored key database; it gets the entries that it lacks.
+        ledger: All entries there are.
+
+    Raises:
+        DamagedError: An entry cannot be understood.
+    """
+    known = {row.seq for row in ledger_rows.list_all(keys)}
+    ledger_rows.insert_many(keys, [row for row in ledger if row.seq not in known])
+    erased: dict[bytes, list[LedgerRow]] = {}
+    removed = 0
+    for entry in ledger:
+        if entry.event in _OF_A_TENANT:
+            erased.setdefault(entry.tenant_id, []).append(entry)
+        elif entry.event == "rows_erased":
+            removed += _remove_rows(data, entry)
+        else:
+            raise DamagedError(f"Entry {entry.seq} of the erasure ledger is of an unknown kind.")
+    for tenant_id, entries in erased.items():
+        _remove_tenant(data, keys, tenant_id, entries)
+    return Replayed(frozenset(erased), removed)
+
+
+def _remove_rows(data: Transaction, entry: LedgerRow) -> int:
+    detail = _detail(entry)
+    try:
+        contact_ids = [bytes.fromhex(each) for each in detail.get("contacts", ())]
+        mailbox_ids = [bytes.fromhex(each) for each in detail.get("mailboxes", ())]
+    except (ValueError, TypeError):
+        raise _unreadable(entry) from None
+    removed = contact_rows.delete_many(data, entry.tenant_id, contact_ids)
+    return removed + mailbox_rows.delete(data, entry.tenant_id, mailbox_ids)
+
+
+def _remove_tenant(data: Transaction, keys: Transaction, tenant_id: bytes, entries: Sequence[LedgerRow]) -> None:
+    row = rows.get(data, tenant_id)
+    if row is not None and all(entry.event != "completed" for entry in entries):
+        _leave_erasing(data, keys, row, entries)
+    else:
+        rows.delete_rows(data, tenant_id)
+    key_rows.delete_of_tenant(keys, tenant_id)
+    anchor_rows.delete(keys, tenant_id)
+
+
+def _leave_erasing(data: Transaction, keys: Transaction, row: TenantRow, entries: Sequence[LedgerRow]) -> None:
+    """Leaves of a tenant what the erasure itself leaves until its receipt is written."""
+    if rows.begin_erasure(data, row.id) is not None:  # the backup is older than the erasure
+        rows.set_erasure(data, row.id, orjson.dumps(_intent(data, keys, row.id, entries)).decode("ascii"))
+    rows.delete_rows(data, row.id, tables=[table for table in PERSONAL_TABLES if table != "tenants"])
+    rows.update_profile(data, row.id, b"", row.name_ix)
+    rows.lift_quarantine(data, row.id)
+
+
+def _intent(data: Transaction, keys: Transaction, tenant_id: bytes, entries: Sequence[LedgerRow]) -> dict[str, Any]:
+    """What the receipt will say, from the ledger and from the rows as the backup has them."""
+    first, said = entries[0], {entry.event: _detail(entry) for entry in entries}
+    present = [f"{row.purpose}/{row.generation}" for row in key_rows.of_tenant(keys, tenant_id)]
+    try:
+        return {
+            "reason": said["intent"]["reason"],
+            "role": audit.role(),
+            "requested_at": first.at,
+            "due_on": to_datetime(first.at).date().isoformat(),
+            "rules": said["intent"]["rule_version"],
+            "keys": said.get("keys_destroyed", {"keys": present})["keys"],
+            "counts": {
+                **rows.counts_of(data, tenant_id)._asdict(),
+                "credentials": int(credential_rows.get(data, tenant_id) is not None),
+            },
+        }
+    except KeyError:
+        raise _unreadable(first) from None
+
+
+def _detail(entry: LedgerRow) -> dict[str, Any]:
+    try:
+        detail = orjson.loads(entry.detail)
+    except ValueError:
+        raise _unreadable(entry) from None
+    if not isinstance(detail, dict):
+        raise _unreadable(entry)
+    return detail
+
+
+def _unreadable(entry: LedgerRow) -> DamagedError:
+    return DamagedError(f"Entry {entry.seq} of the erasure ledger cannot be understood.")
