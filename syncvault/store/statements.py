@@ -7,7 +7,7 @@ reads from the driver's own cursor: SQLAlchemy would describe every result anew,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import cache, partial
 from typing import Any, Final, NamedTuple, TypeVar
@@ -46,9 +46,22 @@ def run_many(tx: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
     """Runs one statement for each row; returns how many rows of the table it changed."""
     if not rows:
         return 0
-    # The driver takes exact tuples apart much faster than named ones.
-    batch = list(map(tuple, rows))
+    # Drivers take exact tuples apart much faster than named ones.
+    batch = list(zip(*_for_sqlite(rows), strict=True)) if tx.dialect.name == "sqlite" else list(map(tuple, rows))
     return tx.exec_driver_sql(_in_dialect(tx.dialect.name, sql), batch).rowcount
+
+
+_as_bytearray: Final = bytearray().__add__  # takes nothing but bytes, where `bytearray` itself would take numbers
+
+
+def _for_sqlite(rows: Sequence[tuple[Any, ...]]) -> Iterator[Iterable[Any]]:
+    """The columns of some rows, with bytes as byte arrays.
+
+    For each value that is neither a number, a text nor a byte array, sqlite3 looks whether somebody has registered an
+    adapter. With six columns of bytes that takes twice as long as making byte arrays of them (1.1 µs a row less).
+    """
+    for column in zip(*rows, strict=True):
+        yield map(_as_bytearray, column) if set(map(type, column)) == {bytes} else column
 
 
 def changed(tx: Connection, sql: str, *values: Any) -> int:
