@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from scripts.benchmarks.entries import Entry
 from scripts.benchmarks.vaults import TENANT, home_in
 from syncvault.crypto.place import Place
-from syncvault.policy.catalogue import DataClass
 from syncvault.store import contacts as contact_rows
 from syncvault.store import mailboxes as mailbox_rows
 from syncvault.store.contacts import ContactRow
@@ -74,23 +73,17 @@ class Ours:
 
     def insert(self, page: Sequence[Entry]) -> None:
         """See `Way`."""
-        seal, tenant_id = self._keys.cipher.seal, self._tenant.id
+        tenant_id = self._tenant.id
+        ids, mailbox_ids, folder_ids, remote_ixs, plains = zip(*page, strict=True)
+        blobs = self._keys.cipher.seal_rows(Place.CONTACT, ids, plains, mailbox_ids, folder_ids, remote_ixs)
         rows = [
             ContactRow(
-                id=entry.id,
-                tenant_id=tenant_id,
-                mailbox_id=entry.mailbox_id,
-                folder_id=entry.folder_id,
-                kind=_KIND,
-                remote_ix=entry.remote_ix,
-                blob=seal(Place.CONTACT, entry.id, entry.plain, entry.mailbox_id, entry.folder_id, entry.remote_ix),
-                photo_due_at=_PHOTO_DUE_AT,
-                data_class=DataClass.CONTACT,
-                purge_at=_PURGE_AT,
+                entry_id, tenant_id, mailbox_id, folder_id, _KIND, remote_ix, blob, _PHOTO_DUE_AT, _CLASS, _PURGE_AT
             )
-            for entry in page
+            for (entry_id, mailbox_id, folder_id, remote_ix, _), blob in zip(page, blobs, strict=True)
         ]
-        with self._vault.writing(self._tenant) as tx:
+        with self._vault.writing(self._tenant) as (tx, changes):
+            changes.added("contacts", blobs)
             contact_rows.insert_many(tx, rows)
 
     def read(self) -> Iterator[list[bytes]]:
