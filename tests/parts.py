@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -162,3 +163,22 @@ def _initialised(server: OpenBao) -> OpenBao:
     server.unseal()
     server.ask("POST", "sys/mounts/transit", {"type": "transit"})
     return server
+
+
+@contextmanager
+def kms_server() -> Iterator[str]:
+    """moto's AWS KMS on loopback, a fake that keeps to the API's shape; gives its URL.
+
+    It decrypts with a key that waits for its deletion, which AWS never does: that nothing opens any more then is what
+    the provider sees to, and erasure cannot be proved with it.
+    """
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
