@@ -15,8 +15,11 @@ import trustme
 from syncvault.errors import Exit, RootKeyError
 from syncvault.roots.openbao import OpenBaoProvider
 from syncvault.roots.port import Destroyed, NotPossible, Pending, PrivilegedStepNeededError, ProviderSettings
+from syncvault.vault import erasure, layout, tenants
+from syncvault.vault.layout import Layout
 from tests.conftest import Authority
 from tests.integration.openbao_parts import key_of, provider
+from tests.integration.vault_parts import Place, register
 from tests.parts import OpenBao, openbao_server
 
 ANY_KEY = 'path "transit/keys/+" { capabilities = ["read"] }'
@@ -220,6 +223,13 @@ def test_declaring_a_key_one_s_own_later_does_not_destroy_what_was_made_while_it
     assert own.unwrap(second)
 
 
+def test_a_key_that_is_no_longer_one_s_own_is_left_alone(server: OpenBao, vault: UUID) -> None:
+    server.ask("POST", "transit/keys/once-ours", {"type": "aes256-gcm96"})
+    first = provider(server, vault, key="once-ours", exclusive="yes").create(1)
+    assert isinstance(provider(server, vault, key="once-ours").destroy(first), NotPossible)
+    assert server.key("once-ours")["min_decryption_version"] == 1
+
+
 def test_a_named_key_that_is_not_there_is_not_made(server: OpenBao, vault: UUID) -> None:
     opened = provider(server, vault, key="misspelt")
     with pytest.raises(RootKeyError, match="There is no transit key misspelt"):
@@ -409,11 +419,19 @@ def test_the_standard_variables_lead_to_the_server_and_what_was_found_is_remembe
     ],
 )
 def test_an_address_where_a_token_must_not_go_is_refused(vault: UUID, address: str) -> None:
-    opened = OpenBaoProvider(ProviderSettings(vault_id=vault, options={"address": address}, environment={}))
-    with pytest.raises(RootKeyError) as refusal:
+    environment = {"BAO_TOKEN": "s.the-token"}
+    opened = OpenBaoProvider(ProviderSettings(vault_id=vault, options={"address": address}, environment=environment))
+    with pytest.raises(RootKeyError, match=r"option address|does not begin with https") as refusal:
         opened.create(1)
     assert "pass@" not in refusal.value.message + refusal.value.advice
     assert str(opened.why_unusable()) == refusal.value.message
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+def test_an_agent_on_this_machine_may_be_asked_without_tls(vault: UUID, host: str) -> None:
+    options, environment = {"address": f"http://{host}:9"}, {"BAO_TOKEN": "s.the-token"}
+    why = OpenBaoProvider(ProviderSettings(vault_id=vault, options=options, environment=environment)).why_unusable()
+    assert str(why).startswith(f"OpenBao at http://{host}:9 cannot be reached")
 
 
 @pytest.mark.parametrize(
@@ -497,3 +515,51 @@ def test_nothing_of_the_token_shows_in_the_provider(server: OpenBao, vault: UUID
     opened = provider(server, vault)
     assert server.root_token not in repr(opened)
     assert server.root_token not in json.dumps(dict(opened.remembers))
+
+
+# -- a vault on it ----------------------------------------------------------------------------------------------
+
+
+def place_on(server: OpenBao, home: Path, token: str) -> Place:
+    """Where a vault can be made that keeps its root key on the server."""
+    file = token_file(home / "token" / "token", token)
+    options = {"address": server.address, "ca_file": str(server.ca_file)}
+    databases = (layout.default_database(home / "vault"), layout.default_key_database(home / "vault"))
+    return Place(Layout(home / "vault", *databases, "openbao", file, options))
+
+
+def test_erasing_a_tenant_destroys_the_version_that_wrapped_its_keys(
+    server: OpenBao, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = place_on(server, tmp_path, server.token(DESTROYS))
+    made = place.create()
+    gone, stays = register(made, "acme"), register(made, "other")
+    receipt = json.loads(erasure.erase(made, gone, reason=erasure.ON_DEMAND, role="root").receipt)["statement"]
+    assert (receipt["status"], receipt["outstanding"]) == ("final", [])
+    assert receipt["root_key"] == {"provider": "openbao", "generation": 2, "replaced": 1}
+    state = server.key(key_of(UUID(bytes=made.id)))
+    assert (state["latest_version"], state["min_available_version"]) == (2, 2)
+    monkeypatch.setenv("BAO_ADDR", "https://elsewhere.example")
+    assert tenants.find(place.open(), "other").id == stays.id
+    place.close()
+
+
+def test_an_erasure_under_a_policy_without_trim_says_what_is_outstanding(server: OpenBao, tmp_path: Path) -> None:
+    place = place_on(server, tmp_path, server.token(CONFIGURES))
+    made = place.create()
+    erased = erasure.erase(made, register(made, "acme"), reason=erasure.ON_DEMAND, role="root")
+    assert erased.status == "interim"
+    assert "/trim" in erased.outstanding[0]
+    place.close()
+
+
+def test_an_erasure_under_a_policy_without_rotate_leaves_the_root_key_to_be_replaced(
+    server: OpenBao, tmp_path: Path
+) -> None:
+    place = place_on(server, tmp_path, server.token(MAKES))
+    made = place.create()
+    erased = erasure.erase(made, register(made, "acme"), reason=erasure.ON_DEMAND, role="root")
+    assert erased.status == "interim"
+    assert "not replaced yet" in erased.outstanding[0]
+    assert place.open().keys.root == ("openbao", 1)
+    place.close()

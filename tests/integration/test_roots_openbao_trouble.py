@@ -159,7 +159,6 @@ def test_a_redirect_to_the_same_server_is_followed_but_not_for_ever(
         {"data": {"plaintext": "no base64!"}},
         {"data": {"plaintext": base64.b64encode(b"another length").decode()}},
         {"data": {"plaintext": base64.b64encode(bytes(64)).decode()}},
-        b" " * (2 * 1024 * 1024),
     ],
 )
 def test_an_answer_that_is_not_a_root_key_is_refused(
@@ -203,6 +202,7 @@ def test_a_server_that_says_it_destroyed_but_did_not_is_found_out(
         (answers(429, {"errors": ["too many"]}), "no more requests"),
         (answers(500, {"errors": ["internal error"]}), "internal error"),
         (answers(502, b"<html>"), "502"),
+        (answers(200, b" " * (2 * 1024 * 1024)), "more than 1048576 bytes"),
         (answers(301, b"", Location="https://user@host/"), "another address"),
     ],
 )

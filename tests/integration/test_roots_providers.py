@@ -185,6 +185,16 @@ def test_the_survey_lists_every_provider_and_why_it_cannot_be_used(monkeypatch: 
     assert all(candidate.why.endswith(".") and "\n" not in candidate.why for candidate in found)
 
 
+def test_the_survey_shows_a_secret_file_to_nobody_but_its_provider(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir(mode=0o700)
+    pin = tmp_path / "keys" / "pin"
+    pin.touch(mode=0o600)
+    pin.write_text(PIN)
+    settings = ProviderSettings(vault_id=uuid4(), options={"address": "https://127.0.0.1:9"}, environment={})
+    found = {candidate.name: candidate.why for candidate in survey(settings, {"pkcs11": pin})}
+    assert found["openbao"] == "No OpenBao token is given."
+
+
 def test_an_unknown_provider_is_wrong_usage_and_names_those_there_are() -> None:
     with pytest.raises(UsageError) as refusal:
         open_provider("vault", ProviderSettings(vault_id=uuid4()))
