@@ -2,7 +2,9 @@
 
 Surface:
 
-    append(tx, at, event, tenant_id, detail) -> int             event: intent, keys_destroyed, completed
+    append(tx, at, event, tenant_id, detail) -> int             event: intent, keys_destroyed, completed, rows_erased
+    set_signature(tx, seq, signature) -> None
+    last(tx) -> LedgerRow | None                                other writers wait until the transaction ends
     list_all(tx, *, after=0) -> list[LedgerRow]                 in the order of writing
     of_tenant(tx, tenant_id) -> list[LedgerRow]
     insert_many(tx, rows: Sequence[LedgerRow]) -> int           with the numbers they have: after a restore
@@ -14,19 +16,20 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from syncvault.store.engine import Transaction
-from syncvault.store.statements import fetch, insert, value
+from syncvault.store.statements import fetch, fetch_one, insert, run, value
 
-Event = Literal["intent", "keys_destroyed", "completed"]
+Event = Literal["intent", "keys_destroyed", "completed", "rows_erased"]
 
 
 class LedgerRow(NamedTuple):
-    """A row of `erasure_ledger`; `detail` is JSON."""
+    """A row of `erasure_ledger`; `detail` is JSON. Entries of schema 1 have no signature."""
 
     seq: int
     at: int
     event: str
     tenant_id: bytes
     detail: str
+    signature: bytes | None = None
 
 
 def append(tx: Transaction, at: int, event: Event, tenant_id: bytes, detail: str) -> int:
@@ -34,6 +37,18 @@ def append(tx: Transaction, at: int, event: Event, tenant_id: bytes, detail: str
     statement = "INSERT INTO erasure_ledger (at, event, tenant_id, detail) VALUES (?, ?, ?, ?) RETURNING seq"
     number: int = value(tx, statement, at, event, tenant_id, detail)
     return number
+
+
+def set_signature(tx: Transaction, seq: int, signature: bytes) -> None:
+    """Signs the entry that the same transaction has just written."""
+    run(tx, "UPDATE erasure_ledger SET signature = ? WHERE seq = ?", signature, seq)
+
+
+def last(tx: Transaction) -> LedgerRow | None:
+    """The latest entry, which stays the latest until this transaction has written the next one."""
+    if tx.dialect.name != "sqlite":  # which lets one writer in
+        run(tx, "LOCK TABLE erasure_ledger IN SHARE ROW EXCLUSIVE MODE")
+    return fetch_one(tx, LedgerRow, "erasure_ledger", "ORDER BY seq DESC LIMIT 1")
 
 
 def list_all(tx: Transaction, *, after: int = 0) -> list[LedgerRow]:

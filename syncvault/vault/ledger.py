@@ -1,26 +1,101 @@
-"""The erasure ledger: append-only, without personal data, in the key database and mirrored to a file beside it."""
+"""The erasure ledger: append-only, without personal data, in the key database and mirrored to a file beside it.
+
+Every entry is signed together with the signature of the one before it, so that none can be made up, changed, or taken
+out from between two others. That the last ones were not taken off shows by the mirror.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 import orjson
 
 from syncvault.crypto.place import ID_SIZE
+from syncvault.crypto.signature import Subject, is_signed_by, public_key, sign
 from syncvault.errors import StorageError
 from syncvault.store import ledger as rows
 from syncvault.store.engine import Transaction
 from syncvault.store.ledger import Event, LedgerRow
 from syncvault.vault.vault import Vault
 
+_SIGNATURE_SIZE: Final = 64
+_ADVICE: Final = "Find out who changed it, and keep both; a restore goes by what they say."
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with the ledger; one that is not grave is mended by the next entry."""
+
+    message: str
+    advice: str
+    is_grave: bool = True
+
 
 def append(vault: Vault, tx: Transaction, event: Event, tenant_id: bytes, detail: Mapping[str, Any]) -> None:
     """Writes an entry, once per tenant and event; call `mirror` when the transaction has committed."""
     if all(row.event != event for row in rows.of_tenant(tx, tenant_id)):
-        rows.append(tx, vault.instant, event, tenant_id, orjson.dumps(dict(detail)).decode("ascii"))
+        add(vault, tx, event, tenant_id, detail)
+
+
+def add(vault: Vault, tx: Transaction, event: Event, tenant_id: bytes, detail: Mapping[str, Any]) -> LedgerRow:
+    """Writes and signs an entry; call `mirror` when the transaction has committed."""
+    before = rows.last(tx)
+    text = orjson.dumps(dict(detail)).decode()
+    entry = LedgerRow(rows.append(tx, vault.instant, event, tenant_id, text), vault.instant, event, tenant_id, text)
+    signature = sign(vault.keys.receipt_seed, Subject.LEDGER, _signed(entry, before and before.signature))
+    rows.set_signature(tx, entry.seq, signature)
+    return entry._replace(signature=signature)
+
+
+def check(entries: Iterable[LedgerRow], public: bytes) -> int | None:
+    """The number of the first entry that this vault did not write there; None if it wrote them all.
+
+    Entries from before there were signatures may stand at the beginning, where nothing can be said of them.
+
+    Args:
+        entries: From the first one on, in their order.
+        public: The vault's public key, 32 bytes.
+    """
+    number, before = 0, None
+    for entry in entries:
+        is_in_order, number = entry.seq > number, entry.seq
+        is_good = before is None if entry.signature is None else _is_signed(entry, before, public)
+        if not (is_in_order and is_good):
+            return entry.seq
+        before = entry.signature
+    return None
+
+
+def faults(vault: Vault) -> Iterator[Fault]:
+    """What is wrong with the ledger and its copy."""
+    with vault.key_data.read() as tx:
+        entries = rows.list_all(tx)
+    path = vault.layout.ledger_mirror
+    if (bad := check(entries, public_key(vault.keys.receipt_seed))) is not None:
+        yield Fault(f"Entry {bad} of the erasure ledger was not written by this vault, or was changed.", _ADVICE)
+    try:
+        copied = parse(path.read_bytes())
+    except FileNotFoundError:
+        copied = []
+    except OSError as error:
+        yield Fault(f"{path} cannot be read: {error.strerror}.", "Give it back to the vault's owner.")
+        return
+    except ValueError:
+        yield Fault(f"{path} is damaged.", "Move it away and keep it; the key database writes a new one.")
+        return
+    shared = min(len(copied), len(entries))
+    if copied[:shared] != entries[:shared]:
+        differs = next(one.seq for one, other in zip(copied, entries, strict=False) if one != other)
+        yield Fault(f"{path} and the key database say different things from entry {differs} on.", _ADVICE)
+    elif len(copied) > shared:
+        yield Fault(f"{path} has entries that the key database lacks: {len(copied) - shared}.", _ADVICE)
+    elif len(entries) > shared:
+        message = f"{path} lacks the last entries of the key database: {len(entries) - shared}."
+        yield Fault(message, "`syncvault purge --yes` adds them.", is_grave=False)
 
 
 def mirror(vault: Vault) -> None:
@@ -47,7 +122,7 @@ def mirror(vault: Vault) -> None:
 
 def to_text(entries: Iterable[LedgerRow]) -> bytes:
     """The entries as the file holds them."""
-    return b"".join(orjson.dumps(row._asdict(), default=bytes.hex) + b"\n" for row in entries)
+    return b"".join(orjson.dumps(_plain(row), default=bytes.hex) + b"\n" for row in entries)
 
 
 def parse(content: bytes) -> list[LedgerRow]:
@@ -70,11 +145,34 @@ def _seq(line: bytes) -> int:
 def _from_line(line: bytes) -> LedgerRow:
     try:
         values = orjson.loads(line)
-        entry = LedgerRow(**{**values, "tenant_id": bytes.fromhex(values["tenant_id"])})
+        for name in ("tenant_id", *({"signature"} & set(values))):
+            values[name] = bytes.fromhex(values[name])
+        entry = LedgerRow(**values)
         is_one_form = to_text([entry]) == line
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError("not an entry of the ledger") from error
     kinds = type(entry.seq) is type(entry.at) is int and type(entry.event) is type(entry.detail) is str
-    if not is_one_form or not kinds or len(entry.tenant_id) != ID_SIZE:
+    sizes = len(entry.tenant_id) == ID_SIZE and (entry.signature is None or len(entry.signature) == _SIGNATURE_SIZE)
+    if not is_one_form or not kinds or not sizes:
         raise ValueError("not in the one form that an entry has")
     return entry
+
+
+def _plain(entry: LedgerRow) -> dict[str, Any]:
+    plain = entry._asdict()
+    if entry.signature is None:
+        del plain["signature"]
+    return plain
+
+
+def _signed(entry: LedgerRow, before: bytes | None) -> dict[str, Any]:
+    said = {**entry._asdict(), "tenant_id": entry.tenant_id.hex(), "before": (before or b"").hex()}
+    del said["signature"]
+    return said
+
+
+def _is_signed(entry: LedgerRow, before: bytes | None, public: bytes) -> bool:
+    try:
+        return is_signed_by(public, Subject.LEDGER, _signed(entry, before), entry.signature or b"")
+    except TypeError:  # a value that no entry holds
+        return False

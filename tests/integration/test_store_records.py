@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from syncvault.store import audit, keys, ledger, meta, runs, tenants
-from syncvault.store.audit import AuditEntry
+from syncvault.store.audit import AuditRow, SegmentRow
 from syncvault.store.engine import Database
 from syncvault.store.faults import ConflictError
 from syncvault.store.keys import VAULT_TENANT, RootRow
@@ -37,24 +37,54 @@ def test_the_last_run_is_the_latest_that_ended(data_db: Database) -> None:
         assert runs.last_per_tenant(tx)[owner.id].id == open_run.id
 
 
-def test_runs_and_audit_entries_are_pruned_by_their_own_date(data_db: Database) -> None:
+def test_runs_are_pruned_by_their_own_date(data_db: Database) -> None:
     owner = rows.tenant()
     with data_db.write() as tx:
         runs.insert(tx, rows.run(owner, purge_at=10))
         runs.insert(tx, rows.run(owner, purge_at=11))
-        first = audit.append(tx, AuditEntry(1, 0, "admin", "tenant add", owner.id, "ok", "audit", 10))
         assert runs.prune(tx, 10) == 1
-        assert audit.prune(tx, 10) == 1
-        assert audit.append(tx, AuditEntry(2, 0, "admin", "init", None, "ok", "audit", 11)) > first
 
 
-def test_audit_entries_are_listed_newest_first_in_pages(data_db: Database) -> None:
+def test_audit_entries_come_newest_first_or_oldest_first_in_pages(data_db: Database) -> None:
+    written = [_entry(seq) for seq in range(1, 6)]
     with data_db.write() as tx:
-        numbers = [audit.append(tx, AuditEntry(n, 0, "admin", "sync", None, "ok", "audit", 99)) for n in range(5)]
+        assert audit.newest(tx) == 0
+        for one in written:
+            audit.append(tx, one)
+        assert [audit.newest(tx), audit.newest(tx, signed=True)] == [5, 4]
         first = audit.list_latest(tx, limit=3)
-        rest = audit.list_latest(tx, before=first[-1].seq)
-    assert [row.seq for row in first + rest] == numbers[::-1]
-    assert rest[-1][1:] == (0, 0, "admin", "sync", None, "ok", "audit", 99)
+        rest = audit.list_latest(tx, before=first[-1].seq, since=2)
+        assert first + rest == written[:0:-1]
+        assert audit.page(tx, after=1, until=4, limit=2) == written[1:3]
+        assert audit.numbers(tx, after=1, until=4, limit=9) == [2, 3, 4]
+        assert audit.signatures(tx, [2, 5, 9]) == {2: b"s" * 64, 5: None}
+
+
+def test_audit_entries_are_deleted_from_the_oldest_on(data_db: Database) -> None:
+    with data_db.write() as tx:
+        for seq in range(1, 6):
+            audit.append(tx, _entry(seq))
+        assert audit.delete_before(tx, 4, limit=2) == 2
+        assert audit.delete_before(tx, 4, limit=2) == 1
+        assert audit.delete_unsigned(tx, 6, now=8) == 0
+        assert audit.delete_unsigned(tx, 5, now=9) == 0
+        assert audit.delete_unsigned(tx, 6, now=9) == 1
+        assert audit.numbers(tx, after=0, until=9, limit=9) == [4]
+
+
+def test_pins_of_the_audit_trail_are_replaced_as_a_whole(key_db: Database) -> None:
+    first = SegmentRow(1, b"k" * 32, bytes(64), 4, b"s" * 64)
+    with key_db.write() as tx:
+        audit.lock(tx)
+        audit.set_segments(tx, [first._replace(first_seq=7), first])
+        assert audit.segments(tx) == [first, first._replace(first_seq=7)]
+        audit.set_segments(tx, [first])
+        assert audit.segments(tx) == [first]
+
+
+def _entry(seq: int) -> AuditRow:
+    entry = AuditRow(seq, 0, 0, "root", "sync", None, "ok", "audit-entry", 9)
+    return entry if seq == 5 else entry._replace(next_key=b"k" * 32, signature=b"s" * 64)
 
 
 def test_the_next_root_generation_takes_over_with_every_key_or_not_at_all(key_db: Database) -> None:
@@ -114,7 +144,7 @@ def test_the_ledger_numbers_its_entries_in_the_order_of_writing(key_db: Database
         second = ledger.append(tx, 101, "completed", tenant_id, '{"counts": 1}')
         ledger.append(tx, 102, "intent", rows.new_id(), "{}")
         assert [row.event for row in ledger.of_tenant(tx, tenant_id)] == ["intent", "completed"]
-        assert ledger.list_all(tx)[0] == (first, 100, "intent", tenant_id, "{}")
+        assert ledger.list_all(tx)[0] == (first, 100, "intent", tenant_id, "{}", None)
         assert next(row.seq for row in ledger.list_all(tx, after=first)) == second
     with pytest.raises(ConflictError), key_db.write() as tx:
         ledger.append(tx, 103, "forgotten", tenant_id, "{}")  # type: ignore[arg-type]
