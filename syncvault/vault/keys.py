@@ -117,6 +117,21 @@ class KeyRing:
             self._tenants[tenant_id] = _Held(keys, self._seconds())
             return keys
 
+    def over(self, database: Database) -> KeyRing:
+        """The keys in another copy of the key database, such as a backup, under the same root key."""
+        return KeyRing(self._vault_id, database, self._roots, seconds=self._seconds)
+
+    def damaged(self, tenant_id: bytes) -> dict[bytes, str]:
+        """Those of a tenant's wrapped keys that do not open: the row's ID, and what is wrong with it."""
+        wrapped, found = self._wrapped_keys(tenant_id), {}
+        root = self._root_cipher(tenant_id)
+        for row in wrapped:
+            try:
+                unwrap(root, row)
+            except DamagedError as error:
+                found[row.id] = error.message
+        return found
+
     def create_tenant(self, tenant_id: bytes, now: datetime) -> TenantKeys:
         """Makes and stores the keys of a new tenant. Hold the maintenance lock shared, so that no root is re-keyed."""
         self._follow_root(self._current_root())
