@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from syncvault.cli import output, registration
-from syncvault.cli.audited import audited
+from syncvault.cli.audited import audited, write_after
 from syncvault.cli.call import AsJson, TenantArgument, begin
 from syncvault.cli.lookup import living
 from syncvault.cli.output import instant
@@ -93,7 +93,7 @@ def rotate(
         fresh = registration.credential(kind, given)
         registration.probe(found.facts, fresh)
         credentials.replace(vault, found, fresh)
-        entry.write()
+        write_after(entry)
     data = _row(tenant, fresh)
     output.print_object(call, data, list(data.items()))
 

@@ -36,7 +36,7 @@ def purge(
         raise UsageError("--as-of only previews and does not go with --yes.", advice="Leave one of them out.")
     with call.open_vault() as vault:
         if yes:
-            with audited(vault, call.command) as entry:
+            with audited(vault, call.command, may_go_unlogged=True) as entry:
                 outcome = retention.purge(vault, role=audit.role(), accept_clock=accept_clock)
                 erasing.record_purged(entry, outcome.erased)
             rows, failures = [erasing.erased_row(one) for one in outcome.erased], outcome.failures

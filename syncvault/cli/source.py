@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from syncvault.cli import output, values
-from syncvault.cli.audited import audited
+from syncvault.cli.audited import audited, write_after
 from syncvault.cli.call import AsJson, Reveal, TenantArgument, begin
 from syncvault.cli.lookup import living
 from syncvault.cli.output import Column
@@ -57,7 +57,7 @@ def add(
                 advice=f"Give {' or '.join(f'--{kind}' for kind in allowed)}.",
             )
         added = [sources.add(vault, found, kind, ref) for kind, ref in dict.fromkeys(wanted)]
-        entry.write()
+        write_after(entry)
         zone = found.facts.subscription.zone
     output.print_items(call, [source_row(one, zone, reveal=False) for one in added], _COLUMNS, none="No sources.")
 

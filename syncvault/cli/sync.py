@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from syncvault.cli import output, progress
-from syncvault.cli.audited import Entry, write_if_possible
+from syncvault.cli.audited import Entry, UnloggedError, require_writable, write_after
 from syncvault.cli.call import AsJson, begin
 from syncvault.cli.lookup import living
 from syncvault.cli.output import Column
@@ -87,17 +87,25 @@ def sync(
         dry_run=dry_run,
         accept_removals=accept_removals,
     )
+    unlogged: UnloggedError | None = None
     with call.open_vault() as vault:
+        require_writable(vault, call.command)
         chosen, damaged = _chosen(vault, tenant or [])
         with progress.follow() as follower:
             summaries = [*engine.sync(vault, chosen, options, follower), *damaged]
         ids = {one.facts.name: one.id for one in chosen}
         for summary in summaries:
             outcome = "ok" if summary.status == "ok" else f"failed:{summary.status}"
-            write_if_possible(Entry(vault, call.command, ids.get(summary.tenant)), outcome)
-    output.print_items(call, [summary.to_dict() for summary in summaries], _COLUMNS, none="No tenants.")
+            try:
+                write_after(Entry(vault, call.command, ids.get(summary.tenant)), outcome)
+            except UnloggedError as error:
+                unlogged = error
+    rows = [summary.to_dict() for summary in summaries]
+    output.print_items(call, rows, _COLUMNS, none="No tenants.", failure=unlogged)
     for summary in summaries:
         _tell_failures(summary)
+    if unlogged is not None:
+        raise unlogged
     return exit_code([str(summary.status) for summary in summaries])
 
 

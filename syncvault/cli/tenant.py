@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from syncvault.cli import erasing, output, registration, tenant_add, values
-from syncvault.cli.audited import audited
+from syncvault.cli.audited import audited, write_after
 from syncvault.cli.call import AsJson, Call, Reveal, begin
 from syncvault.cli.lookup import damage, living
 from syncvault.cli.output import Column
@@ -178,7 +178,7 @@ def _change(call: Call, name: str, change: Callable[[TenantProfile], TenantProfi
     with call.open_vault() as vault, audited(vault, call.command) as entry:
         tenant = living(vault, name, entry)
         updated = tenants.update(vault, tenant, change)
-        entry.write()
+        write_after(entry)
         row = tenant_rows(vault, [updated])[0]
     _print_tenant(call, row)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from syncvault.cli import output, registration
-from syncvault.cli.audited import audited
+from syncvault.cli.audited import audited, write_after
 from syncvault.cli.call import AsJson, Call, begin
 from syncvault.cli.registration import Given
 from syncvault.cli.rows import tenant_rows
@@ -169,7 +169,7 @@ def _add(call: Call, kind: TenantKind, options: dict[str, Any]) -> None:
             _probe(facts, opened_by)
         tenant = tenants.register(vault, facts, opened_by)
         entry.tenant_id = tenant.id
-        entry.write()
+        write_after(entry)
         row = tenant_rows(vault, [tenant])[0]
     lines: list[tuple[str, object]] = [("registered", facts.name), ("id", row["id"]), ("ends on", row["ends_on"])]
     output.print_object(call, row, [*lines, ("purge on", row["purge_on"])])

@@ -21,7 +21,7 @@ from syncvault.roots.file import FileProvider
 from syncvault.store import engine as databases
 from syncvault.store.locks import FileLocks
 from syncvault.sync import engine
-from syncvault.vault import erasure, layout, ledger, opening, tenants
+from syncvault.vault import audit, erasure, layout, ledger, opening, tenants
 from tests.integration.fake_exchange import FakeExchange, FakeFolder, contact
 from tests.integration.vault_parts import NOW, profile, secret, sync
 
@@ -124,6 +124,10 @@ def main(step: int, verb: str, home: Path) -> None:
                 tenants.register(opened, profile("acme"), secret())
             except InputError:
                 return
+        elif verb == "record":
+            audit.record(opened, verb="contact show", tenant_id=None, outcome="ok")
+        elif verb == "prune":
+            audit.prune(opened)
         elif verb == "erase":
             tenant = tenants.find(opened, "acme")
             erasure.erase(opened, tenant, reason=erasure.ON_DEMAND, role="root")

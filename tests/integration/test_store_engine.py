@@ -59,17 +59,18 @@ def test_four_concurrent_writers_lose_nothing(data_db: Database) -> None:
 @pytest.mark.slow
 def test_writers_in_other_processes_lose_nothing(data_db: Database) -> None:
     program = (
-        "import sys; from syncvault.store import audit; from syncvault.store.engine import open_database\n"
+        "import os, sys; from syncvault.store import runs; from syncvault.store.engine import open_database\n"
         "db = open_database(sys.argv[1]); print('ready', flush=True); sys.stdin.readline()\n"
         "for n in range(25):\n"
-        "    with db.write() as tx: audit.append(tx, audit.AuditEntry(n, 0, 'a', 'v', None, 'ok', 'audit', 9))\n"
+        "    row = runs.RunRow(os.urandom(16), bytes(16), n, None, None, '{}', 'run-history', 9)\n"
+        "    with db.write() as tx: runs.insert(tx, row)\n"
     )
     writers = [child(program, data_db.url) for _ in range(3)]
     for writer in writers:
         writer.communicate("go\n")
         assert writer.returncode == 0
     with data_db.read() as tx:
-        assert value(tx, "SELECT count(*) FROM audit") == 75
+        assert value(tx, "SELECT count(*) FROM runs") == 75
 
 
 def test_a_writer_killed_in_the_middle_leaves_nothing_half(data_db: Database) -> None:

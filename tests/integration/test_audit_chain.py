@@ -1,0 +1,259 @@
+"""Audit entries as they are written: by several processes at once, over a kill, and with a key that cannot go back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from syncvault.crypto.signature import Subject, public_key, sign
+from syncvault.errors import DamagedError, StorageError
+from syncvault.store import audit as audit_rows
+from syncvault.vault import audit, audit_chain
+from syncvault.vault.audit_chain import Chain
+from syncvault.vault.vault import Vault
+from tests.integration.killed import kill_after
+from tests.integration.vault_parts import NOW, Place, execute, rows
+
+
+def record(vault: Vault, *verbs: str) -> None:
+    for verb in verbs:
+        audit.record(vault, verb=verb, tenant_id=b"t" * 16, outcome="ok")
+
+
+def findings(vault: Vault) -> list[tuple[int | None, str]]:
+    return [(one.seq, one.finding) for one in audit.verify(vault, program="/nowhere/journalctl").findings]
+
+
+def chain_of(vault: Vault) -> Chain:
+    with vault.key_data.read() as keys:
+        chain = audit_chain.load(vault, keys)
+    assert chain is not None
+    return chain
+
+
+def verbs(vault: Vault) -> list[str]:
+    return [entry.verb for entry in audit.listing(vault)][::-1]
+
+
+def test_entries_are_numbered_from_one_and_the_trail_verifies(vault: Vault) -> None:
+    record(vault, "init", "tenant edit", "sync")
+    assert [entry.seq for entry in audit.listing(vault)] == [3, 2, 1]
+    report = audit.verify(vault)
+    assert (report.checked, report.unsigned, report.gaps, report.findings) == (3, 0, (), ())
+
+
+def test_a_trail_of_several_pages_verifies(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("syncvault.vault.audit_check._PAGE", 2)
+    record(vault, *(f"verb {number}" for number in range(5)))
+    assert (audit.verify(vault).checked, findings(vault)) == (5, [])
+
+
+def test_a_vault_without_any_entry_verifies(vault: Vault) -> None:
+    assert audit.verify(vault).findings == ()
+
+
+def test_the_seeds_change_with_every_entry(vault: Vault) -> None:
+    record(vault, "init")
+    first = chain_of(vault)
+    record(vault, "sync")
+    second = chain_of(vault)
+    assert second.seed == first.next_seed
+    assert first.seed not in {second.seed, second.next_seed}
+    with vault.key_data.read() as keys:
+        assert first.seed not in (vault.keys.audit_state(keys) or b"")
+
+
+def test_no_key_of_today_makes_an_entry_of_yesterday_verify(vault: Vault) -> None:
+    record(vault, "init", "contact export", "sync")
+    chain = chain_of(vault)
+    with vault.data.read() as tx:
+        first, second, _ = audit_rows.page(tx, after=0, until=3, limit=9)
+    assert first.signature is not None
+    for seed in (chain.seed, chain.next_seed):
+        forged = second._replace(verb="tenant show")
+        forged = forged._replace(signature=sign(seed, Subject.AUDIT, audit_chain.document(forged, first.signature)))
+        execute(vault.data, "UPDATE audit SET verb = ?, signature = ? WHERE seq = 2", forged.verb, forged.signature)
+        assert (2, "changed") in findings(vault)
+
+
+def test_a_rehearsal_writes_nothing(vault: Vault) -> None:
+    record(vault, "init")
+    before = rows(vault.data, "audit"), rows(vault.key_data, "audit_segments"), rows(vault.key_data, "wrapped_keys")
+    audit.require_writable(vault, verb="sync")
+    after = rows(vault.data, "audit"), rows(vault.key_data, "audit_segments"), rows(vault.key_data, "wrapped_keys")
+    assert after == before
+
+
+def test_a_table_that_takes_no_entry_is_found_before_the_command(vault: Vault) -> None:
+    record(vault, "init")
+    execute(vault.data, "ALTER TABLE audit RENAME TO audit_away")
+    with pytest.raises(StorageError):
+        audit.require_writable(vault, verb="sync")
+    execute(vault.data, "ALTER TABLE audit_away RENAME TO audit")
+    audit.require_writable(vault, verb="sync")
+
+
+def test_entries_survive_a_new_root_key(place: Place) -> None:
+    vault = place.create()
+    record(vault, "init")
+    with vault.alone():
+        vault.keys.rekey(NOW, lambda: None)
+    record(vault, "key rotate-root")
+    again = place.open()
+    record(again, "sync")
+    record(vault, "tenant edit")
+    assert findings(again) == []
+
+
+def test_a_damaged_audit_key_keeps_no_vault_shut_and_no_root_from_being_replaced(place: Place) -> None:
+    vault = place.create()
+    record(vault, "init")
+    execute(vault.key_data, "UPDATE wrapped_keys SET blob = ? WHERE purpose = 'audit'", b"x" * 200)
+    again = place.open()
+    with again.alone():
+        again.keys.rekey(NOW, lambda: None)
+    with pytest.raises(DamagedError):
+        record(again, "sync")
+    assert findings(place.open()) == [(None, "key")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("before", [0, 2])
+def test_an_entry_killed_after_any_step_leaves_a_trail_that_verifies_and_goes_on(
+    place: Place, step: int, before: int
+) -> None:
+    vault = place.create()
+    record(vault, *["init"] * before)
+    vault.close()
+    was_killed = kill_after(step, "record", place.home)
+    assert was_killed == (step <= (2 if before else 3))
+    vault = place.open()
+    assert findings(vault) == []
+    left = len(verbs(vault))
+    record(vault, "sync", "tenant edit")
+    assert verbs(vault)[left:] == ["sync", "tenant edit"]
+    assert findings(vault) == []
+
+
+@pytest.mark.slow
+def test_several_kills_in_a_row_lose_nothing_and_write_nothing_twice(place: Place) -> None:
+    place.create().close()
+    vault = place.open()
+    record(vault, "init")
+    vault.close()
+    # The entry is there; the next sees it; takes it over; writes one; takes that over and writes another.
+    for step, written in ((1, 2), (1, 2), (2, 2), (1, 3), (3, 4)):
+        assert kill_after(step, "record", place.home)
+        vault = place.open()
+        assert (len(verbs(vault)), findings(vault)) == (written, [])
+        vault.close()
+    vault = place.open()
+    record(vault, "sync")
+    assert (len(verbs(vault)), findings(vault)) == (5, [])
+
+
+@pytest.mark.slow
+def test_two_processes_that_write_all_the_time_make_one_trail(place: Place) -> None:
+    vault = place.create()
+    with _writer(place.home) as one, _writer(place.home) as other:
+        for writer in (one, other):
+            assert writer.stdin is not None
+            writer.stdin.write("go\n")
+            writer.stdin.flush()
+        while one.poll() is None or other.poll() is None:
+            assert findings(vault) == []  # also while they are at it
+    assert (one.returncode, other.returncode) == (0, 0)
+    report = audit.verify(vault)
+    assert (report.checked, report.findings) == (200, ())
+
+
+def _writer(home: Path) -> subprocess.Popen[str]:
+    program = (
+        "import sys; from pathlib import Path; from syncvault.vault import audit; from syncvault.vault import opening\n"
+        "vault = opening.open_vault(Path(sys.argv[1])); print('ready', flush=True); sys.stdin.readline()\n"
+        "for n in range(100): audit.record(vault, verb=f'verb {n}', tenant_id=None, outcome='ok')\n"
+    )
+    writer = subprocess.Popen(
+        [sys.executable, "-c", program, str(home)],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "ready\n"
+    return writer
+
+
+# What a restore does: the table is an older one, and the trail begins anew behind it.
+
+
+def _cut(vault: Vault, after: int) -> None:
+    execute(vault.data, "DELETE FROM audit WHERE seq > ?", after)
+    audit.begin_segment(vault)
+
+
+def test_a_new_stretch_after_a_restore_verifies_and_tells_of_the_gap(vault: Vault) -> None:
+    record(vault, *["sync"] * 5)
+    _cut(vault, 3)
+    assert findings(vault) == []
+    record(vault, "restore", "sync")
+    report = audit.verify(vault)
+    assert (report.checked, report.gaps, report.findings) == (5, ((4, 5),), ())
+    assert [entry.seq for entry in audit.listing(vault)] == [7, 6, 3, 2, 1]
+
+
+def test_a_restore_that_loses_nothing_leaves_no_gap(vault: Vault) -> None:
+    record(vault, "init", "sync")
+    _cut(vault, 2)
+    record(vault, "restore")
+    assert (audit.verify(vault).gaps, findings(vault)) == ((), [])
+
+
+@pytest.mark.parametrize("kept", [0, 2, 5])
+def test_restores_may_follow_each_other(vault: Vault, kept: int) -> None:
+    record(vault, *["sync"] * 5)
+    _cut(vault, 4)
+    record(vault, "restore")
+    _cut(vault, kept)
+    _cut(vault, kept)
+    record(vault, "restore")
+    assert findings(vault) == []
+    assert [entry.seq for entry in audit.listing(vault)] == [7, *range(min(kept, 4), 0, -1)]
+
+
+@pytest.mark.parametrize(
+    "meddle",
+    [
+        lambda vault: execute(vault.data, "DELETE FROM audit WHERE seq = 3"),
+        lambda vault: execute(vault.data, "UPDATE audit SET seq = 4 WHERE seq = 3"),
+        lambda vault: execute(vault.data, "DELETE FROM audit WHERE seq = 6"),
+    ],
+)
+def test_entries_on_either_side_of_a_gap_stay_where_they_are(vault: Vault, meddle: Callable[[Vault], int]) -> None:
+    record(vault, *["sync"] * 5)
+    _cut(vault, 3)
+    record(vault, "restore")
+    meddle(vault)
+    assert findings(vault) != []
+
+
+def test_a_new_stretch_puts_a_damaged_key_store_right(vault: Vault) -> None:
+    record(vault, "init", "sync")
+    execute(vault.key_data, "DELETE FROM wrapped_keys WHERE purpose = 'audit'")
+    _cut(vault, 2)
+    record(vault, "restore")
+    assert findings(vault) == []
+
+
+def test_the_public_key_of_the_next_entry_is_in_the_one_before(vault: Vault) -> None:
+    record(vault, "init", "sync")
+    with vault.data.read() as tx:
+        last = audit_rows.entry(tx, 2)
+    assert last is not None
+    assert last.next_key == public_key(chain_of(vault).seed)
