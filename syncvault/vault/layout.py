@@ -141,7 +141,7 @@ def load(home: Path) -> Layout:
         raise NoVaultError(f"There is no vault at {home}.") from None
     except OSError as error:
         raise StorageError(f"{home / FILE_NAME} cannot be read: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise StorageError(f"{home / FILE_NAME} is damaged.", advice="Restore it from a backup.") from None
 
 

@@ -24,7 +24,24 @@ HERE = settings(deadline=None, suppress_health_check=[HealthCheck.function_scope
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 toml_values = st.sampled_from(
-    ['""', '"x"', "1", "-1.5", "true", "1979-05-27", "[]", '["x"]', "{}", '{a = "x"}', '"\\u0000"', "nan", "0x_", "'''"]
+    [
+        '""',
+        '"x"',
+        "1",
+        "-1.5",
+        "true",
+        "1979-05-27",
+        "[]",
+        '["x"]',
+        "{}",
+        '{a = "x"}',
+        '"\\u0000"',
+        "nan",
+        "inf",
+        "2",
+        "0x_",
+        "'''",
+    ]
 )
 
 
@@ -58,6 +75,7 @@ def loaded(home: Path, content: bytes) -> Layout | None:
     return found
 
 
+NAMES = ("database", "key_database", "root_key")
 GOOD = b'database = "sqlite:////srv/vault.db"\nkey_database = "sqlite:////srv/keys.db"\nroot_key = "file"\n'
 
 
@@ -70,12 +88,22 @@ def test_bytes_are_refused_as_damaged(content: bytes, tmp_path: Path) -> None:
 @HERE
 @given(
     values=st.dictionaries(
-        st.sampled_from(["database", "key_database", "root_key", "root_key_file", "root_key_options", "x"]), toml_values
+        st.sampled_from([*NAMES, "root_key_file", "root_key_options", "generation", "coming", "replaced", "x"]),
+        toml_values,
     )
 )
 def test_values_of_other_kinds_are_refused_as_damaged(values: dict[str, str], tmp_path: Path) -> None:
     found = loaded(tmp_path, "".join(f"{name} = {value}\n" for name, value in values.items()).encode())
-    assert found is None or all(values[name].startswith('"') for name in ("database", "key_database", "root_key"))
+    assert found is None or all(values[name].startswith('"') for name in NAMES)
+
+
+@pytest.mark.parametrize("table", ["coming", "[replaced]"])
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "true", '"two"', "[]", "1e400"])
+def test_another_place_with_a_generation_of_another_kind_is_refused_or_whole(
+    table: str, value: str, tmp_path: Path
+) -> None:
+    found = loaded(tmp_path, GOOD + f'[{table}]\nroot_key = "file"\ngeneration = {value}\n'.encode())
+    assert found is None or value == "true"
 
 
 @pytest.mark.parametrize("at", range(len(GOOD)))
