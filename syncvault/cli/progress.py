@@ -1,10 +1,10 @@
-"""How a sync shows what it is doing: bars on a terminal, a line per tenant elsewhere; always on stderr."""
+"""How long work shows how far it is: bars on a terminal, plain lines elsewhere; always on stderr."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -86,3 +86,33 @@ class Lines:
     def end(self, tenant: str, summary: Summary) -> None:
         """Says how it ended."""
         note(f"{shown(tenant)}: {summary.status} after {summary.seconds:.1f} s")
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Progress of work whose pieces are counted: call it with how many are done, and of how many."""
+    if not sys.stderr.isatty():
+        yield _Tenths(what)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn(what, markup=False), TimeElapsedColumn())
+    with RichProgress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+class _Tenths:
+    """A line for each tenth of the work, where nobody watches a bar."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._told = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        tenths = 10 * done // total if total else 10
+        if tenths > self._told:
+            self._told = tenths
+            note(f"{done} of {total} {self._what}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from syncvault.errors import RootKeyError
 from syncvault.roots import keyfiles
-from syncvault.roots.generations import from_text, to_text
+from syncvault.roots.generations import count_from_text, count_to_text, from_text, to_text
 from syncvault.roots.port import (
     ROOT_KEY_BYTES,
     Destroyed,
@@ -78,6 +78,17 @@ class FileProvider(RootKeyProvider):
             keyfiles.replace(path, to_text(self._vault, keys))
         return Destroyed()
 
+    def hold(self, value: int) -> None:
+        """Writes the number into a file beside the key's."""
+        if (place := self._beside()) is not None:
+            keyfiles.replace(place, count_to_text(self._vault, value))
+
+    def held(self) -> int | None:
+        """Reads the number from that file."""
+        place = self._beside()
+        content = None if place is None else keyfiles.read(place)
+        return None if content is None else count_from_text(content, self._vault, str(place))
+
     def why_unusable(self) -> str | None:
         """The file needs a name, and a place outside the data directory."""
         if self._named is None:
@@ -92,6 +103,9 @@ class FileProvider(RootKeyProvider):
             "Protects copies and backups of the databases, as long as the key file is not among them. Does not "
             "protect against root, against whoever runs as the same user, or against a copy of the whole machine."
         )
+
+    def _beside(self) -> Path | None:
+        return None if self._named is None else self._named.with_name(f"{self._named.name}.count")
 
     def _add(self, path: Path, generation: int) -> None:
         fresh = {generation: os.urandom(ROOT_KEY_BYTES)}

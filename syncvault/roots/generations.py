@@ -11,6 +11,10 @@ from syncvault.errors import RootKeyError
 from syncvault.roots.port import require_root_key
 
 _FORMAT: Final = "syncvault-root-keys v1"
+_COUNT_FORMAT: Final = "syncvault-count v1"
+_COUNT_ADVICE: Final = (
+    "Find out who changed it, run `syncvault verify`, then remove it: the next command writes a new one."
+)
 
 
 def to_text(vault: str, keys: Mapping[int, bytes]) -> bytes:
@@ -21,6 +25,27 @@ def to_text(vault: str, keys: Mapping[int, bytes]) -> bytes:
         "keys": {str(n): base64.b64encode(key).decode() for n, key in sorted(keys.items())},
     }
     return json.dumps(content).encode() + b"\n"
+
+
+def count_to_text(vault: str, count: int) -> bytes:
+    """The number that is kept beside the keys of one vault (docs/FORMAT.md)."""
+    return json.dumps({"format": _COUNT_FORMAT, "vault": vault, "count": count}).encode() + b"\n"
+
+
+def count_from_text(content: bytes, vault: str, where: str) -> int:
+    """The number in a text of this vault.
+
+    Raises:
+        RootKeyError: It is something else, damaged, or another vault's.
+    """
+    try:
+        found: Any = json.loads(content)
+        count, is_ours = found["count"], (found["format"], found["vault"]) == (_COUNT_FORMAT, vault)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        count, is_ours = None, False
+    if not is_ours or type(count) is not int or count < 0:
+        raise RootKeyError(f"{where} holds something other than this vault's count.", advice=_COUNT_ADVICE)
+    return count
 
 
 def from_text(content: bytes, vault: str, where: str) -> dict[int, bytes]:

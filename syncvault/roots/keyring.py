@@ -88,6 +88,20 @@ class KeyringProvider(RootKeyProvider):
             self._ask(backend, "delete_password", user)
         raise RootKeyError(f"The keyring does not let go of its item {_SERVICE} {user}.")
 
+    def hold(self, value: int) -> None:
+        """Stores the number as an item of its own."""
+        self._ask(self._chosen(), "set_password", self._count_item, str(value))
+
+    def held(self) -> int | None:
+        """Reads that item."""
+        found = self._ask(self._chosen(), "get_password", self._count_item)
+        if found is not None and not found.isdecimal():
+            raise RootKeyError(
+                f"The keyring's item {_SERVICE} {self._count_item} holds no number.",
+                advice="Find out who changed it, run `syncvault verify`, then remove it.",
+            )
+        return None if found is None else int(found)
+
     def why_unusable(self) -> str | None:
         """No backend that encrypts is at hand, or another one was chosen on purpose."""
         try:
@@ -103,6 +117,10 @@ class KeyringProvider(RootKeyProvider):
             "login password. Does not protect against other programs of the same user, nor run unattended before "
             "somebody has unlocked it."
         )
+
+    @property
+    def _count_item(self) -> str:
+        return f"{self._vault}/count"
 
     def _user(self, generation: int) -> str:
         return f"{self._vault}/{generation}"

@@ -4,6 +4,7 @@ Surface:
 
     put_many(tx, rows: Sequence[PhotoRow]) -> int
     get(tx, tenant_id, contact_id) -> PhotoRow | None
+    of_contacts(tx, contact_ids) -> list[PhotoRow]            those that have one
     details(tx, contact_ids) -> dict[bytes, bytes]            by contact id; those without a photo left out
     set_details(tx, contact_id, details) -> bool
     delete(tx, contact_ids) -> int
@@ -42,6 +43,15 @@ def put_many(tx: Transaction, rows: Sequence[PhotoRow]) -> int:
 def get(tx: Transaction, tenant_id: bytes, contact_id: bytes) -> PhotoRow | None:
     """The photo of the tenant's contact, or None."""
     return fetch_one(tx, PhotoRow, "photos", "WHERE contact_id = ? AND tenant_id = ?", contact_id, tenant_id)
+
+
+def of_contacts(tx: Transaction, contact_ids: Sequence[bytes]) -> list[PhotoRow]:
+    """The photos of those contacts that have one, whole."""
+    found: dict[bytes, PhotoRow] = {}
+    for marks, part in in_lists(contact_ids):
+        rows = fetch(tx, PhotoRow, "photos", f"WHERE contact_id IN ({marks})", *part)
+        found.update((row.contact_id, row) for row in rows)
+    return list(found.values())
 
 
 def details(tx: Transaction, contact_ids: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -7,14 +7,15 @@ Surface:
     by_name(tx, name_ix) -> TenantRow | None
     list_all(tx) -> list[TenantRow]                              ordered by id
     erasing(tx) -> list[TenantRow]                               erasures under way, to be finished
-    counts(tx) -> dict[bytes, TenantCounts]; counts_of(tx, tenant_id) -> TenantCounts
+    counts(tx) -> dict[bytes, TenantCounts]
+    class_counts(tx, tenant_id) -> dict[str, int]                by data class, in the plural
     fence(tx, tenant_id, epoch) -> Standing                      or Fenced; first in every write
     update_profile(tx, tenant_id, profile, name_ix) -> bool
     begin_erasure(tx, tenant_id) -> int | None                   the new epoch; None if it was not live
     set_erasure(tx, tenant_id, intent) -> None
     set_quarantine(tx, tenant_id, code, at, advice) -> None; lift_quarantine(tx, tenant_id) -> None
     retag(tx, tenant_id, purge_at) -> dict[str, int]             every row of the tenant; rows per table
-    tags(tx, tenant_id) -> dict[str, set[int]]                   the purge dates found in each table
+    tags(tx, tenant_id, *, tables=PERSONAL_TABLES) -> dict[str, set[int]]   the purge dates found in each table
     delete_rows(tx, tenant_id, *, tables=PERSONAL_TABLES) -> dict[str, int]   children first; rows per table
     PERSONAL_TABLES                                              what delete_rows empties, in its order
 """
@@ -85,6 +86,9 @@ PERSONAL_TABLES: Final = (
     "manifests",
     "tenants",
 )
+_CLASSES: Final = {"profiles": "tenants"} | {
+    table: table for table in ("credentials", "sources", "mailboxes", "folders", "contacts", "photos", "checkpoints")
+}
 _SCOPES: Final = dict.fromkeys(PERSONAL_TABLES, BY_TENANT) | {"seen": _BY_FOLDER, "tenants": "id = ?"}
 
 
@@ -129,10 +133,13 @@ def counts(tx: Transaction) -> dict[bytes, TenantCounts]:
     return {tenant_id: TenantCounts(**held) for tenant_id, held in found.items()}
 
 
-def counts_of(tx: Transaction, tenant_id: bytes) -> TenantCounts:
-    """How much is held for one tenant."""
-    statement = "SELECT count(*) FROM {} WHERE tenant_id = ?"
-    return TenantCounts(*(value(tx, statement.format(table), tenant_id) for table in TenantCounts._fields))
+def class_counts(tx: Transaction, tenant_id: bytes) -> dict[str, int]:
+    """How much is held for one tenant of each data class that goes with it."""
+    statement = "SELECT count(*) FROM {} WHERE {}"
+    return {
+        data_class: value(tx, statement.format(table, _SCOPES[table]), tenant_id)
+        for data_class, table in _CLASSES.items()
+    }
 
 
 def fence(tx: Transaction, tenant_id: bytes, epoch: int) -> Standing:
@@ -189,12 +196,10 @@ def retag(tx: Transaction, tenant_id: bytes, purge_at: int) -> dict[str, int]:
     return {table: changed(tx, statement.format(table, scope), purge_at, tenant_id) for table, scope in _SCOPES.items()}
 
 
-def tags(tx: Transaction, tenant_id: bytes) -> dict[str, set[int]]:
+def tags(tx: Transaction, tenant_id: bytes, *, tables: Sequence[str] = PERSONAL_TABLES) -> dict[str, set[int]]:
     """The purge dates that the tenant's rows carry, by table; one each, unless somebody meddled."""
     statement = "SELECT DISTINCT purge_at FROM {} WHERE {}"
-    return {
-        table: set(run(tx, statement.format(table, scope), tenant_id).scalars()) for table, scope in _SCOPES.items()
-    }
+    return {table: set(run(tx, statement.format(table, _SCOPES[table]), tenant_id).scalars()) for table in tables}
 
 
 def delete_rows(tx: Transaction, tenant_id: bytes, *, tables: Sequence[str] = PERSONAL_TABLES) -> dict[str, int]:
