@@ -67,9 +67,7 @@ def test_every_place_has_a_table_that_the_schema_knows(place: Place) -> None:
     message = damaged(place, ROW.bytes, WrongKeyError("why")).message
     table = message.removeprefix(f"Row {ROW} of ").removesuffix(" does not open: why.")
     assert table in {*data_metadata.tables, *key_metadata.tables}
-    assert (
-        table[:6] == place.name.lower()[:6] or (place, table) == (Place.CARD, "contacts") or place.name[:6] == "TENANT"
-    )
+    assert table[:5] == place.name.lower()[:5] or (place, table) == (Place.CARD, "contacts")
 
 
 def test_null_is_bound_as_sixteen_zeros_and_everything_else_as_it_is() -> None:
