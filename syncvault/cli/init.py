@@ -49,8 +49,8 @@ def init(
     candidate = _choose(call, root_key, key_file, options)
     layout = layouts.Layout(
         home=settings.home,
-        database=_lasting(database or settings.database or layouts.default_database(settings.home)),
-        key_database=_lasting(key_database or settings.key_database or layouts.default_key_database(settings.home)),
+        database=lasting(database or settings.database or layouts.default_database(settings.home)),
+        key_database=lasting(key_database or settings.key_database or layouts.default_key_database(settings.home)),
         root_key=candidate.name,
         root_key_file=key_file.absolute() if key_file else None,
         root_key_options=options,
@@ -76,11 +76,11 @@ def init(
         output.say(call, "\nHand the receipt key to whoever shall be able to verify receipts of erasure.")
 
 
-def _lasting(url: str) -> str:
-    """A checked database URL that names the same database from every directory."""
+def lasting(url: str) -> str:
+    """A checked database URL that names the same database from every directory; an empty one stays empty."""
     from syncvault.store.urls import parse_url, sqlite_url
 
-    path = parse_url(url).path
+    path = parse_url(url).path if url else None
     return url if path is None else sqlite_url(path)
 
 

@@ -11,7 +11,6 @@ import orjson
 from syncvault.errors import DamagedError, InputError
 from syncvault.store import anchors as anchor_rows
 from syncvault.store import contacts as contact_rows
-from syncvault.store import credentials as credential_rows
 from syncvault.store import keys as key_rows
 from syncvault.store import ledger as ledger_rows
 from syncvault.store import mailboxes as mailbox_rows
@@ -123,10 +122,7 @@ def _intent(data: Transaction, keys: Transaction, tenant_id: bytes, entries: Seq
             "due_on": to_datetime(first.at).date().isoformat(),
             "rules": said["intent"]["rule_version"],
             "keys": said.get("keys_destroyed", {"keys": present})["keys"],
-            "counts": {
-                **rows.counts_of(data, tenant_id)._asdict(),
-                "credentials": int(credential_rows.get(data, tenant_id) is not None),
-            },
+            "counts": rows.class_counts(data, tenant_id),
         }
     except KeyError:
         raise _unreadable(first) from None

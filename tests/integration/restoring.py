@@ -1,0 +1,81 @@
+"""What the tests of backups and restores share: a vault worth backing up, and the two steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from syncvault.vault import backup, contacts, credentials, photos, restore, sources, tenants
+from syncvault.vault.backup import Made
+from syncvault.vault.restore import Restored, Wanted
+from syncvault.vault.vault import Vault
+from tests.integration.fake_exchange import FakeExchange
+from tests.integration.vault_parts import Place, register, sync
+
+
+class Quiet:
+    """Progress that nobody watches."""
+
+    def expect(self, rows: int) -> None: ...
+
+    def advance(self, rows: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Backups:
+    """Where the backups of one vault lie, and where it is restored to."""
+
+    root: Path
+    data: Path
+    keys: Path
+
+    @property
+    def home(self) -> Path:
+        return self.root / "restored"
+
+    def wanted(self, **changes: Any) -> Wanted:
+        return Wanted(**{"home": self.home, "data": self.data, "keys": self.keys, **changes})
+
+
+def hire(exchange: FakeExchange) -> None:
+    """Two companies: A's people are ann and bob, B's is eve; all of them have contacts and a photo."""
+    exchange.hire("ann", "a1", "a2", "a3")
+    exchange.hire("bob", "b1")
+    exchange.hire("eve", "e1", "e2")
+    exchange.photos = {"ann": b"photo of ann", "a1": b"photo of a1", "eve": b"photo of eve", "e1": b"photo of e1"}
+
+
+def fill(vault: Vault, exchange: FakeExchange) -> None:
+    """Registers both tenants, `alpha` and `beta`, and pulls them."""
+    hire(exchange)
+    for name, *people in (("alpha", "ann", "bob"), ("beta", "eve")):
+        tenant = register(vault, name, *people)
+        assert list(sync(vault, tenant).failures) == []
+
+
+def back_up(vault: Vault, places: Backups, **changes: Any) -> Made:
+    """A backup of both kinds."""
+    options: dict[str, Any] = {"keys_out": places.keys, "keep_days": 35, "progress": Quiet(), **changes}
+    return backup.create(vault, options.pop("out", places.data), **options)
+
+
+def bring_back(place: Place, places: Backups, **changes: Any) -> Restored:
+    """A restore into another home."""
+    return restore.restore(places.wanted(**changes), progress=Quiet(), clock=lambda: place.now)
+
+
+def everything(vault: Vault, name: str) -> dict[str, Any]:
+    """All that the vault knows of a tenant, field by field."""
+    tenant = tenants.find(vault, name)
+    credential = credentials.load(vault, tenant)
+    return {
+        "profile": tenant.facts.to_dict(),
+        "purge_at": tenant.purge_at,
+        "credential": credential.to_dict(),
+        "sources": [(each.kind, each.ref) for each in sources.listing(vault, tenant)],
+        "contacts": {
+            entry.id: (entry.mailbox.key, entry.folder, entry.kind, entry.fields, photos.read(vault, tenant, entry.id))
+            for entry in contacts.stream(vault, tenant)
+        },
+    }
