@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -87,6 +88,17 @@ def test_a_receipt_as_issued_is_genuine_and_says_what_was_stated() -> None:
         "storage": ["write-ahead log emptied"],
         "outstanding": [],
     }
+
+
+@pytest.mark.parametrize("own_zone", ["Pacific/Kiritimati", "America/Nuuk"])
+def test_instants_are_in_utc_whatever_the_machine_s_own_zone(own_zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told_elsewhere = datetime(2027, 1, 1, 14, tzinfo=timezone(timedelta(hours=2)))
+    with monkeypatch.context() as machine:
+        machine.setenv("TZ", own_zone)
+        time.tzset()
+        receipt = issue(statement(requested_at=told_elsewhere), SEED)
+    time.tzset()
+    assert receipt == RECEIPT
 
 
 def test_it_is_final_only_when_nothing_is_outstanding() -> None:
