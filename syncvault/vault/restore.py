@@ -43,10 +43,10 @@ from syncvault.vault.layout import Layout, write_durably
 from syncvault.vault.replay import Replayed, longest, replay
 from syncvault.vault.roots_in_use import AskPassphrase, RootsInUse
 from syncvault.vault.sealing import to_instant
+from syncvault.vault.tenants import KEPT_UNTIL
 from syncvault.vault.vault import Vault
 
 RESTORED_AT: Final = "restored_at"  # in key_meta
-KEPT_UNTIL: Final = "orphans_kept_until"  # in key_meta
 _STAGING: Final = "restoring"
 _MARK: Final = "token"
 _OLDER: Final = "Take a key backup that is at least as new as the data: name it with --keys-from."

@@ -14,6 +14,7 @@ from syncvault.errors import BusyError, DamagedError, InputError, NotFoundError
 from syncvault.policy.catalogue import DataClass
 from syncvault.store import credentials as credential_rows
 from syncvault.store import keys as key_rows
+from syncvault.store import meta
 from syncvault.store import tenants as rows
 from syncvault.store.engine import Transaction
 from syncvault.store.faults import ConflictError
@@ -26,6 +27,7 @@ from syncvault.vault.sealing import open_json, to_datetime, to_instant, to_json
 from syncvault.vault.vault import Vault
 
 LIVE: Final = "live"
+KEPT_UNTIL: Final = "orphans_kept_until"  # in key_meta, as epoch seconds: written by a restore
 _ORPHAN_SECONDS: Final = 3600  # keys that have had no tenant for so long are left over from a crash
 
 
@@ -244,8 +246,14 @@ def _unique_name() -> Iterator[None]:
 
 
 def _sweep(vault: Vault) -> None:
-    """Removes keys that a registration left without a tenant when it was killed."""
+    """Removes keys that a registration left without a tenant when it was killed.
+
+    Not for a while after a restore: whoever was registered after the backup of the rows has keys, and may come back
+    with a later one.
+    """
     with vault.key_data.write() as keys, vault.data.read() as tx:
+        if vault.instant < int(meta.get(keys, KEPT_UNTIL, keys=True) or 0):
+            return
         known = {row.id for row in rows.list_all(tx)} | {VAULT_TENANT}
         old = {row.tenant_id for row in key_rows.list_all(keys) if row.created_at < vault.instant - _ORPHAN_SECONDS}
         for orphan in old - known:
