@@ -101,11 +101,19 @@ class RecordCipher:
         current: The generation that seals; the others only open.
         vault_id: 16 bytes.
         tenant_id: 16 bytes; zeros for what belongs to the vault itself.
+        later: Asked for the key of a generation that is not among them, as a rotation elsewhere may have made one.
         random: Source of salts and nonces; anything but the default is for known-answer tests only.
     """
 
     def __init__(
-        self, keys: Mapping[int, bytes], current: int, *, vault_id: bytes, tenant_id: bytes, random: Random = os.urandom
+        self,
+        keys: Mapping[int, bytes],
+        current: int,
+        *,
+        vault_id: bytes,
+        tenant_id: bytes,
+        later: Callable[[int], bytes | None] | None = None,
+        random: Random = os.urandom,
     ) -> None:
         if current not in keys or any(len(key) != KEY_SIZE for key in keys.values()):
             raise ValueError("a record cipher needs 32-byte keys and a current generation among them")
@@ -114,6 +122,7 @@ class RecordCipher:
         self._keys = dict(keys)
         self._current = current
         self._scope = vault_id + tenant_id
+        self._later = later
         self._random = random
         self._batch: _Batch | None = None
         self._next_size = _FIRST_BATCH
@@ -264,6 +273,12 @@ class RecordCipher:
             version, suite, generation = _HEAD.unpack_from(blob)
             if (version, suite) != (VERSION, SUITE):
                 raise UnknownFormatError(f"the record is of version {version}, suite {suite}, which is unknown here")
+            if (
+                generation not in self._keys
+                and self._later is not None
+                and (late := self._later(generation)) is not None
+            ):
+                self._keys[generation] = late
             if generation not in self._keys:
                 raise UnknownFormatError(f"the record names key generation {generation}, which is not here")
             key, commitment = _derive(self._keys[generation], prefix[:_COMMITMENT_AT])

@@ -17,7 +17,7 @@ from syncvault.sync.parallel import Stop, StoppedError, each
 from syncvault.sync.run import TenantRun
 from syncvault.sync.summary import Failure, Options, Progress, Status, Summary
 from syncvault.sync.target import Target, VaultTarget
-from syncvault.vault import credentials, runs, sources, tenants
+from syncvault.vault import credentials, rotation, runs, sources, tenants
 from syncvault.vault.model import Credential, Tenant
 from syncvault.vault.rehearsal import Rehearsal
 from syncvault.vault.vault import Vault
@@ -43,9 +43,10 @@ def _sync_tenant(vault: Vault, tenant: Tenant, options: Options, progress: Progr
     began = time.monotonic()
     progress.begin(summary.tenant)
     try:
-        with vault.locks.tenant(tenant.id):
+        with rotation.taken_for_run(vault, tenant.id, stop.check):
             present = tenants.read_again(vault, tenant)
             if _may_pull(vault, present, summary):
+                rotation.finish_index(vault, present)
                 _run(vault, present, options, progress=progress, stop=Stop(stop), summary=summary)
     except BusyError as error:
         summary.status = Status.BUSY

@@ -6,9 +6,10 @@ import hmac
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Final, NamedTuple
@@ -164,19 +165,26 @@ class KeyRing:
         with self._lock:
             self._drop_idle(seconds)
 
-    def rotate(self, tenant_id: bytes, purpose: Purpose, now: datetime) -> None:
-        """Makes the next generation of a tenant's key the current one.
+    def rotate(self, tenant_id: bytes, purposes: Iterable[Purpose], now: datetime) -> None:
+        """Makes the next generations of a tenant's keys the current ones, in one transaction.
 
         Hold the tenant's lock, and the maintenance lock shared, so that no root is re-keyed.
         """
         self._follow_root(self._current_root())
+        root = self._root_cipher(tenant_id)
         with self._database.write() as tx:
-            latest = rows.of_purpose(tx, tenant_id, purpose)
-            if latest is None:
-                raise NotFoundError("The tenant has no keys: it is erased, or being erased.")
-            root = self._root_cipher(tenant_id)
-            rows.promote(tx, fresh_keys(root, tenant_id, [purpose], now, generation=latest.generation + 1)[0])
+            for purpose in purposes:
+                latest = rows.of_purpose(tx, tenant_id, purpose)
+                if latest is None:
+                    raise NotFoundError("The tenant has no keys: it is erased, or being erased.")
+                rows.promote(tx, fresh_keys(root, tenant_id, [purpose], now, generation=latest.generation + 1)[0])
         self.forget(tenant_id)
+
+    def retire(self, tenant_id: bytes, purposes: Iterable[Purpose], now: datetime) -> None:
+        """Records that no row needs the tenant's retired generations any more."""
+        with self._database.write() as tx:
+            for purpose in purposes:
+                rows.set_retired(tx, tenant_id, purpose, int(now.timestamp()))
 
     def rekey(
         self,
@@ -289,9 +297,16 @@ class KeyRing:
             raise DamagedError(f"The key store lacks keys of tenant {UUID(bytes=tenant_id)}.")
         data, current = opened[Purpose.DATA]
         index, current_index = opened[Purpose.INDEX]
-        cipher = RecordCipher(data, current, vault_id=self._vault_id, tenant_id=tenant_id)
+        later = partial(self._later_key, tenant_id)
+        cipher = RecordCipher(data, current, vault_id=self._vault_id, tenant_id=tenant_id, later=later)
         indexes = {generation: BlindIndex(key) for generation, key in index.items()}
         return TenantKeys(cipher, indexes[current_index], current_index, indexes)
+
+    def _later_key(self, tenant_id: bytes, generation: int) -> bytes | None:
+        """A generation of a tenant's data key that was made after its keys had been opened."""
+        wrapped, root = self._wrapped_keys(tenant_id), self._root_cipher(tenant_id)
+        found = [row for row in wrapped if (row.purpose, row.generation) == (Purpose.DATA, generation)]
+        return unwrap(root, found[0]) if found else None
 
     def _open_all(self, tenant_id: bytes) -> dict[str, tuple[dict[int, bytes], int]]:
         """All generations of a tenant's keys by purpose, with the current one."""

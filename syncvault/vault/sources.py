@@ -58,7 +58,8 @@ class Named(NamedTuple):
 def add(vault: Vault, tenant: Tenant, kind: str, ref: str) -> StoredSource:
     """Registers a source; one that is registered already is given back as it is."""
     keys = vault.keys.tenant(tenant.id)
-    ref_ix = keys.index.of(Label.SOURCE, f"{kind}:{normalise_address(ref)}")
+    known_as = _indexes(keys, Label.SOURCE, f"{kind}:{normalise_address(ref)}")
+    ref_ix = known_as[0]
     source_id = uuid4().bytes
     row = SourceRow(
         id=source_id,
@@ -70,7 +71,7 @@ def add(vault: Vault, tenant: Tenant, kind: str, ref: str) -> StoredSource:
         purge_at=to_instant(tenant.purge_at),
     )
     with vault.writing(tenant) as (tx, changes):
-        known = rows.by_ref(tx, tenant.id, kind, ref_ix)
+        known = next(filter(None, (rows.by_ref(tx, tenant.id, kind, ix) for ix in known_as)), None)
         if known is None:
             rows.insert(tx, row)
             changes.added("sources", [row.blob])
@@ -166,11 +167,13 @@ def mailbox(vault: Vault, tenant: Tenant, ref: str) -> StoredMailbox:
     """
     keys = vault.keys.tenant(tenant.id)
     with vault.read() as tx:
-        row = mailbox_rows.by_key(tx, tenant.id, _key_index(keys, ref))
+        by_key = _indexes(keys, Label.MAILBOX_KEY, normalise_address(ref))
+        row = next(filter(None, (mailbox_rows.by_key(tx, tenant.id, ix) for ix in by_key)), None)
         if row is None and (mailbox_id := _as_uuid(ref)) is not None:
             row = mailbox_rows.get(tx, tenant.id, mailbox_id)
         if row is None:
-            with_address = mailbox_rows.by_address(tx, tenant.id, _address_index(keys, ref))
+            by_address = _indexes(keys, Label.MAILBOX_ADDRESS, normalise_address(ref))
+            with_address = [row for ix in by_address for row in mailbox_rows.by_address(tx, tenant.id, ix)]
             row = with_address[0] if len(with_address) == 1 else None
     if row is None:
         raise NotFoundError(
@@ -203,6 +206,12 @@ def open_mailbox(keys: TenantKeys, row: MailboxRow) -> StoredMailbox:
     """A mailbox from its row."""
     plain = open_json(keys.cipher, Place.MAILBOX, row.id, row.blob, row.key_ix, or_nothing(row.address_ix))
     return StoredMailbox(row.id, plain["key"], plain["address"])
+
+
+def _indexes(keys: TenantKeys, label: Label, value: str) -> list[bytes]:
+    """A value under the current index key first, then under older ones: a rotation may not have come to its row yet."""
+    older = [index for generation, index in keys.indexes.items() if generation != keys.index_generation]
+    return [index.of(label, value) for index in (keys.index, *older)]
 
 
 def _key_index(keys: TenantKeys, key: str) -> bytes:

@@ -1,0 +1,344 @@
+"""A tenant's keys are rotated beside whatever else goes on; nothing is lost, and nothing is left under the old ones."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from syncvault.errors import BusyError, DamagedError, InputError
+from syncvault.store import keys as key_rows
+from syncvault.sync.summary import Status
+from syncvault.vault import erasure, resealing, rotation, sources, tenants
+from syncvault.vault.keys import IDLE_SECONDS, KeyRing
+from syncvault.vault.model import Tenant
+from syncvault.vault.rotation import NOBODY, Follower
+from syncvault.vault.vault import Vault
+from syncvault.vault.wrapped import Purpose
+from tests.integration.fake_exchange import FakeExchange
+from tests.integration.killed import first_scene, second_scene
+from tests.integration.rotating import everything, generations, indexes, is_sound
+from tests.integration.vault_parts import NOW, Place, execute, held, register, rows, sync
+
+DATA, INDEX = {Purpose.DATA}, {Purpose.INDEX}
+
+
+@pytest.fixture
+def exchange(exchange: FakeExchange) -> FakeExchange:
+    exchange.__dict__.update(first_scene().__dict__)
+    return exchange
+
+
+@pytest.fixture
+def tenant(vault: Vault, exchange: FakeExchange) -> Tenant:
+    """A tenant with everything that can be stored of one, and one full round that was not finished."""
+    tenant = register(vault, "acme", "g:all", "ann")
+    assert sync(vault, tenant).status == Status.OK
+    _interrupt_a_full_round(vault, tenant, exchange)
+    return tenant
+
+
+def _interrupt_a_full_round(vault: Vault, tenant: Tenant, exchange: FakeExchange) -> None:
+    exchange.expired.add("ann-inbox")
+
+    def stop_after_one(_: int) -> None:
+        if rows(vault.data, "seen"):
+            raise BusyError("Stopped by the test.")
+
+    exchange.after_page = stop_after_one
+    assert sync(vault, tenant, mailboxes=1).status == Status.BUSY
+    exchange.after_page = lambda count: None
+    assert rows(vault.data, "seen")
+
+
+def wrapped(vault: Vault, tenant: Tenant) -> list[tuple[str, int, str, bool]]:
+    with vault.key_data.read() as tx:
+        found = key_rows.of_tenant(tx, tenant.id)
+    return [(row.purpose, row.generation, row.state, row.retired_at is not None) for row in found]
+
+
+def test_after_a_rotation_of_the_data_key_no_record_names_the_old_one(vault: Vault, tenant: Tenant) -> None:
+    before, indexed = everything(vault), indexes(vault)
+    assert rotation.rotate(vault, tenant, DATA) > 0
+    assert generations(vault) == {2}
+    assert everything(vault) == before
+    assert indexes(vault) == indexed
+    assert wrapped(vault, tenant) == [
+        ("data", 1, "retired", True),
+        ("data", 2, "current", False),
+        ("index", 1, "current", False),
+    ]
+    assert is_sound(vault, tenant)
+
+
+def test_after_a_rotation_of_the_index_key_no_index_is_what_it_was(vault: Vault, tenant: Tenant) -> None:
+    before, indexed, seen = everything(vault), indexes(vault), len(rows(vault.data, "seen"))
+    rotation.rotate(vault, tenant, INDEX)
+    assert indexes(vault).isdisjoint(indexed)
+    assert len(indexes(vault)) == len(indexed)
+    assert len(rows(vault.data, "seen")) == seen
+    assert everything(vault) == before
+    assert sources.mailbox(vault, tenant, "ANN@example.com").key == "ann"
+    assert is_sound(vault, tenant)
+
+
+def test_a_rotation_of_both_can_follow_another(place: Place, vault: Vault, tenant: Tenant) -> None:
+    before = everything(vault)
+    rotation.rotate(vault, tenant)
+    rotation.rotate(vault, tenant)
+    assert generations(vault) == {3}
+    again = place.open()
+    assert everything(again) == before
+    assert rotation.unfinished(again, tenant.id) == set()
+
+
+@pytest.mark.parametrize("purposes", [DATA, INDEX])
+def test_a_sync_goes_on_where_it_was_after_a_rotation(
+    vault: Vault, tenant: Tenant, exchange: FakeExchange, purposes: set[Purpose]
+) -> None:
+    rotation.rotate(vault, tenant, purposes)
+    exchange.__dict__.update(second_scene().__dict__)
+    exchange.expired.clear()
+    assert sync(vault, tenant).status == Status.OK  # ends the full round, where it was
+    assert sync(vault, tenant).status == Status.OK
+    names = {item: name for item, (_, name) in held(vault, tenant)["ann"].items()}
+    assert names == {"card": "Card of ann", "a1": "Contact a1", "a2": "Changed", "a4": "Contact a4"}
+    assert rows(vault.data, "seen") == []
+
+
+def test_a_second_run_over_a_rotated_tenant_changes_nothing(
+    vault: Vault, tenant: Tenant, exchange: FakeExchange
+) -> None:
+    sync(vault, tenant)
+    rotation.rotate(vault, tenant)
+    again = sync(vault, tenant, full=True)
+    assert (again.status, again.added, again.changed, again.removed) == (Status.OK, 0, 0, 0)
+
+
+def test_what_is_registered_meanwhile_is_found_under_the_old_index(
+    vault: Vault, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered = {entry.ref: entry.id for entry in sources.listing(vault, tenant)}
+
+    def look_things_up(done: int, of: int) -> None:
+        assert sources.add(vault, tenant, "user", "ann").id == registered["ann"]
+        assert sources.mailbox(vault, tenant, "bob@example.com").key == "bob"
+
+    monkeypatch.setattr(resealing, "PAGE", 1)
+    rotation.rotate(vault, tenant, INDEX, NOBODY._replace(done=look_things_up))
+    assert len(sources.listing(vault, tenant)) == 2
+
+
+def test_another_process_reads_and_writes_while_the_data_key_rotates(
+    place: Place, vault: Vault, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, before = place.open(), everything(vault)
+    assert everything(other) == before  # its keys are in memory now, and soon those of before
+    monkeypatch.setattr(resealing, "PAGE", 2)
+
+    def read(done: int, of: int) -> None:
+        assert everything(other) == before
+        assert done <= of
+
+    rotation.rotate(vault, tenant, DATA, NOBODY._replace(done=read))
+    with pytest.raises(BusyError, match="rotated meanwhile"):
+        sources.add(other, tenant, "user", "carol")
+    sources.add(other, tenant, "user", "carol")
+    assert generations(vault) == {2}
+
+
+def test_a_run_that_comes_meanwhile_finishes_the_rotation_of_the_index_first(
+    place: Place, vault: Vault, tenant: Tenant, exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resealing, "PAGE", 2)
+    runs = []
+
+    def run_once(done: int, of: int) -> None:
+        if not runs:
+            runs.append(sync(place.open(), tenant, full=True))
+
+    rotation.rotate(vault, tenant, INDEX, NOBODY._replace(done=run_once))
+    (summary,) = runs
+    assert (summary.status, summary.added, summary.changed, summary.removed) == (Status.OK, 0, 0, 0)
+    assert is_sound(vault, tenant)
+
+
+def test_a_run_waits_for_a_rotation_that_holds_the_tenant(vault: Vault, tenant: Tenant) -> None:
+    outcome: list[Status] = []
+    thread = threading.Thread(target=lambda: outcome.append(sync(vault, tenant).status))
+    with vault.locks.tenant(tenant.id, work=rotation.WORK):
+        thread.start()
+        thread.join(timeout=0.2)
+        assert thread.is_alive()
+    thread.join(timeout=30)
+    assert outcome == [Status.OK]
+
+
+def test_a_run_does_not_wait_for_another_run(vault: Vault, tenant: Tenant) -> None:
+    with vault.locks.tenant(tenant.id):
+        assert sync(vault, tenant).status == Status.BUSY
+
+
+def test_a_rotation_waits_for_a_run_and_says_for_whom(vault: Vault, tenant: Tenant) -> None:
+    said: list[str] = []
+    waits = threading.Event()
+
+    def note(who: str) -> None:
+        said.append(who)
+        waits.set()
+
+    follower = Follower(waits=note, done=lambda done, of: None)
+    thread = threading.Thread(target=lambda: rotation.rotate(vault, tenant, DATA, follower))
+    with vault.locks.tenant(tenant.id):
+        thread.start()
+        assert waits.wait(timeout=30)
+    thread.join(timeout=30)
+    assert len(said) == 1
+    assert "in use by process" in said[0]
+    assert generations(vault) == {2}
+
+
+@pytest.mark.parametrize("purposes", [DATA, INDEX])
+def test_runs_and_a_rotation_side_by_side_never_get_in_each_others_way(
+    place: Place, vault: Vault, tenant: Tenant, purposes: set[Purpose], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resealing, "PAGE", 1)
+    other, outcome = place.open(), list[Status]()
+
+    def pull() -> None:
+        for _ in range(4):
+            outcome.append(sync(other, tenant).status)
+
+    thread = threading.Thread(target=pull)
+    thread.start()
+    rotation.rotate(vault, tenant, purposes)
+    thread.join(timeout=60)
+    assert outcome == [Status.OK] * 4
+    assert rotation.unfinished(vault, tenant.id) == set()
+    assert purposes == INDEX or generations(vault) == {2}
+    assert is_sound(vault, tenant)
+
+
+def test_two_rotations_at_once_end_in_one_state(place: Place, vault: Vault, tenant: Tenant) -> None:
+    before = everything(vault)
+    threads = [threading.Thread(target=rotation.rotate, args=(each, tenant)) for each in (vault, place.open())]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    again = place.open()
+    assert everything(again) == before
+    assert rotation.unfinished(again, tenant.id) == set()
+    assert generations(again) in ({2}, {3})
+
+
+def test_a_row_that_changes_between_reading_and_writing_is_read_again(
+    vault: Vault, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = [lambda: tenants.update(vault, tenant, lambda facts: facts)]
+    read_page = rotation.read_page
+
+    def change_after_reading(*args: object, **options: bool) -> object:
+        page = read_page(*args, **options)  # type: ignore[arg-type]
+        if once and page.table == "tenants":
+            once.pop()()
+        return page
+
+    monkeypatch.setattr(rotation, "read_page", change_after_reading)
+    rotation.rotate(vault, tenant, DATA)
+    assert generations(vault) == {2}
+    assert is_sound(vault, tenant)
+
+
+def test_a_row_that_was_missed_keeps_its_generation_from_being_retired(
+    vault: Vault, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def walk_past(*args: object) -> int:
+        return 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rotation, "_walk", walk_past)
+        patch.setattr(rotation, "_finish", lambda *args: 0)
+        rotation.rotate(vault, tenant)
+    assert rotation.unfinished(vault, tenant.id) == DATA | INDEX
+    assert rotation.rotate(vault, tenant) > 0
+    assert generations(vault) == {2}
+
+
+def test_a_damaged_row_stops_a_rotation_which_goes_on_once_it_is_put_right(vault: Vault, tenant: Tenant) -> None:
+    (first, *_) = rows(vault.data, "checkpoints")
+    torn = first[2][:-1] + bytes([first[2][-1] ^ 1])
+    execute(vault.data, "UPDATE checkpoints SET blob = ? WHERE folder_id = ?", torn, first[0])
+    with pytest.raises(DamagedError, match="of checkpoints does not open"):
+        rotation.rotate(vault, tenant, DATA)
+    execute(vault.data, "UPDATE checkpoints SET blob = ? WHERE folder_id = ?", first[2], first[0])
+    rotation.rotate(vault, tenant, DATA)
+    assert wrapped(vault, tenant)[:2] == [("data", 1, "retired", True), ("data", 2, "current", False)]
+    assert generations(vault) == {2}
+
+
+def test_a_tenant_in_erasure_is_not_rotated(vault: Vault, tenant: Tenant) -> None:
+    erasure._fence(vault, tenant, erasure.ON_DEMAND, "root")
+    with pytest.raises(InputError, match="being erased"):
+        rotation.rotate(vault, tenant)
+    assert len(wrapped(vault, tenant)) == 2
+
+
+def test_a_retired_generation_is_destroyed_when_the_last_backup_that_needs_it_is_gone(
+    place: Place, vault: Vault, tenant: Tenant
+) -> None:
+    before = everything(vault)
+    rotation.rotate(vault, tenant, DATA)
+    keep = timedelta(days=35)
+    assert rotation.destroy_expired(vault, keep) == 0
+    vault.close()
+    assert rotation.destroy_expired(place.open(NOW + keep), keep) == 0
+    late = place.open(NOW + keep + timedelta(seconds=1))
+    assert rotation.destroy_expired(late, keep) == 1
+    assert wrapped(late, tenant) == [("data", 2, "current", False), ("index", 1, "current", False)]
+    assert everything(late) == before
+
+
+def test_older_rows_that_were_put_back_are_brought_up_to_the_keys_of_today(
+    place: Place, vault: Vault, tenant: Tenant
+) -> None:
+    before, kept = everything(vault), _snapshot(vault)
+    rotation.rotate(vault, tenant)
+    _put_back(vault, kept)
+    execute(vault.key_data, "DELETE FROM anchors")  # as a restore sets them anew
+    again = place.open()
+    assert rotation.unfinished(again, tenant.id) == DATA | INDEX
+    assert everything(again) == before
+    rotation.rotate(again, tenant)
+    assert everything(again) == before
+    assert generations(again) == {2}
+    assert {row[1] for row in wrapped(again, tenant)} == {1, 2}
+
+
+def test_tenant_keys_that_lie_idle_are_dropped(vault: Vault, tenant: Tenant) -> None:
+    seconds = [0.0]
+    ring = KeyRing(vault.id, vault.key_data, vault.roots, seconds=lambda: seconds[0])
+    other = register(vault, "globex")
+    first, second = ring.tenant(tenant.id), ring.tenant(other.id)
+    seconds[0] = IDLE_SECONDS / 2
+    assert ring.tenant(other.id) is second
+    seconds[0] = IDLE_SECONDS + 1
+    assert ring.tenant(other.id) is second
+    assert ring.tenant(tenant.id) is not first
+    seconds[0] *= 2
+    ring.drop_idle(1)
+    assert not ring._tenants
+
+
+def _snapshot(vault: Vault) -> dict[str, list[tuple[object, ...]]]:
+    names = ("tenants", "credentials", "sources", "mailboxes", "memberships", "folders", "checkpoints", "contacts")
+    return {name: rows(vault.data, name) for name in (*names, "photos", "seen", "manifests")}
+
+
+def _put_back(vault: Vault, kept: dict[str, list[tuple[object, ...]]]) -> None:
+    for name in reversed(kept):
+        execute(vault.data, f"DELETE FROM {name}")
+    for name, found in kept.items():
+        for row in found:
+            execute(vault.data, f"INSERT INTO {name} VALUES ({', '.join('?' * len(row))})", *row)
