@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -13,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from syncvault.errors import BusyError
 
 _POLL_SECONDS: Final = 0.05
+_MOST_NAMED: Final = 5
 _DENIED: Final = "42501"  # insufficient_privilege
 
 
@@ -22,6 +26,11 @@ class ScrubReport:
 
     done: tuple[str, ...]
     remains: tuple[str, ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Both, as a receipt names them."""
+        return (*self.done, *(f"not reached: {what}" for what in self.remains))
 
 
 def integrity(connection: Connection, *, quick: bool) -> list[str]:
@@ -54,7 +63,7 @@ def _integrity_postgresql(connection: Connection) -> list[str]:
     return [f"index {name} is not valid" for (name,) in invalid]
 
 
-def scrub_sqlite(connection: Any, *, timeout: float) -> ScrubReport:
+def scrub_sqlite(connection: Any, path: Path, *, timeout: float, vacuum: bool = False) -> ScrubReport:
     """Moves the write-ahead log into the file and empties it; the pages freed there are zero already.
 
     Deleting rows with secure_delete zeroes them in the log; the old bytes stay in the main file until the
@@ -63,14 +72,48 @@ def scrub_sqlite(connection: Any, *, timeout: float) -> ScrubReport:
     deadline = time.monotonic() + timeout
     connection.execute("PRAGMA busy_timeout=200")
     try:
-        while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] != 0:
-            if time.monotonic() >= deadline:
-                raise BusyError("A reader is open, so deleted rows cannot be scrubbed yet.")
-            time.sleep(_POLL_SECONDS)
+        _empty_log(connection, path, deadline)
+        done = ["deleted rows overwritten in the database file", "write-ahead log emptied"]
+        if vacuum:
+            connection.execute("VACUUM")
+            _empty_log(connection, path, max(deadline, time.monotonic() + 1))
+            done.append("database file written anew without its free pages (VACUUM)")
     finally:
         connection.execute("PRAGMA busy_timeout=30000")
-    done = ("deleted rows overwritten in the database file", "write-ahead log emptied")
-    return ScrubReport(done, ("blocks that the file system or the disk itself keeps, snapshots and backups",))
+    return ScrubReport(tuple(done), ("blocks that the file system or the disk itself keeps, snapshots and backups",))
+
+
+def _empty_log(connection: Any, path: Path, deadline: float) -> None:
+    while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] != 0:
+        if time.monotonic() >= deadline:
+            raise BusyError(f"A reader is open, so deleted rows cannot be scrubbed yet: {_who_holds(path)}.")
+        time.sleep(_POLL_SECONDS)
+
+
+def _who_holds(path: Path) -> str:
+    """The other processes that have a SQLite database open, as far as this one may see."""
+    files = {os.path.realpath(path) + suffix for suffix in ("", "-wal", "-shm")}
+    found = [f"process {pid} ({name})" for pid, name in _processes_with(files)]
+    if not found:
+        return "this process itself, or one of another user"
+    return ", ".join(found[:_MOST_NAMED]) + (" and others" if len(found) > _MOST_NAMED else "")
+
+
+def _processes_with(files: set[str]) -> Iterator[tuple[int, str]]:
+    for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda each: int(each.name)):
+        if int(process.name) == os.getpid():
+            continue
+        with suppress(OSError):  # it has ended meanwhile, or is another user's
+            if any(_target(descriptor) in files for descriptor in (process / "fd").iterdir()):
+                # The program's name and not its arguments: those are nobody's business.
+                yield int(process.name), (process / "comm").read_text(errors="replace").strip()
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return str(descriptor.readlink())
+    except OSError:
+        return ""
 
 
 def scrub_postgresql(connection: Connection, tables: Sequence[str], *, timeout: float) -> ScrubReport:

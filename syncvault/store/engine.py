@@ -5,7 +5,7 @@ Surface:
     open_database(url, *, role="data" | "keys", create=False) -> Database
     Database.dialect, .role, .path, .url
     Database.read() / .write() -> context manager of a Transaction
-    Database.scrub(tables=(), *, timeout=30.0) -> ScrubReport
+    Database.scrub(tables=(), *, timeout=30.0, vacuum=False) -> ScrubReport
     Database.integrity(*, quick=False) -> list[str]
     Database.lone() -> context manager of a connection outside the pool, committing by itself (PostgreSQL's locks)
     Database.close()
@@ -92,19 +92,21 @@ class Database:
         with self._own_errors(), self._reader.connect() as connection:
             return checks.integrity(connection, quick=quick)
 
-    def scrub(self, tables: Iterable[str] = (), *, timeout: float = BUSY_SECONDS) -> ScrubReport:
+    def scrub(self, tables: Iterable[str] = (), *, timeout: float = BUSY_SECONDS, vacuum: bool = False) -> ScrubReport:
         """Removes what deleted rows left in the files; hold the exclusive maintenance lock meanwhile.
 
         Args:
             tables: Those that rows were deleted from (PostgreSQL rewrites them; SQLite needs none).
             timeout: Seconds to wait for readers to end.
+            vacuum: Whether to write the file anew without its free pages (PostgreSQL's tables are in any case).
 
         Raises:
             BusyError: A reader kept its snapshot open until the time was up.
         """
-        if self.dialect == "sqlite":
+        if self.path is not None:
             with self._own_errors(), self._writer.connect() as connection:
-                return checks.scrub_sqlite(connection.connection.dbapi_connection, timeout=timeout)
+                driver = connection.connection.dbapi_connection
+                return checks.scrub_sqlite(driver, self.path, timeout=timeout, vacuum=vacuum)
         with self.lone() as connection:
             return checks.scrub_postgresql(connection, tuple(tables), timeout=timeout)
 
