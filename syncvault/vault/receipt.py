@@ -20,6 +20,42 @@ MAX_SIZE: Final = 1024 * 1024  # bytes; a receipt takes about one kilobyte
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """What was erased where it was less than a tenant.
+
+    Attributes:
+        entry: Number of the ledger's entry that ordered it.
+        contacts: IDs of contacts.
+        mailboxes: IDs of mailboxes, which went with everything in them.
+        backups_until: When the last backup that may hold them expires.
+    """
+
+    entry: int
+    contacts: tuple[bytes, ...]
+    mailboxes: tuple[bytes, ...]
+    backups_until: datetime
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plain form."""
+        return {
+            "entry": self.entry,
+            "contacts": [str(UUID(bytes=each)) for each in self.contacts],
+            "mailboxes": [str(UUID(bytes=each)) for each in self.mailboxes],
+            "backups_until": _instant(self.backups_until),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Rows:
+        """From the plain form."""
+        return cls(
+            entry=plain["entry"],
+            contacts=tuple(UUID(each).bytes for each in plain["contacts"]),
+            mailboxes=tuple(UUID(each).bytes for each in plain["mailboxes"]),
+            backups_until=datetime.fromisoformat(plain["backups_until"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
     """What a receipt says. It holds no personal data: tenants and vaults appear by their random IDs.
 
@@ -28,9 +64,10 @@ class Statement:
         requested_by: The role that asked (`root`, `user`), not the person.
         counts: Rows removed, by data class.
         keys_destroyed: Tenant keys destroyed, as `purpose/generation`.
-        root_key: The provider, and the root generation that was replaced.
+        root_key: The provider, the root generation in force, and the one that it replaced, if it could be.
         storage: What was done to the storage below the database.
         outstanding: What still keeps the erased data recoverable; empty in a final receipt.
+        rows: What was erased, if it was less than the tenant.
     """
 
     vault_id: bytes
@@ -45,6 +82,13 @@ class Statement:
     root_key: Mapping[str, Any]
     storage: tuple[str, ...]
     outstanding: tuple[str, ...]
+    rows: Rows | None = None
+
+    @property
+    def last_root(self) -> int:
+        """The latest root generation under which the erased keys were ever wrapped."""
+        generation: int = self.root_key["replaced"] or self.root_key["generation"]
+        return generation
 
     @property
     def status(self) -> str:
@@ -53,7 +97,7 @@ class Statement:
 
     def to_dict(self) -> dict[str, Any]:
         """The plain form that is signed."""
-        return {
+        plain = {
             "schema": SCHEMA,
             "status": self.status,
             "vault_id": str(UUID(bytes=self.vault_id)),
@@ -69,6 +113,26 @@ class Statement:
             "storage": list(self.storage),
             "outstanding": list(self.outstanding),
         }
+        return plain if self.rows is None else plain | {"rows": self.rows.to_dict()}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Statement:
+        """From the plain form, as a genuine receipt has it."""
+        return cls(
+            vault_id=UUID(plain["vault_id"]).bytes,
+            tenant_id=UUID(plain["tenant_id"]).bytes,
+            reason=plain["reason"],
+            requested_by=plain["requested_by"],
+            requested_at=datetime.fromisoformat(plain["requested_at"]),
+            issued_at=datetime.fromisoformat(plain["issued_at"]),
+            rule_version=plain["rule_version"],
+            counts=plain["counts"],
+            keys_destroyed=tuple(plain["keys_destroyed"]),
+            root_key=plain["root_key"],
+            storage=tuple(plain["storage"]),
+            outstanding=tuple(plain["outstanding"]),
+            rows=Rows.from_dict(plain["rows"]) if "rows" in plain else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

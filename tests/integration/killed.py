@@ -21,7 +21,7 @@ from syncvault.roots.file import FileProvider
 from syncvault.store import engine as databases
 from syncvault.store.locks import FileLocks
 from syncvault.sync import engine
-from syncvault.vault import audit, erasure, layout, ledger, opening, tenants
+from syncvault.vault import audit, erasing_rows, erasure, layout, ledger, opening, outstanding, sources, tenants
 from tests.integration.fake_exchange import FakeExchange, FakeFolder, contact
 from tests.integration.vault_parts import NOW, profile, secret, sync
 
@@ -90,7 +90,7 @@ def _arm(step: int) -> None:
         (FileLocks, "forget"),
         (ledger, "mirror"),
         (layout, "write_durably"),
-        (erasure, "write_durably"),
+        (outstanding, "write_durably"),
     ):
         setattr(owner, name, _counted(getattr(owner, name), count))
 
@@ -131,6 +131,12 @@ def main(step: int, verb: str, home: Path) -> None:
         elif verb == "erase":
             tenant = tenants.find(opened, "acme")
             erasure.erase(opened, tenant, reason=erasure.ON_DEMAND, role="root")
+        elif verb == "finalize":
+            for kept in opened.layout.receipts.glob("*.json"):
+                outstanding.finalize(opened, kept.read_bytes())
+        elif verb == "erase-mailbox":
+            tenant = tenants.find(opened, "acme")
+            erasing_rows.erase_mailbox(opened, tenant, sources.mailbox(opened, tenant, "ann").id, role="root")
         else:
             exchange = {"first": first_scene, "second": second_scene}[verb]()
             engine.connect = lambda facts, credential: exchange.connect()  # type: ignore[assignment]

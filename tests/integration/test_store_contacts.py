@@ -128,7 +128,7 @@ def test_pending_removals_take_effect_only_when_applied(data_db: Database, box: 
         assert contacts.by_remote(tx, box.id, [gone.remote_ix, back.remote_ix, card.remote_ix]).keys() == {
             back.remote_ix
         }
-        assert tenants.counts_of(tx, box.tenant_id).photos == 0
+        assert tenants.class_counts(tx, box.tenant_id)["photos"] == 0
         assert removals.clear_of_tenant(tx, box.tenant_id) == 0
 
 

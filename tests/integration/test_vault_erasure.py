@@ -312,7 +312,7 @@ def test_a_root_key_that_is_destroyed_later_makes_the_receipt_interim(
         patch.setattr(FileProvider, "destroy", lambda self, handle: Pending("an administrator did it"))
         erased = erase(vault, filled)
     assert erased.status == "interim"
-    assert erased.outstanding == ("root key generation 1: an administrator did it",)
+    assert erased.outstanding == ("root key generation 1: pending until an administrator did it",)
     place.open()  # can destroy it by now
     with vault.key_data.read() as tx:
         assert [root.state for root in key_rows.roots(tx)] == ["destroyed", "current"]
