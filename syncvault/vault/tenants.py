@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Final, NamedTuple
 from uuid import UUID, uuid4
 
@@ -12,6 +13,7 @@ from syncvault.crypto.place import Place
 from syncvault.crypto.record import row_version
 from syncvault.errors import BusyError, DamagedError, InputError, NotFoundError
 from syncvault.policy.catalogue import DataClass
+from syncvault.policy.subscription import Subscription
 from syncvault.store import credentials as credential_rows
 from syncvault.store import keys as key_rows
 from syncvault.store import meta
@@ -27,6 +29,7 @@ from syncvault.vault.sealing import open_json, to_datetime, to_instant, to_json
 from syncvault.vault.vault import Vault
 
 LIVE: Final = "live"
+_INTO_THE_TERM: Final = timedelta(days=91)  # back from a purge date to the last day of the cover before it
 KEPT_UNTIL: Final = "orphans_kept_until"  # in key_meta, as epoch seconds: written by a restore
 _ORPHAN_SECONDS: Final = 3600  # keys that have had no tenant for so long are left over from a crash
 
@@ -172,18 +175,25 @@ def update(vault: Vault, tenant: Tenant, change: Callable[[TenantProfile], Tenan
 
 
 def repair_tags(vault: Vault, tenant: Tenant) -> bool:
-    """Brings every row's purge tag to what the sealed facts say; returns whether any was off.
+    """Brings every row's purge tag to what the sealed facts say; returns whether any was never right.
 
-    A running paid subscription gets here when a term has ended and the next one has begun.
+    A running paid subscription gets here when a term has ended and the next one has begun: nothing is wrong with that.
     """
     with vault.read() as tx:
-        due, found = _purge_instant(vault, _row(tx, tenant.id)), rows.tags(tx, tenant.id)
-    if all(tags <= {due} for tags in found.values()):
+        subscription = _facts(vault, _row(tx, tenant.id)).subscription
+        found = set[int]().union(*rows.tags(tx, tenant.id).values())
+    due = to_instant(subscription.purge_at(vault.now))
+    if found == {due}:
         return False
     with vault.write() as tx:
         rows.fence(tx, tenant.id, tenant.epoch)
         rows.retag(tx, tenant.id, _purge_instant(vault, _row(tx, tenant.id)))
-    return True
+    return not all(tag == due or _was_due(subscription, tag, before=due) for tag in found)
+
+
+def _was_due(subscription: Subscription, tag: int, *, before: int) -> bool:
+    """Whether the same facts gave this purge date when an earlier term ran."""
+    return tag < before and to_instant(subscription.purge_at(to_datetime(tag) - _INTO_THE_TERM)) == tag
 
 
 def require_due(vault: Vault, tx: Transaction, tenant_id: bytes) -> None:
