@@ -19,6 +19,8 @@ from syncvault.store.engine import Transaction
 from syncvault.store.ledger import LedgerRow
 from syncvault.store.tenants import PERSONAL_TABLES, TenantRow
 from syncvault.vault import audit
+from syncvault.vault import intent as intents
+from syncvault.vault.intent import Intent
 from syncvault.vault.sealing import to_datetime
 
 _OF_A_TENANT = frozenset({"intent", "keys_destroyed", "completed"})
@@ -50,7 +52,7 @@ def longest(ledgers: Iterable[Sequence[LedgerRow]]) -> list[LedgerRow]:
     return list(found)
 
 
-def replay(data: Transaction, keys: Transaction, ledger: Sequence[LedgerRow]) -> Replayed:
+def replay(data: Transaction, keys: Transaction, ledger: Sequence[LedgerRow], seed: bytes) -> Replayed:
     """Takes everything out that the ledger says was erased, or was to be.
 
     An erasure that has not come to its end is left where it can be ended: its tenant has no keys and no rows any
@@ -60,6 +62,7 @@ def replay(data: Transaction, keys: Transaction, ledger: Sequence[LedgerRow]) ->
         data: The restored data database.
         keys: The restored key database; it gets the entries that it lacks.
         ledger: All entries there are.
+        seed: The vault's signing seed.
 
     Raises:
         DamagedError: An entry cannot be understood.
@@ -76,7 +79,7 @@ def replay(data: Transaction, keys: Transaction, ledger: Sequence[LedgerRow]) ->
         else:
             raise DamagedError(f"Entry {entry.seq} of the erasure ledger is of an unknown kind.")
     for tenant_id, entries in erased.items():
-        _remove_tenant(data, keys, tenant_id, entries)
+        _remove_tenant(data, keys, tenant_id, entries, seed)
     return Replayed(frozenset(erased), removed)
 
 
@@ -91,40 +94,41 @@ def _remove_rows(data: Transaction, entry: LedgerRow) -> int:
     return removed + mailbox_rows.delete(data, entry.tenant_id, mailbox_ids)
 
 
-def _remove_tenant(data: Transaction, keys: Transaction, tenant_id: bytes, entries: Sequence[LedgerRow]) -> None:
+def _remove_tenant(
+    data: Transaction, keys: Transaction, tenant_id: bytes, entries: Sequence[LedgerRow], seed: bytes
+) -> None:
     row = rows.get(data, tenant_id)
     if row is not None and all(entry.event != "completed" for entry in entries):
-        _leave_erasing(data, keys, row, entries)
+        epoch = rows.begin_erasure(data, tenant_id)
+        if epoch is not None:  # the backup is older than the erasure
+            intent = _intent(data, keys, row._replace(epoch=epoch), entries)
+            rows.set_erasure(data, tenant_id, intents.to_text(intent, seed))
+        rows.delete_rows(data, tenant_id, tables=[table for table in PERSONAL_TABLES if table != "tenants"])
+        rows.update_profile(data, tenant_id, b"", row.name_ix)
+        rows.lift_quarantine(data, tenant_id)
     else:
         rows.delete_rows(data, tenant_id)
     key_rows.delete_of_tenant(keys, tenant_id)
     anchor_rows.delete(keys, tenant_id)
 
 
-def _leave_erasing(data: Transaction, keys: Transaction, row: TenantRow, entries: Sequence[LedgerRow]) -> None:
-    """Leaves of a tenant what the erasure itself leaves until its receipt is written."""
-    if rows.begin_erasure(data, row.id) is not None:  # the backup is older than the erasure
-        rows.set_erasure(data, row.id, orjson.dumps(_intent(data, keys, row.id, entries)).decode("ascii"))
-    rows.delete_rows(data, row.id, tables=[table for table in PERSONAL_TABLES if table != "tenants"])
-    rows.update_profile(data, row.id, b"", row.name_ix)
-    rows.lift_quarantine(data, row.id)
-
-
-def _intent(data: Transaction, keys: Transaction, tenant_id: bytes, entries: Sequence[LedgerRow]) -> dict[str, Any]:
+def _intent(data: Transaction, keys: Transaction, row: TenantRow, entries: Sequence[LedgerRow]) -> Intent:
     """What the receipt will say, from the ledger and from the rows as the backup has them."""
     first, said = entries[0], {entry.event: _detail(entry) for entry in entries}
-    present = [f"{row.purpose}/{row.generation}" for row in key_rows.of_tenant(keys, tenant_id)]
+    present = [f"{key.purpose}/{key.generation}" for key in key_rows.of_tenant(keys, row.id)]
     try:
-        return {
-            "reason": said["intent"]["reason"],
-            "role": audit.role(),
-            "requested_at": first.at,
-            "due_on": to_datetime(first.at).date().isoformat(),
-            "rules": said["intent"]["rule_version"],
-            "keys": said.get("keys_destroyed", {"keys": present})["keys"],
-            "counts": rows.class_counts(data, tenant_id),
-        }
-    except KeyError:
+        return Intent(
+            tenant_id=row.id,
+            epoch=row.epoch,
+            reason=said["intent"]["reason"],
+            role=audit.role(),
+            requested_at=first.at,
+            due_on=to_datetime(first.at).date().isoformat(),
+            rules=said["intent"]["rule_version"],
+            keys=tuple(said.get("keys_destroyed", {"keys": present})["keys"]),
+            counts=rows.class_counts(data, row.id),
+        )
+    except (KeyError, TypeError):
         raise _unreadable(first) from None
 
 

@@ -297,7 +297,7 @@ def _make_ready(vault: Vault, layout: Layout, entries: list[LedgerRow], token: s
     counters = _counters(vault, {entry.tenant_id for entry in entries})
     held = vault.keys.provider.held() if isinstance(vault.keys.provider, ValueHolder) else None
     with vault.data.write() as data, vault.key_data.write() as keys:
-        replayed = replay(data, keys, entries)
+        replayed = replay(data, keys, entries, vault.keys.receipt_seed)
         unreadable = _anchor(vault, data, keys, counters)
         key_rows.reopen_retired(keys)
         meta.put(data, placing.MARK, token)
