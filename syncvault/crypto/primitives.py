@@ -11,18 +11,16 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-KEY_SIZE: Final = 32
-
-Aead = AESGCM
+_KEY_SIZE: Final = 32
 
 
-def aead(key: bytes) -> Aead:
+def aead(key: bytes) -> AESGCM:
     """AES-256-GCM (NIST SP 800-38D) under a key; its `encrypt` and `decrypt` take nonce, text and associated data.
 
     Raises:
         ValueError: The key is not one of 32 bytes.
     """
-    if len(key) != KEY_SIZE:
+    if len(key) != _KEY_SIZE:
         raise ValueError("AES-256-GCM takes keys of 32 bytes")
     return AESGCM(key)
 

@@ -22,11 +22,9 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA512
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from syncvault.crypto.place import ID_SIZE, LABEL, Place
+from syncvault.crypto.primitives import aead, expand
 
 VERSION: Final = 1
 SUITE: Final = 1  # AES-256-GCM, HKDF-Expand-SHA-512, 32-byte commitment
@@ -259,7 +257,7 @@ class RecordCipher:
         pool = self._random(_NONCE_SIZE * self._next_size)
         nonces = [pool[at : at + _NONCE_SIZE] for at in range(0, len(pool), _NONCE_SIZE)]
         nonces.reverse()
-        self._batch = batch = _Batch(head + commitment, AESGCM(key).encrypt, nonces, _forks)
+        self._batch = batch = _Batch(head + commitment, aead(key).encrypt, nonces, _forks)
         self._next_size = _BATCH_SIZE
         return batch
 
@@ -284,7 +282,7 @@ class RecordCipher:
             key, commitment = _derive(self._keys[generation], prefix[:_COMMITMENT_AT])
             if not hmac.compare_digest(commitment, prefix[_COMMITMENT_AT:]):
                 raise WrongKeyError(f"the record was not sealed under key generation {generation} of this tenant")
-            decrypt = self._derived[prefix] = AESGCM(key).decrypt
+            decrypt = self._derived[prefix] = aead(key).decrypt
             while len(self._derived) > _CACHED_KEYS:
                 self._derived.popitem(last=False)
         return decrypt
@@ -303,5 +301,5 @@ def generation(blob: bytes) -> int:
 
 
 def _derive(key: bytes, head: bytes) -> tuple[bytes, bytes]:
-    material = HKDFExpand(algorithm=SHA512(), length=64, info=_KEY_INFO + head).derive(key)
+    material = expand(key, _KEY_INFO + head, 64)
     return material[:32], material[32:]

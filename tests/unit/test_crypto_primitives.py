@@ -25,7 +25,9 @@ from cryptography.hazmat.primitives.keywrap import (
     aes_key_wrap_with_padding,
 )
 
+from syncvault.crypto import record
 from syncvault.crypto.primitives import aead, expand
+from syncvault.roots import passphrase
 
 
 def cavp(path: str) -> Iterator[dict[str, str]]:
@@ -188,3 +190,10 @@ def test_a_changed_byte_in_any_argument_is_refused() -> None:
     ):
         with pytest.raises(InvalidTag):
             box.decrypt(*changed)
+
+
+def test_records_and_passphrases_are_made_with_these_very_primitives() -> None:
+    assert vars(record)["aead"] is aead
+    assert vars(record)["expand"] is vars(passphrase)["expand"] is expand
+    for module in (record, passphrase):
+        assert not {"AESGCM", "HKDFExpand"} & set(vars(module))
