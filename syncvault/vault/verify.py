@@ -48,12 +48,13 @@ class Verdict:
 
 
 class _Case(NamedTuple):
-    """A tenant to be checked: its keys, its manifest as it was at the beginning, and its mailboxes."""
+    """A tenant to be checked: its keys, its manifest as it was at the beginning, its mailboxes, and what is known."""
 
     tenant: Tenant
     keys: TenantKeys
     manifest: Manifest | None
     mailbox_ids: list[bytes]
+    findings: list[Finding]
 
 
 class _Work(NamedTuple):
@@ -77,7 +78,7 @@ def verify(vault: Vault, name: str | None = None, *, progress: Progress | None =
     chosen = _chosen(vault, name, verdict)
     cases = [case for tenant in chosen if (case := _case(vault, tenant, verdict)) is not None]
     work = [piece for number, case in enumerate(cases) for piece in _pieces(number, case)]
-    parts = [Part(case.tenant.id) for case in cases]
+    parts = [Part(case.tenant.id, findings=list(case.findings)) for case in cases]
     total, done = sum(len(case.mailbox_ids) for case in cases), 0
     with _spread(vault, cases, work) as results:
         for piece, part in results:
@@ -122,20 +123,21 @@ def _case(vault: Vault, tenant: Tenant, verdict: Verdict) -> _Case | None:
     keys = _keys(vault, tenant.id, verdict)
     if keys is None:
         return None
+    findings: list[Finding] = []
     if tenant.profile is None:
         try:
             tenant = tenants.read_again(vault, tenant)
         except DamagedError as error:
-            verdict.findings.append(Finding(tenant.id, "tenants", tenant.id, Kind.UNREADABLE, error.message, RESTORE))
+            findings.append(Finding(tenant.id, "tenants", tenant.id, Kind.UNREADABLE, error.message, RESTORE))
     manifest = None
     if stored is not None:
         try:
             manifest = manifest_of.read(keys, stored)
         except DamagedError as error:
-            verdict.findings.append(_manifest_finding(tenant.id, error.message))
+            findings.append(_manifest_finding(tenant.id, error.message))
     elif vault.anchors.of(tenant.id) is not None:
-        verdict.findings.append(_manifest_finding(tenant.id, "The tenant's manifest is missing."))
-    return _Case(tenant, keys, manifest, mailbox_ids)
+        findings.append(_manifest_finding(tenant.id, "The tenant's manifest is missing."))
+    return _Case(tenant, keys, manifest, mailbox_ids, findings)
 
 
 def _keys(vault: Vault, tenant_id: bytes, verdict: Verdict) -> TenantKeys | None:
@@ -225,8 +227,9 @@ def _check_as_one(vault: Vault, tx: Transaction, case: _Case) -> tuple[Manifest,
     row = manifests.get(tx, case.tenant.id)
     manifest = case.manifest if row is None else manifest_of.read(keys, row)
     assert manifest is not None, "a tenant without a manifest is not compared"  # noqa: S101  (for mypy)
-    current = tenants.read_again(vault, case.tenant)
+    current = case.tenant if case.tenant.profile is None else tenants.read_again(vault, case.tenant)
     check = RowCheck(vault, current, keys, MultisetHash(manifest.key))
+    check.part.findings += case.findings
     check.head(tx)
     check.mailboxes(lambda: nullcontext(tx), mailbox_rows.ids_of_tenant(tx, case.tenant.id))
     return manifest, check.part
