@@ -1,59 +1,46 @@
-"""Sealing, storing and reading contacts, against one AES-GCM key with plain sqlite3, and against SQLCipher.
+"""Sealing, storing, reading and erasing contacts, against the least that would do it and against what others use.
 
-The payloads are serialised beforehand, a page of 200 contacts is a transaction, and everything is read back in
-pages of 256 with all columns. CPU time counts: what the disk takes for a commit is the same for all.
+Tables: contacts in every way of storing them; one credential; blind-index look-ups; verifying. CPU time is compared
+where the disk's part is the same for all, and wall time where waiting for the disk is the point.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
-from pathlib import Path
-from statistics import median
-from typing import Any, Final
+from contextlib import nullcontext
+from typing import Final
 
-from scripts.benchmarks.clocks import in_child, ratio
-from scripts.benchmarks.entries import PAGE
-from scripts.benchmarks.tables import show
-from scripts.benchmarks.vaults import make_vault_to_fill
-from scripts.benchmarks.ways import WAYS
+from scripts.benchmarks.credential import compare_credentials
+from scripts.benchmarks.lookup import measure_lookups
+from scripts.benchmarks.postgres import postgres_server
+from scripts.benchmarks.proof import measure_proof
+from scripts.benchmarks.stores import compare_stores
 
 _ROUNDS: Final = 7
 _COUNTS: Final = (10_000, 100_000)
+_LOOKED_UP: Final = 1_000_000
+_PARTS: Final = ("contacts", "credential", "lookup", "proof")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this subject."""
     parser.add_argument("--rounds", type=int, default=_ROUNDS, help="how often each way is measured, in turn")
     parser.add_argument("--contacts", type=int, nargs="+", default=_COUNTS, metavar="N", help="how many to store")
+    parser.add_argument("--rows", type=int, default=_LOOKED_UP, metavar="N", help="among how many to look up")
+    parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL server of our own instead of SQLite")
+    parser.add_argument("--part", choices=_PARTS, action="append", help="what to measure; all if absent")
 
 
 def measure(options: argparse.Namespace) -> None:
-    for count in options.contacts:
-        taken: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
-        for _ in range(options.rounds):
-            for way, figures in taken.items():
-                figures.append(_measure_once(way, count))
-        _report(count, taken)
-
-
-def _measure_once(way: str, count: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        make_vault_to_fill(Path(directory), max(1, count // PAGE))
-        return in_child("vault_case", way, directory, count)
-
-
-def _report(count: int, taken: dict[str, list[dict[str, Any]]]) -> None:
-    rows = []
-    for way, figures in taken.items():
-        row: list[object] = [way]
-        for deed in ("insert", "read"):
-            cpu = [each[f"{deed}_cpu"] for each in figures]
-            wall = [each[f"{deed}_wall"] for each in figures]
-            limit = [each[f"{deed}_cpu"] for each in taken["limit"]]
-            row += [f"{median(cpu) / count * 1e6:.1f}", f"{median(wall) / count * 1e6:.1f}", ratio(limit, cpu)]
-        rows.append([*row, f"{max(each['peak_mib'] for each in figures):.0f}"])
-    header = [
-        "", "insert CPU µs", "wall µs", "share of limit (CPU)", "read CPU µs", "wall µs", "share of limit (CPU)",
-        "peak MiB",
-    ]  # fmt: skip
-    show(f"{count:,} contacts of about 1 KiB, µs per contact, median of {len(rows and figures)} rounds", header, rows)
+    """Measures and shows what was asked for."""
+    parts = options.part or _PARTS
+    with postgres_server() if options.postgres else nullcontext() as server:
+        if "contacts" in parts:
+            for count in options.contacts:
+                compare_stores(count, options.rounds, server)
+        if "credential" in parts:
+            compare_credentials(options.rounds, server)
+        if "lookup" in parts:
+            measure_lookups(options.rows, server)
+        if "proof" in parts:
+            measure_proof(max(options.contacts), server)

@@ -16,24 +16,26 @@ from scripts.benchmarks.ways import WAYS
 
 
 def main(way_name: str, directory: str, count: str) -> None:
-    key = os.urandom(32)
-    way = WAYS[way_name](Path(directory), key)
-    inserting, reading = Watch(), Watch()
-    stored = 0
+    make, key = WAYS[way_name].make, os.urandom(32)
+    way = make(Path(directory), key)
+    inserting, reading, deleting = Watch(), Watch(), Watch()
+    stored = found = 0
     for page in pages(int(count), way.mailbox_ids):
         with inserting.running():
             way.insert(page)
         stored += sum(len(entry.plain) for entry in page)
     way.close()
-    way, found = WAYS[way_name](Path(directory), key), 0  # opened anew, so that nothing is in its cache
+    way = make(Path(directory), key)  # opened anew, so that nothing is in its cache
     with reading.running():
         for contents in way.read():
             found += sum(map(len, contents))
-    way.close()
     if found != stored:
         raise SystemExit(f"{way_name} stored {stored} bytes and read {found}")
     figures = {"peak_mib": peak_mib()}
-    for name, watch in (("insert", inserting), ("read", reading)):
+    with deleting.running():
+        way.delete()
+    way.close()
+    for name, watch in (("insert", inserting), ("read", reading), ("delete", deleting)):
         figures[f"{name}_cpu"], figures[f"{name}_wall"] = watch.cpu, watch.wall
     print(json.dumps(figures))
 

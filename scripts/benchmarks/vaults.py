@@ -1,4 +1,4 @@
-"""Vaults to measure with: new, in a directory of their own, with one tenant."""
+"""Vaults to measure with: new, in a directory of their own, with one tenant, on SQLite or in schemas of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
+from scripts.benchmarks.postgres import new_schema
 from syncvault.policy.subscription import Subscription, SubscriptionKind
 from syncvault.secret import Secret
 from syncvault.vault import sources, tenants
@@ -16,6 +17,7 @@ from syncvault.vault.sources import Named
 from syncvault.vault.vault import Vault
 
 TENANT: Final = "bench"
+NOT_USED: Final = Credential(CredentialKind.SECRET, Secret(b"not used"))
 _NOBODY: Final = "00000000-0000-4000-8000-000000000000"
 
 
@@ -24,11 +26,13 @@ def home_in(directory: Path) -> Path:
     return directory / "home"
 
 
-def make_vault(directory: Path) -> Vault:
-    """A new vault with its root key in a file."""
+def make_vault(directory: Path, server: str | None = None) -> Vault:
+    """A new vault with its root key in a file; its databases are schemas of a PostgreSQL server, if one is named."""
     home = home_in(directory)
-    file = default_root_key_file(home)
-    return create_vault(Layout(home, default_database(home), default_key_database(home), "file", file))
+    data, keys = default_database(home), default_key_database(home)
+    if server is not None:
+        data, keys = new_schema(server), new_schema(server)
+    return create_vault(Layout(home, data, keys, "file", default_root_key_file(home)))
 
 
 def add_tenant(vault: Vault, connection: OnlineConnection | OnpremConnection, credential: Credential) -> Tenant:
@@ -37,11 +41,10 @@ def add_tenant(vault: Vault, connection: OnlineConnection | OnpremConnection, cr
     return tenants.register(vault, TenantProfile(TENANT, connection, subscription, "admin@example.com"), credential)
 
 
-def make_vault_to_fill(directory: Path, mailboxes: int) -> None:
+def make_vault_to_fill(directory: Path, mailboxes: int, server: str | None = None) -> None:
     """A closed vault with a tenant that nothing is pulled from, and its mailboxes."""
-    credential = Credential(CredentialKind.SECRET, Secret(b"not used"))
-    with make_vault(directory) as vault:
-        tenant = add_tenant(vault, OnlineConnection(_NOBODY, _NOBODY), credential)
+    with make_vault(directory, server) as vault:
+        tenant = add_tenant(vault, OnlineConnection(_NOBODY, _NOBODY), NOT_USED)
         source = sources.add(vault, tenant, "user", _NOBODY)
         named = [Named(f"mailbox-{number}", f"mailbox-{number}@example.com") for number in range(mailboxes)]
         sources.name_mailboxes(vault, tenant, source.id, named)
