@@ -183,7 +183,7 @@ def _last_due(pins: SegmentRow, page: list[AuditRow], now: int) -> AuditRow | No
     """The last entry before the first that is to be kept; one dated in the future keeps nothing back."""
     stretch, last = Stretch.of(pins, is_open=False), None
     for row in page:
-        if stretch.take(row) is not None:
+        if stretch.take(row):
             continue
         if row.purge_at <= now:
             last = row

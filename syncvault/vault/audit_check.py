@@ -81,17 +81,17 @@ class Stretch:
         is_open: Whether it is the one that grows.
         expected: The number that comes next, unless numbers were skipped.
         links: What the next entry may fit: the last that was in order, and the one just before if it was not.
-        is_whole: Whether every entry so far was in order.
+        beyond: How many entries in order came after the last that is pinned.
     """
 
     pins: SegmentRow
     is_open: bool
     expected: int
     links: list[Link]
-    is_whole: bool = True
     beyond: int = 0
     _key_after_head: bytes | None = None
     _end: bytes | None = None
+    _undecided: tuple[Finding, Finding] | None = None
 
     @classmethod
     def of(cls, pins: SegmentRow, *, is_open: bool) -> Stretch:
@@ -101,35 +101,47 @@ class Stretch:
             stretch._key_after_head, stretch._end = pins.first_key, pins.before
         return stretch
 
-    def take(self, row: AuditRow) -> Finding | None:
-        """The next row of the table: in order, or what is wrong with it."""
-        skipped, self.expected = (self.expected, row.seq - 1), row.seq + 1
+    def take(self, row: AuditRow) -> list[Finding]:
+        """The next row of the table: nothing if it is in order, or what is wrong with it and before it."""
+        skipped_from, self.expected = self.expected, row.seq + 1
         is_beyond = row.seq > self.pins.last_seq
         if is_beyond and not self.is_open:
-            return Finding(row.seq, "inserted", f"Entry {row.seq} stands where none was written.")
-        is_fit = any(follows(row, link) for link in self.links)
+            return [_inserted(row.seq)]
+        fits = next((link for link in self.links if follows(row, link)), None)
+        found = self._decide(is_inserted=fits is self.links[0])
         own = [Link(row.next_key, row.signature)] if row.next_key is not None and row.signature is not None else []
-        self.links = own if is_fit else [*self.links[:1], *own]
-        self.is_whole &= is_fit
+        self.links = own if fits else [*self.links[:1], *own]
         if row.seq == self.pins.last_seq:
-            self._key_after_head, self._end = row.next_key, row.signature
-        if is_fit:
+            self._key_after_head, self._end = row.next_key if fits else None, row.signature
+        if fits:
             self.beyond += is_beyond
-            return None
+            return found
+        skipped_to = min(row.seq - 1, self.pins.last_seq)
+        if is_beyond:
+            missing = [_missing(skipped_from, skipped_to)] if skipped_from <= skipped_to else []
+            return [*found, *missing, _inserted(row.seq)]
+        if skipped_from <= skipped_to:
+            self._undecided = _missing(skipped_from, skipped_to), _inserted(row.seq)
+            return found
         if row.signature is None:
-            return Finding(row.seq, "unsigned", f"Entry {row.seq} is not signed.")
-        if skipped[0] <= skipped[1]:  # it hangs on what is missing, so it cannot be looked at itself
-            return _missing(*skipped)
-        return Finding(row.seq, "changed", f"Entry {row.seq} was changed, or does not follow the one before it.")
+            return [*found, Finding(row.seq, "unsigned", f"Entry {row.seq} is not signed.")]
+        message = f"Entry {row.seq} was changed, or does not follow the one before it."
+        return [*found, Finding(row.seq, "changed", message)]
+
+    def _decide(self, *, is_inserted: bool) -> list[Finding]:
+        """What the row before was, if only the one after it could tell: left by a deletion, or put in."""
+        undecided, self._undecided = self._undecided, None
+        return [undecided[is_inserted]] if undecided else []
 
     def end(self, chain: Chain | None) -> Iterator[Finding]:
         """What is wrong with how it ends; with the chain, the seeds are looked at as well."""
         last = self.pins.last_seq
+        yield from self._decide(is_inserted=False)
         if self.expected <= last:
             yield _missing(self.expected, last)
         elif self._end != self.pins.last_signature:
             yield Finding(last, "head", f"Entry {last} is not the one that the key store remembers as the last.")
-        elif chain is not None and self._key_after_head != public_key(chain.seed):
+        elif chain is not None and self._key_after_head not in {None, public_key(chain.seed)}:
             yield Finding(None, "key", "The audit key is not the one that entry names which is the last.", _RESTORE)
         if self.beyond > 1:  # one is what a crash leaves
             message = f"{self.beyond} entries are newer than the head that the key store remembers."
@@ -159,8 +171,7 @@ class _Walk:
             while self._index + 1 < len(self.segments) and row.seq >= self.segments[self._index + 1].first_seq:
                 yield from self._leave()
             self.checked += 1
-            if found := self._stretch.take(row):
-                yield found
+            yield from self._stretch.take(row)
         while self._index + 1 < len(self.segments):
             yield from self._leave()
         yield from self._stretch.end(self.chain)
@@ -170,7 +181,7 @@ class _Walk:
         if self.segments[0].before != NOTHING_BEFORE:
             return None
         if row.seq < 1 or row.signature is not None:
-            return Finding(row.seq, "inserted", f"Entry {row.seq} stands where none was written.")
+            return _inserted(row.seq)
         self.unsigned += 1
         return None
 
@@ -273,6 +284,10 @@ def _single(vault: Vault, number: int) -> AuditRow | None:
             link = rows.link(tx, number)
         # Of no data class, so that it counts as changed; the entry after it can still be looked at.
         return None if link is None else AuditRow(number, 0, 0, "", "", None, "", "", 0, *link)
+
+
+def _inserted(seq: int) -> Finding:
+    return Finding(seq, "inserted", f"Entry {seq} stands where none was written.")
 
 
 def _missing(first: int, last: int) -> Finding:

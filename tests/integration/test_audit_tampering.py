@@ -1,0 +1,259 @@
+"""What was done to the audit table or to its pins behind the vault's back shows, and later entries do not cover it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from syncvault.crypto.signature import Subject, public_key, sign
+from syncvault.errors import DamagedError
+from syncvault.store import audit as audit_rows
+from syncvault.vault import audit, audit_chain
+from syncvault.vault.vault import Vault
+from tests.integration.vault_parts import Place, execute, rows
+
+Meddling = Callable[[Vault], Any]
+LAST = 6
+
+
+@pytest.fixture
+def trail(vault: Vault) -> Vault:
+    """A vault with six entries."""
+    for number in range(LAST):
+        audit.record(vault, verb=f"verb {number}", tenant_id=None if number % 2 else b"t" * 16, outcome="ok")
+    return vault
+
+
+def findings(vault: Vault) -> list[tuple[int | None, str]]:
+    return [(one.seq, one.finding) for one in audit.verify(vault, program="/nowhere/journalctl").findings]
+
+
+def in_data(statement: str, *values: Any) -> Meddling:
+    return lambda vault: execute(vault.data, statement, *values)
+
+
+def in_keys(statement: str, *values: Any) -> Meddling:
+    return lambda vault: execute(vault.key_data, statement, *values)
+
+
+COLUMNS = {
+    "seq": 40,
+    "at": 1,
+    "uid": 4711,
+    "role": "service",
+    "verb": "verb 9",
+    "tenant_id": b"u" * 16,
+    "outcome": "failed:input",
+    "data_class": "contact",
+    "purge_at": 1,
+    "next_key": b"k" * 32,
+    "signature": b"s" * 64,
+}
+
+
+@pytest.mark.parametrize("seq", [1, 3, LAST])
+@pytest.mark.parametrize("column", COLUMNS)
+def test_no_column_of_an_entry_can_be_edited(trail: Vault, column: str, seq: int) -> None:
+    execute(trail.data, f"UPDATE audit SET {column} = ? WHERE seq = ?", COLUMNS[column], seq)
+    found = findings(trail)
+    assert seq in {one for one, _ in found}
+    # What hangs on the edited column alone is blamed as well, and nothing else is.
+    assert {one for one, _ in found} <= {seq, seq + 1, COLUMNS["seq"]}
+
+
+@pytest.mark.parametrize("seq", [2, 3])
+def test_a_tenant_can_be_neither_taken_out_of_an_entry_nor_put_in(trail: Vault, seq: int) -> None:
+    execute(trail.data, "UPDATE audit SET tenant_id = ? WHERE seq = ?", b"t" * 16 if seq == 2 else None, seq)
+    assert findings(trail) == [(seq, "changed")]
+
+
+@pytest.mark.parametrize(
+    ("meddle", "found"),
+    [
+        (in_data("DELETE FROM audit WHERE seq = 1"), [(1, "missing")]),
+        (in_data("DELETE FROM audit WHERE seq = 3"), [(3, "missing")]),
+        (in_data("DELETE FROM audit WHERE seq IN (3, 4)"), [(3, "missing")]),
+        (in_data("DELETE FROM audit WHERE seq = 6"), [(6, "missing")]),
+        (in_data("DELETE FROM audit WHERE seq > 2"), [(3, "missing")]),
+        (in_data("DELETE FROM audit"), [(1, "missing")]),
+        (
+            in_data("UPDATE audit SET signature = NULL, next_key = NULL WHERE seq = 3"),
+            [(3, "unsigned"), (4, "changed")],
+        ),
+    ],
+)
+def test_what_was_taken_away_shows(trail: Vault, meddle: Meddling, found: list[tuple[int, str]]) -> None:
+    meddle(trail)
+    assert findings(trail) == found
+
+
+def test_two_entries_that_changed_places_show(trail: Vault) -> None:
+    for old, new in ((2, 99), (4, 2), (99, 4)):
+        execute(trail.data, "UPDATE audit SET seq = ? WHERE seq = ?", new, old)
+    assert {(2, "changed"), (4, "changed")} <= set(findings(trail))
+
+
+@pytest.mark.parametrize("seq", [7, 8, 5000])
+def test_an_entry_that_was_put_in_shows_and_what_is_written_after_it_is_in_order(trail: Vault, seq: int) -> None:
+    forged = (seq, 1, 0, "root", "tenant edit", None, "ok", "audit-entry", 9**9, b"k" * 32, b"s" * 64)
+    execute(trail.data, f"INSERT INTO audit VALUES ({', '.join('?' * len(forged))})", *forged)
+    assert [one for one, _ in findings(trail)] == [seq]
+    audit.record(trail, verb="sync", tenant_id=None, outcome="ok")
+    assert [one for one, _ in findings(trail)] == [seq]
+    execute(trail.data, "DELETE FROM audit WHERE seq = ?", seq)
+    assert findings(trail) == []  # a number may be skipped, a link may not
+
+
+def test_an_entry_signed_with_a_key_of_ones_own_shows(trail: Vault) -> None:
+    seed = os.urandom(32)
+    with trail.data.read() as tx:
+        before = audit_rows.entry(tx, 2)
+        forged = audit_rows.entry(tx, 3)
+    assert before is not None
+    assert before.signature is not None
+    assert forged is not None
+    forged = forged._replace(verb="tenant show", next_key=public_key(seed))
+    signature = sign(seed, Subject.AUDIT, audit_chain.document(forged, before.signature))
+    statement = "UPDATE audit SET verb = ?, next_key = ?, signature = ? WHERE seq = 3"
+    execute(trail.data, statement, forged.verb, forged.next_key, signature)
+    assert findings(trail) == [(3, "changed"), (4, "changed")]
+
+
+@pytest.mark.parametrize(
+    "meddle",
+    [in_data("DELETE FROM audit WHERE seq = 6"), in_data("DELETE FROM audit"), in_data("UPDATE audit SET uid = 7")],
+)
+def test_later_entries_do_not_cover_what_was_done_before_them(trail: Vault, meddle: Meddling) -> None:
+    meddle(trail)
+    before = findings(trail)
+    audit.record(trail, verb="sync", tenant_id=None, outcome="ok")
+    after = findings(trail)
+    assert before[0] in after
+    assert next(entry.verb for entry in audit.listing(trail)) == "sync"
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe", b"verb 2"])
+def test_bytes_that_are_no_text_are_a_finding_and_stop_nothing(vault: Vault, text: bytes) -> None:
+    if vault.data.dialect != "sqlite":
+        pytest.skip("PostgreSQL takes nothing else than text")
+    for number in range(4):
+        audit.record(vault, verb=f"verb {number}", tenant_id=None, outcome="ok")
+    cast = "CAST(? AS TEXT)" if text == b"\xff\xfe" else "?"
+    execute(vault.data, f"UPDATE audit SET verb = {cast} WHERE seq = 2", text)
+    assert findings(vault) == [(2, "changed")]
+
+
+@pytest.mark.parametrize("value", ["never", 2**60, None, 1.5])
+def test_a_number_that_is_none_is_a_finding(vault: Vault, value: object) -> None:
+    if vault.data.dialect != "sqlite":
+        pytest.skip("PostgreSQL takes nothing else than numbers")
+    audit.record(vault, verb="init", tenant_id=None, outcome="ok")
+    audit.record(vault, verb="sync", tenant_id=None, outcome="ok")
+    column = "tenant_id" if value is None else "at"
+    execute(vault.data, f"UPDATE audit SET {column} = ? WHERE seq = 1", b"" if value is None else value)
+    assert findings(vault) == [(1, "changed")]
+    with pytest.raises(DamagedError, match="Entry 1"):
+        list(audit.listing(vault))
+
+
+# The pins in the key store.
+
+
+@pytest.mark.parametrize(
+    "meddle",
+    [
+        in_keys("DELETE FROM audit_segments"),
+        in_keys("DELETE FROM wrapped_keys WHERE purpose = 'audit'"),
+        in_keys("UPDATE audit_segments SET last_seq = 4"),
+        in_keys("UPDATE audit_segments SET first_seq = 2"),
+        in_keys("UPDATE audit_segments SET first_key = ?", b"k" * 32),
+        in_keys("UPDATE audit_segments SET before = ?", b"b" * 64),
+        in_keys("UPDATE audit_segments SET last_signature = ?", b"s" * 64),
+        in_keys("UPDATE audit_segments SET last_signature = ?", b"s" * 65),
+        in_keys("INSERT INTO audit_segments SELECT 9, first_key, before, 9, last_signature FROM audit_segments"),
+    ],
+)
+def test_meddling_with_the_pins_shows_and_nothing_is_written_on_top(trail: Vault, meddle: Meddling) -> None:
+    meddle(trail)
+    assert (None, "key") in findings(trail)
+    with pytest.raises(DamagedError):
+        audit.record(trail, verb="sync", tenant_id=None, outcome="ok")
+    with pytest.raises(DamagedError):
+        audit.require_writable(trail, verb="sync")
+    assert next(one.seq for one in audit.look(trail)) is None
+
+
+def test_key_and_pins_both_gone_show(trail: Vault) -> None:
+    in_keys("DELETE FROM audit_segments")(trail)
+    in_keys("DELETE FROM wrapped_keys WHERE purpose = 'audit'")(trail)
+    assert findings(trail) == [(None, "key")]
+    with pytest.raises(DamagedError):
+        audit.record(trail, verb="sync", tenant_id=None, outcome="ok")
+
+
+def _key_state(vault: Vault) -> tuple[Any, list[tuple[Any, ...]]]:
+    blob = next(row[6] for row in rows(vault.key_data, "wrapped_keys") if row[2] == "audit")
+    return blob, rows(vault.key_data, "audit_segments")
+
+
+def test_an_older_audit_key_does_not_fit_todays_pins(trail: Vault) -> None:
+    older, _ = _key_state(trail)
+    audit.record(trail, verb="sync", tenant_id=None, outcome="ok")
+    in_keys("UPDATE wrapped_keys SET blob = ? WHERE purpose = 'audit'", older)(trail)
+    assert findings(trail) == [(None, "key")]
+
+
+def test_an_older_key_store_shows_once_it_is_more_than_a_crash_behind(trail: Vault) -> None:
+    older, segments = _key_state(trail)
+    for _ in range(2):
+        audit.record(trail, verb="sync", tenant_id=None, outcome="ok")
+    in_keys("UPDATE wrapped_keys SET blob = ? WHERE purpose = 'audit'", older)(trail)
+    in_keys("UPDATE audit_segments SET last_seq = ?, last_signature = ?", *segments[0][3:])(trail)
+    assert findings(trail) == [(LAST + 1, "head")]
+    for _ in range(3):  # what is written now hangs where nothing may hang any more
+        audit.record(trail, verb="sync", tenant_id=None, outcome="ok")
+        assert findings(trail) != []
+
+
+def test_a_glance_sees_whether_the_newest_entry_is_there(trail: Vault) -> None:
+    assert audit.look(trail) == []
+    in_data("DELETE FROM audit WHERE seq = 6")(trail)
+    assert [(one.seq, one.finding) for one in audit.look(trail)] == [(6, "head")]
+
+
+# Vaults from before entries were signed.
+
+
+def _unsigned(vault: Vault, *numbers: int) -> None:
+    for seq in numbers:
+        statement = "INSERT INTO audit (seq, at, uid, role, verb, outcome, data_class, purge_at)"
+        in_data(f"{statement} VALUES (?, 1, 0, 'root', 'init', 'ok', 'audit-entry', 9999999999)", seq)(vault)
+
+
+def test_entries_from_before_they_were_signed_are_counted_and_kept(vault: Vault) -> None:
+    _unsigned(vault, 1, 2)
+    assert (audit.verify(vault).unsigned, findings(vault)) == (2, [])
+    audit.record(vault, verb="sync", tenant_id=None, outcome="ok")
+    report = audit.verify(vault)
+    assert (report.checked, report.unsigned, report.findings) == (1, 2, ())
+    assert [entry.seq for entry in audit.listing(vault)] == [3, 2, 1]
+
+
+@pytest.mark.parametrize(("seq", "finding"), [(0, "inserted"), (-5, "inserted"), (7, "inserted")])
+def test_unsigned_entries_stand_nowhere_else(trail: Vault, seq: int, finding: str) -> None:
+    _unsigned(trail, seq)
+    assert findings(trail) == [(seq, finding)]
+
+
+def test_findings_are_told_up_to_a_thousand(trail: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("syncvault.vault.audit_check._MOST_FINDINGS", 3)
+    in_data("UPDATE audit SET uid = 7")(trail)
+    assert findings(trail) == [(1, "changed"), (2, "changed"), (3, "changed")]
+
+
+def test_another_process_sees_the_same(place: Place, trail: Vault) -> None:
+    in_data("UPDATE audit SET uid = 7 WHERE seq = 2")(trail)
+    assert findings(place.open()) == [(2, "changed")]
