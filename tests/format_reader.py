@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -124,6 +125,16 @@ def normalised(address: str) -> str:
         return local + at + domain.encode("idna").decode("ascii")
     except UnicodeError:
         return folded
+
+
+# Manifests
+
+
+def multiset(key: bytes, tags: list[bytes]) -> str:
+    """What records' tags add up to: AES-256 of each, summed in two little-endian halves modulo 2^64."""
+    aes = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()
+    lanes = [struct.unpack("<QQ", aes.update(tag)) for tag in tags]
+    return "".join(f"{sum(lane[half] for lane in lanes) % 2**64:016x}" for half in (0, 1))
 
 
 # Section 3: root keys

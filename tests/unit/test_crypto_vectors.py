@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import date, datetime
 from functools import reduce
@@ -15,6 +16,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature, InvalidTag
 
 from syncvault.crypto.index import BlindIndex, Label, normalise_address
+from syncvault.crypto.multiset import MultisetHash
 from syncvault.crypto.padding import pad, unpad
 from syncvault.crypto.place import Place
 from syncvault.crypto.record import (
@@ -38,7 +40,7 @@ from syncvault.roots.port import ProviderSettings
 from syncvault.roots.systemd import SystemdProvider
 from syncvault.secret import Secret
 from syncvault.vault.receipt import verify
-from syncvault.vault.sealing import to_datetime
+from syncvault.vault.sealing import damaged, to_datetime
 from tests import format_reader
 from tests.vectors import generate
 
@@ -104,6 +106,26 @@ def test_a_record_opens_for_a_stranger(vector: dict[str, Any]) -> None:
         {RECORDS["generation"]: key}, record, number, row_id, *bound, vault_id=vault_id, tenant_id=tenant_id
     )
     assert opened == plaintext
+
+
+def test_the_manifest_s_sums_are_those_of_the_records_here_and_for_a_stranger() -> None:
+    (vector,) = (vector for vector in RECORDS["records"] if vector["place"] == "MANIFEST")
+    assert vector["row_id"] == RECORDS["tenant_id"]
+    content = json.loads(bytes.fromhex(vector["plaintext"]))
+    key = base64.b64decode(content["key"])
+    seen = 0
+    for table, stated in content["tables"].items():
+        tags = [
+            bytes.fromhex(each["record"])[-16:]
+            for each in RECORDS["records"]
+            if damaged(Place[each["place"]], bytes(16), WrongKeyError("")).message.split()[3] == table
+        ]
+        total = MultisetHash(key).of(tags)
+        assert (total.size, f"{total.low:016x}{total.high:016x}") == (stated["count"], stated["sum"])
+        assert (len(tags), format_reader.multiset(key, tags)) == (stated["count"], stated["sum"])
+        assert format_reader.multiset(key, tags[::-1]) == stated["sum"]
+        seen += len(tags)
+    assert seen == len(RECORDS["records"]) - 1
 
 
 @pytest.mark.parametrize("vector", RECORDS["refused"], ids=lambda vector: vector["why"])

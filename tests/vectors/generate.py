@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from syncvault.crypto.index import BlindIndex, Label, normalise_address
+from syncvault.crypto.multiset import MultisetHash
 from syncvault.crypto.padding import pad
 from syncvault.crypto.place import ID_SIZE, Place
 from syncvault.crypto.record import RecordCipher
@@ -44,8 +45,8 @@ def records() -> dict[str, Any]:
     cipher = RecordCipher({7: key}, 7, vault_id=VAULT_ID, tenant_id=TENANT_ID, random=stream("record"))
     sealed = []
 
-    def add(place: Place, plaintext: bytes, bound: list[bytes], row_version: int) -> None:
-        row_id = some(f"row {len(sealed)}")
+    def add(place: Place, plaintext: bytes, bound: list[bytes], row_version: int, row_id: bytes | None = None) -> None:
+        row_id = row_id or some(f"row {len(sealed)}")
         blob = cipher.seal(place, row_id, plaintext, *bound, row_version=row_version)
         version = row_version.to_bytes(8, "big")
         sealed.append(
@@ -68,7 +69,9 @@ def records() -> dict[str, Any]:
         add(place, plaintext, bound, row_version)
     add(Place.MAILBOX, as_json({"address": "", "key": "x"}), [some("key_ix"), bytes(16)], 1)
     add(Place.PHOTO_CONTENT, b"", [], 2**64 - 1)
-    add(Place.MANIFEST, some("manifest", 32), [number.to_bytes(ID_SIZE, "big") for number in (7, 300)], 12)
+    # The manifest of a tenant that has all these rows; its row ID is the tenant's.
+    generations = [number.to_bytes(ID_SIZE, "big") for number in (7, 300)]
+    add(Place.MANIFEST, _manifest(sealed), generations, 12, TENANT_ID)
     return {
         "key": key.hex(),
         "generation": 7,
@@ -77,6 +80,28 @@ def records() -> dict[str, Any]:
         "records": sealed,
         "refused": refusals.records(sealed),
     }
+
+
+_TABLES: Final = {
+    "tenants": ("TENANT_PROFILE",),
+    "credentials": ("CREDENTIAL",),
+    "sources": ("SOURCE",),
+    "mailboxes": ("MAILBOX",),
+    "folders": ("FOLDER",),
+    "checkpoints": ("CHECKPOINT",),
+    "contacts": ("CONTACT", "CARD"),
+    "photos": ("PHOTO_DETAILS", "PHOTO_CONTENT"),
+}
+
+
+def _manifest(sealed: list[dict[str, Any]]) -> bytes:
+    key = some("manifest key", 32)
+    tables = {}
+    for table, places in _TABLES.items():
+        tags = [bytes.fromhex(vector["record"])[-16:] for vector in sealed if vector["place"] in places]
+        total = MultisetHash(key).of(tags)
+        tables[table] = {"count": total.size, "sum": f"{total.low:016x}{total.high:016x}"}
+    return as_json({"key": base64.b64encode(key).decode(), "tables": tables})
 
 
 def wrapped_keys() -> dict[str, Any]:
