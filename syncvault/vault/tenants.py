@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Final, NamedTuple
 from uuid import UUID, uuid4
 
@@ -13,7 +12,6 @@ from syncvault.crypto.place import Place
 from syncvault.crypto.record import row_version
 from syncvault.errors import BusyError, DamagedError, InputError, NotFoundError
 from syncvault.policy.catalogue import DataClass
-from syncvault.policy.subscription import Subscription
 from syncvault.store import credentials as credential_rows
 from syncvault.store import keys as key_rows
 from syncvault.store import meta
@@ -29,7 +27,6 @@ from syncvault.vault.sealing import open_json, to_datetime, to_instant, to_json
 from syncvault.vault.vault import Vault
 
 LIVE: Final = "live"
-_INTO_THE_TERM: Final = timedelta(days=91)  # back from a purge date to the last day of the cover before it
 KEPT_UNTIL: Final = "orphans_kept_until"  # in key_meta, as epoch seconds: written by a restore
 _ORPHAN_SECONDS: Final = 3600  # keys that have had no tenant for so long are left over from a crash
 
@@ -188,12 +185,7 @@ def repair_tags(vault: Vault, tenant: Tenant) -> bool:
     with vault.write() as tx:
         rows.fence(tx, tenant.id, tenant.epoch)
         rows.retag(tx, tenant.id, _purge_instant(vault, _row(tx, tenant.id)))
-    return not all(tag == due or _was_due(subscription, tag, before=due) for tag in found)
-
-
-def _was_due(subscription: Subscription, tag: int, *, before: int) -> bool:
-    """Whether the same facts gave this purge date when an earlier term ran."""
-    return tag < before and to_instant(subscription.purge_at(to_datetime(tag) - _INTO_THE_TERM)) == tag
+    return not all(subscription.explains(to_datetime(tag), vault.now) for tag in found)
 
 
 def require_due(vault: Vault, tx: Transaction, tenant_id: bytes) -> None:

@@ -23,7 +23,7 @@ from syncvault.store import manifests, meta
 from syncvault.store import tenants as tenant_rows
 from syncvault.store.engine import Transaction
 from syncvault.store.schema import VAULT_TENANT
-from syncvault.vault import anchors, tenants
+from syncvault.vault import anchors, ledger, tenants
 from syncvault.vault import manifest as manifest_of
 from syncvault.vault.keys import TenantKeys
 from syncvault.vault.manifest import Manifest
@@ -267,6 +267,9 @@ def _beyond_tenants(vault: Vault, verdict: Verdict) -> None:
     advice = "Restore the key store from its latest backup."
     for row, message in vault.keys.damaged(VAULT_TENANT).items():
         verdict.findings.append(Finding(None, "wrapped_keys", row, Kind.KEY, message, advice))
+    for fault in ledger.faults(vault):
+        if fault.is_grave:
+            verdict.findings.append(Finding(None, "erasure_ledger", None, Kind.UNREADABLE, fault.message, fault.advice))
     provider = vault.keys.provider
     held = provider.held() if isinstance(provider, ValueHolder) else None
     if held is not None and count < held:

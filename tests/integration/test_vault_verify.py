@@ -267,3 +267,18 @@ def test_a_damaged_key_of_the_vault_itself_is_found(vault: Vault) -> None:
         VAULT_TENANT,
     )
     assert found(verify(vault)) == {("wrapped_keys", "key")}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE erasure_ledger SET at = at + 1 WHERE event = 'completed'",
+        "UPDATE erasure_ledger SET event = 'keys_destroyed'",
+        "DELETE FROM erasure_ledger WHERE event = 'intent'",
+        "DELETE FROM erasure_ledger",
+    ],
+)
+def test_an_altered_erasure_ledger_is_found(vault: Vault, tenant: Tenant, sql: str) -> None:
+    erasure.erase(vault, tenant, reason=erasure.ON_DEMAND, role="root")
+    execute(vault.key_data, sql)
+    assert found(verify(vault)) == {("erasure_ledger", "unreadable")}
