@@ -26,6 +26,7 @@ _OURS: Final = {
     "openbao": "syncvault.roots.openbao:OpenBaoProvider",
     "pkcs11": "syncvault.roots.pkcs11:Pkcs11Provider",
     "aws-kms": "syncvault.roots.aws_kms:AwsKmsProvider",
+    "azure-keyvault": "syncvault.roots.azure_keyvault:AzureKeyVaultProvider",
 }
 
 Factory = Callable[[ProviderSettings], RootKeyProvider]

@@ -25,8 +25,10 @@ from tests.parts import (
     softhsm_module,
     softhsm_token,
 )
+from tests.simulators.key_vault import KeyVaultStub
 
-WRAPPING = {"pkcs11", "openbao", "aws-kms"}  # each creation wraps another key, and every handle opens its own
+# Each creation wraps another key, and every handle opens its own.
+WRAPPING = {"pkcs11", "openbao", "aws-kms", "azure-keyvault"}
 PIN = "1234-5678"
 
 
@@ -46,6 +48,14 @@ def openbao(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> I
 def kms() -> Iterator[str]:
     with kms_server() as url:
         yield url
+
+
+@pytest.fixture
+def key_vault(authority: Authority) -> Iterator[KeyVaultStub]:
+    stub = KeyVaultStub(authority.ca)
+    stub.start()
+    yield stub
+    stub.stop()
 
 
 @pytest.fixture(
@@ -69,6 +79,13 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         options = {"region": "eu-central-1", "endpoint": request.getfixturevalue("kms")}
+    if request.param == "azure-keyvault":
+        vault = request.getfixturevalue("key_vault")
+        ca_file = request.getfixturevalue("authority").ca_file
+        for key, value in {**vault.environment, "REQUESTS_CA_BUNDLE": str(ca_file)}.items():
+            monkeypatch.setenv(key, value)
+        monkeypatch.setattr("syncvault.roots.azure_keyvault._SETTLING", ())  # the stub is never between two states
+        options = {"vault_url": vault.url}
     if request.param == "pkcs11":
         monkeypatch.setenv("SOFTHSM2_CONF", str(softhsm_token(tmp_path, "syncvault", PIN)))
         options = {"module": str(softhsm_module()), "token": "syncvault"}
