@@ -14,6 +14,7 @@ import subprocess
 from pathlib import Path
 
 from syncvault.errors import RootKeyError
+from syncvault.hygiene import without_secrets
 from syncvault.roots import keyfiles
 from syncvault.roots.generations import from_text, to_text
 from syncvault.roots.port import (
@@ -48,8 +49,10 @@ class SystemdProvider(RootKeyProvider):
         self._vault = str(settings.vault_id)
         self._named = settings.root_key_file.expanduser().absolute() if settings.root_key_file else None
         self._environment = dict(settings.environment)
-        # A secret of the caller's own, in place of the machine's, lets anybody encrypt to it (systemd-creds(1)).
-        self._privileged = os.geteuid() == 0 or "SYSTEMD_CREDENTIAL_SECRET" in self._environment
+        # A secret of the caller's own, in place of the machine's, lets anybody encrypt to it (systemd-creds(1)). A unit
+        # keeps to the credential that it was given: what it wrote to the file it could not read back.
+        may_encrypt = os.geteuid() == 0 or "SYSTEMD_CREDENTIAL_SECRET" in self._environment
+        self._privileged = may_encrypt and self._unit_credential() is None
 
     def create(self, generation: int) -> Handle:
         """Adds a generation to the credential's file and reads it back; takes over one that is in it."""
@@ -69,10 +72,14 @@ class SystemdProvider(RootKeyProvider):
         unit = self._unit_credential()
         if unit is not None:
             key = self._parse(self._read(unit), unit).get(generation)
-            if key is not None:
-                return key
+            if key is None:
+                raise RootKeyError(
+                    f"The unit's credential does not hold root key generation {generation}.",
+                    advice="Restart the unit: it still has the credential as it was when it started.",
+                )
+            return key
         if not self._privileged:
-            raise self._out_of_reach(file, generation, in_unit=unit is not None)
+            raise self._out_of_reach(file)
         if not os.path.lexists(file):
             raise RootKeyError(
                 f"The credential {file} is missing.", advice="Bring the file back, or name it with --root-key-file."
@@ -135,12 +142,8 @@ class SystemdProvider(RootKeyProvider):
                 f"Only root can write the credential: {step}.", advice="Run the same command as root."
             )
 
-    def _out_of_reach(self, file: Path, generation: int, *, in_unit: bool) -> RootKeyError:
-        if in_unit:
-            return RootKeyError(
-                f"The unit's credential does not hold root key generation {generation}.",
-                advice="Restart the unit: it still has the credential as it was when it started.",
-            )
+    @staticmethod
+    def _out_of_reach(file: Path) -> RootKeyError:
         return RootKeyError(
             f"The root key is in the systemd credential {file}, which only root and syncvault's units can read.",
             advice=f"Run as root, or: systemd-run --pty -p LoadCredentialEncrypted={CREDENTIAL}:{file} syncvault …",
@@ -169,7 +172,7 @@ class SystemdProvider(RootKeyProvider):
                 [program, *arguments],
                 input=given,
                 capture_output=True,
-                env=self._environment,
+                env=without_secrets(self._environment),
                 timeout=_SECONDS,
                 check=False,
             )
