@@ -170,6 +170,12 @@ def passphrase_key(handle: Mapping[str, Any], passphrase: bytes) -> bytes:
     return key
 
 
+def wrapping_check(key: bytes, vault_id: bytes, generation: int) -> bytes:
+    """What ties a wrapped root key to its vault and generation."""
+    binding = f"{uuid.UUID(bytes=vault_id)}/{generation}".encode()
+    return hkdf_expand("sha256", key, b"syncvault v1 root key check " + binding, 16)
+
+
 # Section 9: purge dates
 
 

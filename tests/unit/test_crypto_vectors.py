@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
 
 from syncvault.crypto.index import BlindIndex, Label, normalise_address
 from syncvault.crypto.multiset import MultisetHash
@@ -32,6 +33,7 @@ from syncvault.errors import RootKeyError
 from syncvault.policy.calendar import day_begins, log_purge_instant
 from syncvault.policy.catalogue import DataClass
 from syncvault.policy.subscription import Subscription, SubscriptionKind
+from syncvault.roots import wrapping
 from syncvault.roots.file import FileProvider
 from syncvault.roots.generations import from_text, to_text
 from syncvault.roots.keyring import KeyringProvider
@@ -292,6 +294,27 @@ def test_a_passphrase_gives_the_same_root_key_here_and_to_a_stranger(again: str)
     settings = ProviderSettings(UUID(file["vault_id"]), passphrase=lambda: Secret(file["passphrase"]))
     assert PassphraseProvider(settings).unwrap(handle).hex() == key
     assert format_reader.passphrase_key(handle, file["passphrase"].encode()).hex() == key
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_wrapped_root_key_is_bound_to_vault_and_generation_here_and_for_a_stranger(number: int) -> None:
+    file = vectors("roots")
+    vector, vault = file["wrapped"]["generations"][number], UUID(file["vault_id"])
+    generation_, key = vector["generation"], bytes.fromhex(file["keys"][str(vector["generation"])])
+    bound_to = wrapping.binding(vault, generation_)
+    assert bound_to.decode() == vector["binding"]
+    assert wrapping.check_of(key, bound_to) == vector["check"]
+    assert format_reader.wrapping_check(key, vault.bytes, generation_) == base64.b64decode(vector["check"])
+    assert (
+        aes_key_unwrap(
+            bytes.fromhex(file["wrapped"]["wrapping_key"]), wrapping.wrapped_bytes({"wrapped": vector["aes_key_wrap"]})
+        )
+        == key
+    )
+    wrapping.require_check({"check": vector["check"]}, key, bound_to)
+    for other in (wrapping.binding(vault, 3 - generation_), wrapping.binding(UUID(int=0), generation_)):
+        with pytest.raises(RootKeyError):
+            wrapping.require_check({"check": vector["check"]}, key, other)
 
 
 ROTATION = vectors("rotation")

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
 from syncvault.crypto.index import BlindIndex, Label, normalise_address
 from syncvault.crypto.multiset import MultisetHash
@@ -335,12 +336,36 @@ def roots() -> dict[str, Any]:
         "passphrase_key": PassphraseProvider(settings).unwrap(handle).hex(),
         "passphrase_handle_2": _passphrase_handle(2, again, second),
         "passphrase_key_2": second.hex(),
+        "wrapped": _wrapped(vault, keys),
         "refused_texts": refusals.root_key_texts(vault, str(UUID(bytes=TENANT_ID)), keys[1]),
     }
 
 
+def _expand(key: bytes, info: bytes, size: int) -> bytes:
+    return HKDFExpand(algorithm=SHA256(), length=size, info=info).derive(key)
+
+
+def _wrapped(vault: str, keys: dict[int, bytes]) -> dict[str, Any]:
+    """What key services and tokens are given, and the check of wrappings that bind nothing themselves."""
+    wrapping_key = some("wrapping key", 32)
+    bindings = {n: f"{vault}/{n}" for n in keys}
+    label = b"syncvault v1 root key check "
+    return {
+        "wrapping_key": wrapping_key.hex(),
+        "generations": [
+            {
+                "generation": n,
+                "binding": bindings[n],
+                "check": base64.b64encode(_expand(key, label + bindings[n].encode(), 16)).decode(),
+                "aes_key_wrap": base64.b64encode(aes_key_wrap(wrapping_key, key)).decode(),
+            }
+            for n, key in keys.items()
+        ],
+    }
+
+
 def _passphrase_handle(generation: int, salt: bytes, key: bytes) -> dict[str, Any]:
-    check = HKDFExpand(algorithm=SHA256(), length=8, info=b"syncvault v1 passphrase check").derive(key)
+    check = _expand(key, b"syncvault v1 passphrase check", 8)
     return {
         "provider": "passphrase",
         "generation": generation,
