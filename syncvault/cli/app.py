@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from syncvault import __version__
+from syncvault import __version__, hygiene
 from syncvault.cli import failures, output
 from syncvault.cli.call import Call
 from syncvault.cli.failures import Interrupted
@@ -44,6 +44,7 @@ NOUNS: Final = {
     "restore": Noun("Make a vault of its backups.", has_verbs=False),
     "audit": Noun("Read the log of changes and disclosures."),
     "purge": Noun("Erase every tenant whose purge date has come.", has_verbs=False),
+    "key": Noun("Show and rotate keys, and move the root key."),
     "receipt": Noun("Verify receipts of erasure."),
 }
 
@@ -114,11 +115,21 @@ def _root(
     call: Call = context.obj
     call.home, call.config_file, call.passphrase_file, call.debug = home, config, passphrase_file, debug
     _set_logging(debug=debug)
+    if call.owns_process:
+        hygiene.close_memory()
 
 
-def run(argv: Sequence[str]) -> int:
-    """Runs a command line and returns its exit code; no exception leaves."""
+def run(argv: Sequence[str], *, owns_process: bool = False) -> int:
+    """Runs a command line and returns its exit code; no exception leaves.
+
+    Args:
+        argv: The command line.
+        owns_process: Whether the process is there for it alone, and what holds for a process may be changed.
+    """
     call = Call.guess(argv, frozenset(name for name, noun in NOUNS.items() if noun.has_verbs))
+    call.owns_process = owns_process
+    if owns_process:
+        hygiene.show_no_values(failures.print_traceback)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal of another encoding
     try:

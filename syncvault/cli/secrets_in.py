@@ -78,9 +78,39 @@ def passphrase(path: Path | None, *, confirm: bool) -> Secret:
             "The vault's passphrase is needed and nobody can be asked for it.",
             advice="Give it with --passphrase-file FILE, or on standard input with --passphrase-file -",
         )
-    typed = prompt("Passphrase of the vault", "the passphrase")
+    return _typed("Passphrase of the vault", confirm=confirm)
+
+
+def new_passphrase(path: Path | None, *, present: Path | None) -> Secret:
+    """The passphrase that the vault shall have from now on.
+
+    Args:
+        path: Where it lies, if a file was named.
+        present: Where the present one lies, if a file was named.
+
+    Raises:
+        UsageError: Both are to come from standard input.
+        RootKeyError: No file is named and nobody can be asked.
+        InputError: It is empty, or typed differently the second time.
+    """
+    if path is not None:
+        if path == present == STDIN:
+            raise UsageError(
+                "Standard input cannot hold two passphrases.", advice="Give one of them in a file of its own."
+            )
+        return secret_from_file(path, "--new-passphrase-file")
+    if not can_ask():
+        raise RootKeyError(
+            "A new passphrase is needed and nobody can be asked for it.",
+            advice="Give it with --new-passphrase-file FILE, or on standard input with --new-passphrase-file -",
+        )
+    return _typed("New passphrase of the vault", confirm=True)
+
+
+def _typed(question: str, *, confirm: bool) -> Secret:
+    typed = prompt(question, "the passphrase")
     if confirm and prompt("The same again", "the passphrase").reveal() != typed.reveal():
-        raise InputError("The two passphrases differ.", advice="Run the command again; nothing was created.")
+        raise InputError("The two passphrases differ.", advice="Run the command again; nothing was changed.")
     return typed
 
 

@@ -17,7 +17,8 @@ Surface:
     promote(tx, row: WrappedKeyRow) -> None                           it is current, the one before retired
     set_retired(tx, tenant_id, purpose, at) -> int                    retired ones that no row needs any more
     reopen_retired(tx) -> int                                         rows may need them again: after a restore
-    delete_expired(tx, before) -> int                                 those that no row has needed since
+    retired_before(tx, at) -> list[WrappedKeyRow]                     those that no row has needed since
+    delete_many(tx, key_ids) -> int
     delete_of_tenant(tx, tenant_id) -> int
 """
 
@@ -157,9 +158,15 @@ def reopen_retired(tx: Transaction) -> int:
     return changed(tx, "UPDATE wrapped_keys SET retired_at = NULL WHERE state = 'retired'")
 
 
-def delete_expired(tx: Transaction, before: int) -> int:
-    """Deletes retired generations that no row has needed since before an instant."""
-    return changed(tx, "DELETE FROM wrapped_keys WHERE state = 'retired' AND retired_at < ?", before)
+def retired_before(tx: Transaction, at: int) -> list[WrappedKeyRow]:
+    """Retired generations that no row has needed since before an instant."""
+    return fetch(tx, WrappedKeyRow, "wrapped_keys", "WHERE state = 'retired' AND retired_at < ?", at)
+
+
+def delete_many(tx: Transaction, key_ids: Sequence[bytes]) -> int:
+    """Deletes retired generations."""
+    statement = "DELETE FROM wrapped_keys WHERE id = ? AND state = 'retired'"
+    return run_many(tx, statement, [(key_id,) for key_id in key_ids])
 
 
 def delete_of_tenant(tx: Transaction, tenant_id: bytes) -> int:

@@ -5,6 +5,7 @@ A row that is sealed and indexed under the current generations already is passed
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -170,12 +171,39 @@ def read_page(tx: Transaction, keys: TenantKeys, tenant_id: bytes, cursor: Curso
         return _photos(tx, keys, cursor)
     if cursor.table == "contacts":
         return _contacts(tx, keys, tenant_id, cursor, reindex=reindex)
-    found = rows.page(tx, _FORMS[cursor.table].row, cursor.table, tenant_id, after=cursor.after, limit=PAGE)
-    goes_on = len(found) == PAGE
-    following = cursor._replace(after=found[-1][0]) if goes_on else _after(tx, cursor.table, tenant_id)
+    found, following = _next_rows(tx, tenant_id, cursor)
     column = "profile" if cursor.table == "tenants" else "blob"
     resealed = list(_resealed(keys, cursor.table, found, reindex=reindex))
     return Page(cursor.table, len(found), {column: resealed}, (), following)
+
+
+def index_generations(keys: TenantKeys, tx: Transaction, tenant_id: bytes) -> Counter[int]:
+    """How many rows carry the blind indexes of each generation; opens all of them.
+
+    Raises:
+        DamagedError: A row does not open.
+    """
+    found: Counter[int] = Counter()
+    cursor: Cursor | None = Cursor("sources")
+    while cursor is not None:
+        form, names = _FORMS[cursor.table], rows.INDEXES.get(cursor.table, ())
+        if cursor.table == "contacts":
+            page, cursor = _next_contacts(tx, tenant_id, cursor)
+        else:
+            page, cursor = _next_rows(tx, tenant_id, cursor)
+        for row in page if form.computed else ():
+            indexes = tuple(getattr(row, name) for name in names)
+            place = form.place or PLACES[row.kind]
+            plain = orjson.loads(open_bytes(keys.cipher, place, row[0], row.blob, *form.bound(row, indexes)))
+            of = (each for each, index in keys.indexes.items() if _computed(form, index, row, plain) == indexes)
+            found[next(of, 0)] += 1
+    return found
+
+
+def _next_rows(tx: Transaction, tenant_id: bytes, cursor: Cursor) -> tuple[list[Any], Cursor]:
+    found = rows.page(tx, _FORMS[cursor.table].row, cursor.table, tenant_id, after=cursor.after, limit=PAGE)
+    goes_on = len(found) == PAGE
+    return found, cursor._replace(after=found[-1][0]) if goes_on else _after(tx, cursor.table, tenant_id)
 
 
 def _after(tx: Transaction, table: str, tenant_id: bytes) -> Cursor:
@@ -184,7 +212,7 @@ def _after(tx: Transaction, table: str, tenant_id: bytes) -> Cursor:
     return Cursor(following, mailboxes=mailboxes)
 
 
-def _contacts(tx: Transaction, keys: TenantKeys, tenant_id: bytes, cursor: Cursor, *, reindex: bool) -> Page:
+def _next_contacts(tx: Transaction, tenant_id: bytes, cursor: Cursor) -> tuple[list[ContactRow], Cursor | None]:
     found: list[ContactRow] = []
     mailboxes, after = list(cursor.mailboxes), cursor.after
     while mailboxes and len(found) < PAGE:
@@ -196,6 +224,11 @@ def _contacts(tx: Transaction, keys: TenantKeys, tenant_id: bytes, cursor: Curso
         else:
             after = b""
             mailboxes.pop(0)
+    return found, Cursor("contacts", after, tuple(mailboxes)) if mailboxes else None
+
+
+def _contacts(tx: Transaction, keys: TenantKeys, tenant_id: bytes, cursor: Cursor, *, reindex: bool) -> Page:
+    found, following = _next_contacts(tx, tenant_id, cursor)
     resealed = list(_resealed(keys, "contacts", found, reindex=reindex))
     by_id = {row.id: row for row in found}
     moved = [
@@ -204,8 +237,9 @@ def _contacts(tx: Transaction, keys: TenantKeys, tenant_id: bytes, cursor: Curso
         if (before := by_id[row.id]).folder_id is not None and row.indexes[0] != before.remote_ix
     ]
     pictured = tuple(photo_rows.details(tx, list(by_id)))
-    following = Cursor("contacts", after, tuple(mailboxes), pictured)
-    return Page("contacts", len(found), {"blob": resealed}, moved, following if mailboxes or pictured else None)
+    if pictured:
+        following = (following or Cursor("contacts"))._replace(pictured=pictured)
+    return Page("contacts", len(found), {"blob": resealed}, moved, following)
 
 
 def _photos(tx: Transaction, keys: TenantKeys, cursor: Cursor) -> Page:
@@ -233,13 +267,17 @@ def _resealed(keys: TenantKeys, table: str, found: Iterable[Any], *, reindex: bo
             continue
         row_id, place = row[0], form.place or PLACES[row.kind]
         plain = open_bytes(keys.cipher, place, row_id, before, *form.bound(row, indexes))
-        wanted = form.computed(keys.index, row, orjson.loads(plain)) if computes and form.computed else indexes
+        wanted = _computed(form, keys.index, row, orjson.loads(plain)) if computes else indexes
         if is_current and wanted == indexes:
             continue
         version = row_version(before) + 1 if form.counts else 1
         bound = form.bound(row, wanted)
         after = keys.cipher.seal(place, row_id, plain, *bound, row_version=version)
         yield Resealed(row_id, before, after, wanted)
+
+
+def _computed(form: _Form, index: BlindIndex, row: Any, plain: dict[str, str]) -> Indexes:
+    return () if form.computed is None else form.computed(index, row, plain)
 
 
 def _is_current(keys: TenantKeys, record: bytes) -> bool:

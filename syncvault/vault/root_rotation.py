@@ -14,7 +14,7 @@ import orjson
 
 from syncvault.errors import BusyError, InputError, RootKeyError, StorageError, UsageError
 from syncvault.roots.passphrase import PassphraseProvider, WrongPassphraseError
-from syncvault.roots.port import RootKeyProvider, ValueHolder
+from syncvault.roots.port import Destroyed, Pending, RootKeyProvider, ValueHolder
 from syncvault.roots.registry import names
 from syncvault.store import keys as key_rows
 from syncvault.store import meta
@@ -89,6 +89,16 @@ def migrate(vault: Vault, place: RootPlace, *, new_passphrase: AskPassphrase | N
         finally:
             _settle(vault)
     return change
+
+
+def outstanding(change: RootChange) -> tuple[str, ...]:
+    """What keeps replaced generations from being destroyed, in a sentence each."""
+    left = []
+    for generation, outcome in sorted(change.destructions.items()):
+        if not isinstance(outcome, Destroyed):
+            why = f"pending until {outcome.until}" if isinstance(outcome, Pending) else outcome.why
+            left.append(f"root key generation {generation}: {why}")
+    return tuple(left)
 
 
 def finish(vault: Vault) -> None:

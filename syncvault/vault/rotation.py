@@ -20,6 +20,7 @@ from syncvault.errors import InputError
 from syncvault.store import keys as key_rows
 from syncvault.store import manifests
 from syncvault.store import resealing as rows
+from syncvault.store.keys import WrappedKeyRow
 from syncvault.store.locks import TenantBusyError, wait_for_tenant
 from syncvault.vault import tenants
 from syncvault.vault.keys import TENANT_PURPOSES
@@ -135,12 +136,23 @@ def destroy_expired(vault: Vault, keep: timedelta) -> int:
     Raises:
         BusyError: The key database could not be scrubbed, because somebody keeps reading it.
     """
-    with vault.key_data.write() as tx:
-        gone = key_rows.delete_expired(tx, int((vault.now - keep).timestamp()))
+    with vault.key_data.read() as tx:
+        expired = key_rows.retired_before(tx, int((vault.now - keep).timestamp()))
+    gone = [row.id for row in expired if not _is_needed(vault, row)]
     if gone:
         with vault.alone():
+            with vault.key_data.write() as tx:
+                key_rows.delete_many(tx, gone)
             vault.key_data.scrub(("wrapped_keys",))
-    return gone
+    return len(gone)
+
+
+def _is_needed(vault: Vault, row: WrappedKeyRow) -> bool:
+    """Whether rows need a retired generation after all: an older state of them may have been put back."""
+    if row.purpose in unfinished(vault, row.tenant_id):
+        return True
+    with vault.read() as tx:
+        return row.purpose == Purpose.DATA and row.generation in rows.generations(tx, row.tenant_id)
 
 
 def _begin(vault: Vault, tenant: Tenant, purposes: Set[Purpose]) -> set[Purpose]:
