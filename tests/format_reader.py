@@ -42,6 +42,10 @@ CARD = 0x0702
 PHOTO_DETAILS = 0x0801
 PHOTO_CONTENT = 0x0802
 WRAPPED_KEY = 0x0901
+MANIFEST = 0x0A01
+
+SEALED = {table: ("blob",) for table in ("credentials", "sources", "mailboxes", "folders", "checkpoints", "contacts")}
+SEALED |= {"tenants": ("profile",), "photos": ("details", "content")}
 
 
 class Refused(Exception):
@@ -127,7 +131,7 @@ def normalised(address: str) -> str:
         return folded
 
 
-# Manifests
+# Section 10: manifests
 
 
 def multiset(key: bytes, tags: list[bytes]) -> str:
@@ -204,7 +208,7 @@ def purge_at(subscription: Mapping[str, Any], now: datetime) -> int:
     return int(datetime.combine(day, time(), ZoneInfo(subscription["zone"])).astimezone(UTC).timestamp())
 
 
-# Section 10: receipts
+# Section 11: receipts
 
 
 def canonical_json(value: object) -> str:
@@ -344,7 +348,22 @@ class _Tenant:
                 )
                 for row in self._rows("photos")
             },
+            "manifest": self._manifest(),
         }
+
+    def _manifest(self) -> dict[str, Any]:
+        """How many commits there were, and of each table what it holds beside what the manifest says of it."""
+        (row,) = self._rows("manifests")
+        generations = (row["data_generation"].to_bytes(16, "big"), row["index_generation"].to_bytes(16, "big"))
+        plain = self._json(row["blob"], MANIFEST, row["tenant_id"], *generations)
+        (counter,) = struct.unpack_from(">Q", row["blob"], 62)
+        compared = {}
+        for table, columns in SEALED.items():
+            rows = [self._row] if table == "tenants" else self._rows(table)
+            tags = [row[column][-16:] for row in rows for column in columns]
+            found = {"count": len(tags), "sum": multiset(base64.b64decode(plain["key"]), tags)}
+            compared[table] = (found, plain["tables"][table])
+        return {"counter": counter, "tables": compared}
 
     def _rows(self, table: str) -> list[sqlite3.Row]:
         return self._data.execute(f"SELECT * FROM {table} WHERE tenant_id = ?", (self._row["id"],)).fetchall()

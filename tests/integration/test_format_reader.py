@@ -195,6 +195,17 @@ def test_contacts_cards_and_photos_open_with_every_field(vault: Vault, home: Pat
     assert details == {"etag": '"etag"', "sha256": hashlib.sha256(PHOTO).hexdigest(), "size": len(PHOTO)}
 
 
+def test_the_manifest_says_what_every_table_adds_up_to(vault: Vault, home: Path) -> None:
+    tenant = registered(vault, "acme")
+    before = format_reader.read_vault(home)["tenants"]["acme"]["manifest"]["counter"]
+    filled(vault, tenant)
+    manifest = format_reader.read_vault(home)["tenants"]["acme"]["manifest"]
+    assert manifest["counter"] > before == 1
+    for table, (found, stated) in manifest["tables"].items():
+        assert found == stated, table
+    assert manifest["tables"]["photos"][0]["count"] == 2
+
+
 def test_a_replaced_credential_and_an_edited_profile_open(vault: Vault, home: Path) -> None:
     tenant = registered(vault, "acme")
     credentials.replace(vault, tenant, Credential(CredentialKind.CERTIFICATE, Secret("KEY"), "PEM", "ab12"))
