@@ -161,9 +161,8 @@ def begin_segment(vault: Vault) -> None:
                 last = rows.link(tx, signed)
             recorded = rows.segments(keys)
             kept = [one for one in recorded if one.first_seq <= signed]
-            before = NOTHING_BEFORE
-            if kept and last is not None and last.signature is not None:
-                before = last.signature
+            before = NOTHING_BEFORE if last is None or last.signature is None else last.signature
+            if kept:
                 kept[-1] = kept[-1]._replace(last_seq=signed, last_signature=before)
             highest = max(newest, *(one.last_seq for one in recorded), 0)
             keep(vault, keys, _fresh(kept, highest + 1, before))

@@ -251,6 +251,15 @@ def test_a_new_stretch_puts_a_damaged_key_store_right(vault: Vault) -> None:
     assert findings(vault) == []
 
 
+def test_a_new_stretch_after_entries_that_the_key_store_knows_nothing_of_leaves_them_out(vault: Vault) -> None:
+    record(vault, "init", "sync")
+    for statement in ("DELETE FROM wrapped_keys WHERE purpose = 'audit'", "DELETE FROM audit_segments"):
+        execute(vault.key_data, statement)
+    _cut(vault, 2)
+    record(vault, "restore")
+    assert (verbs(vault), findings(vault)) == (["restore"], [])
+
+
 def test_the_public_key_of_the_next_entry_is_in_the_one_before(vault: Vault) -> None:
     record(vault, "init", "sync")
     with vault.data.read() as tx:
