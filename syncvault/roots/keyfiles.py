@@ -67,7 +67,7 @@ def replace(path: Path, content: bytes) -> None:
         with _folder(path) as folder:
             old = _old(path)
             fresh = _write_beside(path, folder, content)
-            _scrub(old, folder)
+            _scrub(old, folder, unless=path)
             # The link keeps the old bytes within reach until they are overwritten, across a crash too.
             with suppress(FileNotFoundError):
                 os.link(path.name, old.name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
@@ -95,7 +95,7 @@ def scrub_leftovers(path: Path) -> None:
     """
     with _explained(path), suppress(FileNotFoundError), _folder(path) as folder:
         for each in (_new(path), _old(path)):
-            _scrub(each, folder)
+            _scrub(each, folder, unless=path)
 
 
 def _new(path: Path) -> Path:
@@ -156,7 +156,7 @@ def _refuse_reachable(path: Path, status: os.stat_result, others: int) -> None:
 
 def _write_beside(path: Path, folder: int, content: bytes) -> Path:
     fresh = _new(path)
-    _scrub(fresh, folder)
+    _scrub(fresh, folder, unless=path)
     with _file(fresh, folder, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600) as fd:
         if os.geteuid() == 0:  # root at a shell must not take the key from the service's user
             owner = _owner(path, folder)
@@ -173,12 +173,22 @@ def _owner(path: Path, folder: int) -> os.stat_result:
         return os.fstat(folder)
 
 
-def _scrub(path: Path, folder: int) -> None:
+def _scrub(path: Path, folder: int, *, unless: Path | None = None) -> None:
+    """Overwrites and removes a file; one that a crash left as a second name of a file in use is only removed."""
     with suppress(FileNotFoundError), _file(path, folder, os.O_WRONLY) as fd:
-        if stat.S_ISREG(os.fstat(fd).st_mode):
-            _write(fd, bytes(os.fstat(fd).st_size))
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode) and not (unless is not None and _is_same(status, unless, folder)):
+            _write(fd, bytes(status.st_size))
         os.unlink(path.name, dir_fd=folder)
         os.fsync(folder)
+
+
+def _is_same(status: os.stat_result, path: Path, folder: int) -> bool:
+    try:
+        other = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(status, other)
 
 
 def _write(fd: int, content: bytes) -> None:

@@ -289,3 +289,18 @@ def test_another_user_s_file_is_refused(path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
     with pytest.raises(RootKeyError, match="another user"):
         provider(path).unwrap(handle)
+
+
+@pytest.mark.parametrize("leftover", [".root.key.new", ".root.key.old"])
+def test_a_second_name_that_a_crash_left_of_the_file_in_use_costs_none_of_its_bytes(path: Path, leftover: str) -> None:
+    keyfiles.replace(path, b"in use")
+    os.link(path, path.with_name(leftover))  # killed between the link and what was to follow it
+    keyfiles.scrub_leftovers(path)
+    assert keyfiles.read(path) == b"in use"
+    assert not path.with_name(leftover).exists()
+
+    os.link(path, path.with_name(leftover))
+    with pytest.raises(ZeroDivisionError), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "rename", lambda *_, **__: 1 // 0)  # killed once more, before the new file is in its place
+        keyfiles.replace(path, b"next")
+    assert keyfiles.read(path) == b"in use"
