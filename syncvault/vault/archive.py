@@ -28,6 +28,9 @@ DATA_FILE: Final = "vault.db"
 KEY_FILE: Final = "keys.db"
 LEDGER_FILE: Final = "erasure.ledger"
 
+UNFINISHED: Final = "unfinished"
+REPLACED: Final = "replaced"
+
 _MAX_SIZE: Final = 1024 * 1024  # bytes of a statement; a real one takes about two kilobytes
 _CHUNK: Final = 1024 * 1024
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -191,7 +194,10 @@ def read(directory: Path) -> Archive:
         with path.open("rb") as file:
             content = file.read(_MAX_SIZE + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise NotABackupError(f"There is no backup at {directory}: it has no {STATEMENT}.") from None
+        message, advice = f"There is no backup at {directory}: it has no {STATEMENT}.", ""
+        if (aside := beside(directory, REPLACED)).is_dir() and not directory.exists():
+            advice = f"A backup was interrupted while it replaced this one: rename {aside} back to {directory.name}."
+        raise NotABackupError(message, advice=advice) from None
     except OSError as error:
         raise NotABackupError(f"{path} cannot be read: {error.strerror}.") from None
     try:
@@ -254,6 +260,11 @@ def copy_file(source: Path, target: Path) -> Content:
     except OSError as error:
         raise StorageError(f"{source} cannot be copied to {target}: {error.strerror}.") from None
     return Content(size, digest.hexdigest())
+
+
+def beside(place: Path, what: str) -> Path:
+    """Where a directory stands while it is not, or no longer, at its place."""
+    return place.with_name(f".{place.name}.syncvault-{what}")
 
 
 def _new(path: Path) -> int:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from syncvault.errors import BusyError, InputError, StorageError
-from syncvault.vault.archive import DATA_FILE, KEY_FILE, LEDGER_FILE, STATEMENT
+from syncvault.vault.archive import DATA_FILE, KEY_FILE, LEDGER_FILE, REPLACED, STATEMENT, UNFINISHED, beside
 from syncvault.vault.layout import sync_directory
 
 _CHUNK: Final = 1024 * 1024
 _OURS: Final = frozenset({DATA_FILE, KEY_FILE, LEDGER_FILE, STATEMENT})
-_BESIDE: Final = ("", "-journal", "-wal", "-shm", ".new")  # what stands beside a file of ours while it is written
+_SUFFIXES: Final = ("", "-journal", "-wal", "-shm", ".new")  # what stands beside a file of ours while it is written
 
 
 @contextmanager
@@ -43,19 +43,23 @@ def replaced_directory(place: Path) -> Iterator[Path]:
         InputError: Nothing can be made there.
         BusyError: Another process is filling it.
     """
-    old = _beside(place, "replaced")
+    old = beside(place, REPLACED)
     with _staged(place) as staging:
         if old.is_dir() and not place.exists():  # killed between the two renames
             _rename(old, place)
         _shred(old)
         yield staging
-        if place.exists():
-            _rename(place, old)
-        try:
-            _rename(staging, place)
-        except BaseException:
-            old.rename(place)
-            raise
+        with _explained(place):
+            sync_directory(staging)
+            if place.exists():
+                place.rename(old)
+            try:
+                staging.rename(place)
+            except BaseException:
+                if old.exists():
+                    old.rename(place)
+                raise
+            sync_directory(place.parent)
         _shred(old)
 
 
@@ -73,12 +77,10 @@ def require_vacant(place: Path) -> None:
 
 @contextmanager
 def _staged(place: Path) -> Iterator[Path]:
-    staging = _beside(place, "unfinished")
-    try:
+    staging = beside(place, UNFINISHED)
+    with _explained(place):
         staging.mkdir(mode=0o700, exist_ok=True)
         handle = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        raise _cannot_make(place, error) from None
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -95,17 +97,11 @@ def _staged(place: Path) -> Iterator[Path]:
         os.close(handle)
 
 
-def _beside(place: Path, what: str) -> Path:
-    return place.with_name(f".{place.name}.syncvault-{what}")
-
-
 def _rename(old: Path, new: Path) -> None:
-    try:
+    with _explained(new):
         sync_directory(old)
         old.rename(new)
         sync_directory(new.parent)
-    except OSError as error:
-        raise _cannot_make(new, error) from None
 
 
 def _shred(directory: Path) -> None:
@@ -121,7 +117,7 @@ def _shred(directory: Path) -> None:
 
 
 def _overwrite(path: Path) -> None:
-    known = any(path.name.removesuffix(suffix) in _OURS for suffix in _BESIDE)
+    known = any(path.name.removesuffix(suffix) in _OURS for suffix in _SUFFIXES)
     if not known or path.is_symlink() or not path.is_file():
         raise InputError(f"{path} is nothing of a backup's.", advice="Move it away; it was not touched.")
     with path.open("r+b") as file:
@@ -133,8 +129,12 @@ def _overwrite(path: Path) -> None:
     path.unlink()
 
 
-def _cannot_make(place: Path, error: OSError) -> InputError:
-    advice = "Name a directory that does not exist yet, in one that you may write to."
-    if error.errno in {errno.EBUSY, errno.EXDEV}:  # the root of a file system cannot be replaced
-        advice = "Name a new directory inside it."
-    return InputError(f"No backup can be made at {place}: {error.strerror}.", advice=advice)
+@contextmanager
+def _explained(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        advice = "Name a directory that does not exist yet, in one that you may write to."
+        if error.errno in {errno.EBUSY, errno.EXDEV}:  # the root of a file system cannot be replaced
+            advice = "Name a new directory inside it."
+        raise InputError(f"No backup can be made at {place}: {error.strerror}.", advice=advice) from None
