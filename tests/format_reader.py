@@ -44,7 +44,7 @@ PHOTO_CONTENT = 0x0802
 WRAPPED_KEY = 0x0901
 MANIFEST = 0x0A01
 
-SEALED = {table: ("blob",) for table in ("credentials", "sources", "mailboxes", "folders", "checkpoints", "contacts")}
+SEALED = dict.fromkeys(("credentials", "sources", "mailboxes", "folders", "checkpoints", "contacts"), ("blob",))
 SEALED |= {"tenants": ("profile",), "photos": ("details", "content")}
 
 
