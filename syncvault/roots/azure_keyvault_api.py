@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, TypeVar
@@ -121,6 +122,8 @@ def opened(vault_url: str, credential: Any | None, *, seconds: float = TOTAL_SEC
         RootKeyError: There are no credentials.
     """
     who = f"Azure Key Vault {urlsplit(vault_url).hostname}"
+    # Its warnings repeat what becomes a sentence of ours, with a traceback, and at DEBUG it may log bodies.
+    logging.getLogger("azure").setLevel(logging.ERROR)
     with ExitStack() as closing:
         if credential is None:
             credential = closing.enter_context(explained(who, seconds, "be reached", _default_credential))
@@ -158,7 +161,7 @@ def _client(vault_url: str, credential: Any) -> Any:
         read_timeout=READ_SECONDS,
         retry_total=1,
         permit_redirects=False,  # the vault is where the settings say, and nowhere else
-        logging_enable=False,  # lest bodies, and with them root keys, are logged at DEBUG
+        logging_enable=False,  # of bodies, and with them root keys
     )
 
 

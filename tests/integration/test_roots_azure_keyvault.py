@@ -364,7 +364,6 @@ def test_a_changed_handle_does_not_have_another_key_deleted(
         (Answer(200, {"Content-Type": "application/json"}, b'{"kid": "x", "value": "AAAA"}'), "as no vault does"),
         (Answer(200, {"Content-Type": "application/json"}, b"[]"), "as no vault does"),
         (Answer(204), "as no vault does"),
-        (Answer(302, {"Location": "https://evil.example.com/"}), "as no vault does"),
         (Answer(200, {}, b"x" * 99, Cut.DROP), "cannot be reached"),
     ],
 )
@@ -380,6 +379,29 @@ def test_each_refusal_has_a_sentence_of_its_own(
     vault.seen.clear()
     assert sentence in refusal(settings, handle).message
     assert vault.seen.count("unwrapkey") <= 2
+
+
+@pytest.mark.parametrize(("action", "status"), [("get", 302), ("unwrapkey", 307)])
+def test_no_redirection_leads_to_another_server(
+    settings: ProviderSettings,
+    vault: KeyVaultStub,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    action: str,
+    status: int,
+) -> None:
+    asked: list[str] = []
+    other = KeyVaultStub(authority.ca)
+    monkeypatch.setattr(other, "_answered", lambda request: asked.append(request.target) or Answer(200, {}, b"{}"))
+    other.start()
+    try:
+        vault.faults[action] = [Answer(status, {"Location": f"{other.url}/keys/x/y/unwrapkey?api-version=7.4"})] * 9
+        message = refusal(settings, credential=Holding(TOKEN)).message
+        assert f"refuses keys/{action}" in message or "as no vault does" in message
+    finally:
+        other.stop()
+    assert asked == []
 
 
 def test_a_refused_token_is_said_so(settings: ProviderSettings) -> None:
@@ -456,6 +478,17 @@ def test_neither_root_key_nor_token_is_ever_logged(
     assert base64.urlsafe_b64encode(key).decode().rstrip("=") not in caplog.text
     assert repr(key)[2:20] not in caplog.text
     assert TOKEN not in caplog.text
+
+
+def test_the_library_says_nothing_beside_our_own_sentence(
+    settings: ProviderSettings, vault: KeyVaultStub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    vault.faults["get"] = [Answer(200, {"Content-Type": "application/json"}, b"<html>"), Answer(302)]
+    for _ in range(2):
+        assert refusal(settings)
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")
+    assert refusal(settings)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_a_missing_library_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
