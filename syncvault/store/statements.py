@@ -1,8 +1,8 @@
 """How the repositories speak to the database: SQL written once with `?`, rows that are named tuples.
 
-A statement is built once per (dialect, table, columns) and handed to the driver as it is. That keeps the hot
-paths at the speed of the bare driver; `Connection.execute` with a compiled construct costs a third more. `fetch`
-reads from the driver's own cursor: SQLAlchemy would describe every result anew, and make rows that become others.
+A statement is built once per (dialect, table, columns) and handed to the driver as it is, on a cursor of the driver's
+own: SQLAlchemy would describe every result anew and make rows that become others, which costs four times as much as a
+short statement itself. `run` alone goes through SQLAlchemy, for results that are read piece by piece.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ def run_many(tx: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
         return 0
     # Drivers take exact tuples apart much faster than named ones.
     batch = list(zip(*_for_sqlite(rows), strict=True)) if tx.dialect.name == "sqlite" else list(map(tuple, rows))
-    return tx.exec_driver_sql(_in_dialect(tx.dialect.name, sql), batch).rowcount
+    with closing(tx.connection.cursor()) as cursor:
+        cursor.executemany(_in_dialect(tx.dialect.name, sql), batch)
+        count: int = cursor.rowcount
+    return count
 
 
 _as_bytearray: Final = bytearray().__add__  # takes nothing but bytes, where `bytearray` itself would take numbers
@@ -66,31 +69,40 @@ def _for_sqlite(rows: Sequence[tuple[Any, ...]]) -> Iterator[Iterable[Any]]:
 
 def changed(tx: Connection, sql: str, *values: Any) -> int:
     """Runs one statement; returns how many rows it changed."""
-    return run(tx, sql, *values).rowcount
+    with _executed(tx, sql, values) as cursor:
+        count: int = cursor.rowcount
+    return count
+
+
+def first(tx: Connection, sql: str, *values: Any) -> tuple[Any, ...] | None:
+    """The first row that a statement gives, or None."""
+    with _executed(tx, sql, values) as cursor:
+        row: tuple[Any, ...] | None = cursor.fetchone()
+    return row
 
 
 def value(tx: Connection, sql: str, *values: Any) -> Any:
     """The first column of the first row, or None."""
-    return run(tx, sql, *values).scalar()
+    row = first(tx, sql, *values)
+    return None if row is None else row[0]
 
 
 def fetch(tx: Connection, kind: type[Row], table: str, rest: str = "", *values: Any) -> list[Row]:
     """The rows of a table as named tuples; `rest` is what follows FROM."""
-    with _selected(tx, kind, table, rest, values) as cursor:
+    with _executed(tx, _select(kind._fields, table, rest), values) as cursor:
         # `_make` without its check of the length, which `_select` sees to: that spares a Python call for each row.
         return list(map(partial(tuple.__new__, kind), cursor.fetchall()))
 
 
 def fetch_one(tx: Connection, kind: type[Row], table: str, rest: str, *values: Any) -> Row | None:
     """The first of the rows that `fetch` gives, or None."""
-    with _selected(tx, kind, table, rest, values) as cursor:
-        row = cursor.fetchone()
+    row = first(tx, _select(kind._fields, table, rest), *values)
     return None if row is None else kind._make(row)
 
 
-def _selected(tx: Connection, kind: type[Row], table: str, rest: str, values: tuple[Any, ...]) -> closing[Any]:
+def _executed(tx: Connection, sql: str, values: tuple[Any, ...]) -> closing[Any]:
     cursor = tx.connection.cursor()
-    cursor.execute(_in_dialect(tx.dialect.name, _select(kind._fields, table, rest)), values)
+    cursor.execute(_in_dialect(tx.dialect.name, sql), values)
     return closing(cursor)
 
 

@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 
 from syncvault.store.engine import Transaction
 from syncvault.store.faults import Fenced
-from syncvault.store.statements import changed, fetch, fetch_one, run, value
+from syncvault.store.statements import changed, fetch, fetch_one, first, run, value
 from syncvault.store.statements import insert as insert_rows
 
 
@@ -149,7 +149,7 @@ def fence(tx: Transaction, tenant_id: bytes, epoch: int) -> Standing:
         Fenced: It is not: an erasure or a successor has taken it.
     """
     # SQLite lets one writer in, so reading is enough; PostgreSQL must hold off whoever would change the row.
-    found = run(tx, _FENCE if tx.dialect.name == "sqlite" else f"{_FENCE} FOR SHARE OF t", tenant_id).fetchone()
+    found = first(tx, _FENCE if tx.dialect.name == "sqlite" else f"{_FENCE} FOR SHARE OF t", tenant_id)
     if found is None or (found[0], found[1]) != ("live", epoch):
         raise Fenced("The tenant was erased or taken over meanwhile.")
     return Standing(*found[2:])
@@ -186,8 +186,12 @@ def set_quarantine(tx: Transaction, tenant_id: bytes, code: str, at: int, advice
 
 def lift_quarantine(tx: Transaction, tenant_id: bytes) -> None:
     """Lets the tenant be pulled again."""
-    statement = "UPDATE tenants SET quarantine = NULL, quarantined_at = NULL, quarantine_advice = NULL WHERE id = ?"
-    run(tx, statement, tenant_id)
+    # Only a tenant that is in quarantine: a row that is written as it was costs a page of the log.
+    statement = (
+        "UPDATE tenants SET quarantine = NULL, quarantined_at = NULL, quarantine_advice = NULL"
+        " WHERE id = ? AND quarantine IS NOT NULL"
+    )
+    changed(tx, statement, tenant_id)
 
 
 def retag(tx: Transaction, tenant_id: bytes, purge_at: int) -> dict[str, int]:
