@@ -21,8 +21,20 @@ from syncvault.roots.file import FileProvider
 from syncvault.store import engine as databases
 from syncvault.store.locks import FileLocks
 from syncvault.sync import engine
-from syncvault.vault import audit, erasing_rows, erasure, layout, ledger, opening, outstanding, sources, tenants
+from syncvault.vault import (
+    audit,
+    erasing_rows,
+    erasure,
+    layout,
+    ledger,
+    opening,
+    outstanding,
+    restore,
+    sources,
+    tenants,
+)
 from tests.integration.fake_exchange import FakeExchange, FakeFolder, contact
+from tests.integration.restoring import Backups, Quiet, back_up
 from tests.integration.vault_parts import NOW, profile, secret, sync
 
 
@@ -95,6 +107,30 @@ def _arm(step: int) -> None:
         setattr(owner, name, _counted(getattr(owner, name), count))
 
 
+def _arm_files(step: int) -> None:
+    """Counts whatever changes a directory, or waits for the disk, on top of commits."""
+    count = _dying(step)
+    for owner, name in (
+        (os, "fsync"),
+        (os, "link"),
+        (os, "mkdir"),
+        (os, "rename"),
+        (os, "replace"),
+        (os, "rmdir"),
+        (os, "unlink"),
+    ):
+        setattr(owner, name, _counted(getattr(owner, name), count))
+    write = databases.Database.write
+
+    @contextmanager
+    def write_and_count(self: databases.Database) -> Iterator[Any]:
+        with write(self) as tx:
+            yield tx
+        count()
+
+    databases.Database.write = write_and_count  # type: ignore[method-assign]
+
+
 def _counted(function: Callable[..., Any], count: Callable[[], None]) -> Callable[..., Any]:
     def call(*args: Any, **options: Any) -> Any:
         result = function(*args, **options)
@@ -117,7 +153,16 @@ def main(step: int, verb: str, home: Path) -> None:
         _arm(step)
         opening.create_vault(place, clock=lambda: NOW).close()
         return
+    places = Backups(home.parent, home.parent / "backup", home.parent / "key-backup")
+    if verb == "restore":
+        _arm_files(step)
+        restore.restore(places.wanted(home=home), progress=Quiet(), clock=lambda: NOW)
+        return
     with opening.open_vault(home, clock=lambda: NOW) as opened:
+        if verb == "backup":
+            _arm_files(step)
+            back_up(opened, places)
+            return
         _arm(step)
         if verb == "register":
             try:
