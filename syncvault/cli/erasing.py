@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
 
 from syncvault.cli import output
 from syncvault.cli.audited import Entry, audited, write_if_possible
@@ -18,6 +20,11 @@ from syncvault.errors import Exit, SyncvaultError
 
 if TYPE_CHECKING:
     from syncvault.vault.erasure import Erased, Plan
+    from syncvault.vault.outstanding import Kept
+
+Vacuum = Annotated[
+    bool, typer.Option("--vacuum", help="Write the database file anew without its free pages (takes its size twice).")
+]
 
 COLUMNS: Final = (
     Column("tenant", "tenant"),
@@ -67,7 +74,17 @@ def tell_outstanding(row: dict[str, Any]) -> None:
         note(f"Outstanding for {shown(row['tenant'] or row['tenant_id'])}: {shown(step)}")
 
 
-def delete_tenant(call: Call, name: str, *, yes: bool, receipt: Path | None) -> int:
+def kept_row(kept: Kept) -> dict[str, Any]:
+    """A receipt that was issued for an earlier erasure."""
+    return {
+        "tenant_id": id_text(kept.statement.tenant_id),
+        "receipt": os.fspath(kept.path),
+        "receipt_status": kept.statement.status,
+        "outstanding": list(kept.statement.outstanding),
+    }
+
+
+def delete_tenant(call: Call, name: str, *, yes: bool, receipt: Path | None, vacuum: bool) -> int:
     """Previews or erases one tenant and returns the exit code."""
     from syncvault.vault import audit, erasure, tenants
 
@@ -80,7 +97,7 @@ def delete_tenant(call: Call, name: str, *, yes: bool, receipt: Path | None) -> 
             with audited(vault, call.command, may_go_unlogged=True) as entry:
                 tenant = tenants.find_to_erase(vault, name)
                 entry.tenant_id = tenant.id
-                erased = erasure.erase(vault, tenant, reason=erasure.ON_DEMAND, role=audit.role())
+                erased = erasure.erase(vault, tenant, reason=erasure.ON_DEMAND, role=audit.role(), vacuum=vacuum)
             row = erased_row(erased)
             if receipt is not None:
                 row["receipt"] = _hand_out(erased, receipt)

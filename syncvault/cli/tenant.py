@@ -166,10 +166,11 @@ def delete(
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Erase it; without this, only show what would go.")] = False,
     receipt: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the signed receipt here as well.")] = None,
+    vacuum: erasing.Vacuum = False,
     _json: AsJson = False,
 ) -> int:
     """Erase a tenant with everything that is stored of it."""
-    return erasing.delete_tenant(begin(context), name, yes=yes, receipt=receipt)
+    return erasing.delete_tenant(begin(context), name, yes=yes, receipt=receipt, vacuum=vacuum)
 
 
 def _change(call: Call, name: str, change: Callable[[TenantProfile], TenantProfile]) -> None:

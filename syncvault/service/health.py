@@ -17,14 +17,14 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from syncvault.clock import Clock, system_clock
-from syncvault.errors import RootKeyError, SyncvaultError
+from syncvault.errors import DamagedError, RootKeyError, SyncvaultError
 from syncvault.policy.calendar import civil_day
 from syncvault.policy.clock import doubt
 from syncvault.store import keys as key_rows
 from syncvault.store.engine import Database, Role, open_database
 from syncvault.store.upgrade import check_schema
 from syncvault.store.urls import parse_url
-from syncvault.vault import credentials, layout, tenants
+from syncvault.vault import audit, credentials, erasure, layout, ledger, outstanding, tenants
 from syncvault.vault.layout import Layout
 from syncvault.vault.model import Tenant
 from syncvault.vault.opening import AskPassphrase, open_vault
@@ -86,6 +86,8 @@ def examine(home: Path, *, passphrase: AskPassphrase | None = None, clock: Clock
 def _each_of(vault: Vault) -> Findings:
     checks: tuple[tuple[str, Callable[[Vault], Findings]], ...] = (
         ("old root keys", _retired_roots),
+        ("erasures", _erasures),
+        ("audit trail", _audit_trail),
         ("clock", _clock),
         ("tenants", _tenants),
     )
@@ -175,6 +177,29 @@ def _retired_roots(vault: Vault) -> Findings:
         yield Finding("old root keys", Result.OK, "No root key is left that was replaced.")
 
 
+def _erasures(vault: Vault) -> Findings:
+    is_sound = True
+    for fault in ledger.faults(vault):
+        is_sound = False
+        yield Finding("erasures", Result.FAIL if fault.is_grave else Result.WARN, fault.message, fault.advice)
+    for statement in outstanding.interim(vault):
+        if statement.rows is None:
+            is_sound = False
+            left = "; ".join(each.removesuffix(".") for each in statement.outstanding)
+            message = f"The receipt for tenant {UUID(bytes=statement.tenant_id)} is interim: {left}."
+            yield Finding("erasures", Result.WARN, message, "`syncvault purge --yes` makes it final where that can be.")
+    if is_sound:
+        yield Finding("erasures", Result.OK, "The erasure ledger is sound, and no tenant's receipt is interim.")
+
+
+def _audit_trail(vault: Vault) -> Findings:
+    found = audit.look(vault)
+    for one in found:
+        yield Finding("audit trail", Result.FAIL, one.message, f"Run `syncvault audit verify`. {one.advice}")
+    if not found:
+        yield Finding("audit trail", Result.OK, "The audit trail ends where the key store says.")
+
+
 def _clock(vault: Vault) -> Findings:
     why = doubt(vault.now, vault.latest_time_seen())
     if why is None:
@@ -206,8 +231,7 @@ def _purge(vault: Vault, roll: Roll) -> Findings:
     for tenant in roll.tenants:
         if tenant.profile is None:
             late = True
-            message = f"The erasure of tenant {UUID(bytes=tenant.id)} was begun and is not finished."
-            yield Finding("purge", Result.FAIL, message, "Finish it with `syncvault purge --yes`.")
+            yield _unfinished(vault, tenant)
         elif (subscription := tenant.facts.subscription).is_due(vault.now):
             late = True
             today = civil_day(vault.now, ZoneInfo(subscription.zone))
@@ -217,6 +241,15 @@ def _purge(vault: Vault, roll: Roll) -> Findings:
             yield Finding("purge", result, message, "Run `syncvault purge --yes`, and check its timer.")
     if not late:
         yield Finding("purge", Result.OK, "No tenant has outlived its purge date.")
+
+
+def _unfinished(vault: Vault, tenant: Tenant) -> Finding:
+    try:
+        erasure.require_genuine(vault, tenant)
+    except DamagedError as error:
+        return _failed("purge", error)
+    message = f"The erasure of tenant {UUID(bytes=tenant.id)} was begun and is not finished."
+    return Finding("purge", Result.FAIL, message, "Finish it with `syncvault purge --yes`.")
 
 
 def _credentials(vault: Vault, living: list[Tenant]) -> Findings:

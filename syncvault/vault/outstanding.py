@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from syncvault.errors import InputError, StorageError, SyncvaultError
+from syncvault.errors import Exit, InputError, StorageError, SyncvaultError
 from syncvault.roots.port import PrivilegedStepNeededError
 from syncvault.store import keys as key_rows
 from syncvault.store import tenants as rows
@@ -28,6 +28,7 @@ class ForeignReceiptError(SyncvaultError):
     """A receipt that this vault did not issue, or that was changed since."""
 
     code = "foreign-receipt"
+    exit_code = Exit.FINDINGS
 
 
 @dataclass(frozen=True, slots=True)

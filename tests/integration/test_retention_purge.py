@@ -29,11 +29,11 @@ def test_a_tenant_goes_on_its_day_and_not_before(place: Place, exchange: FakeExc
     register(vault, "other", ends=date(2026, 9, 2))
     sync(vault, tenant)
     early = place.open(DUE - timedelta(seconds=1))
-    assert retention.preview(early) == []
-    assert [plan.name for plan in retention.preview(early, date(2026, 11, 30))] == ["acme"]
+    assert retention.preview(early).plans == []
+    assert [plan.name for plan in retention.preview(early, date(2026, 11, 30)).plans] == ["acme"]
     assert retention.purge(early, role="service", accept_clock=True).erased == ()
     day = place.open(DUE)
-    assert [(plan.name, plan.due_on, plan.contacts) for plan in retention.preview(day)] == [
+    assert [(plan.name, plan.due_on, plan.contacts) for plan in retention.preview(day).plans] == [
         ("acme", date(2026, 11, 30), 2)
     ]
     outcome = retention.purge(day, role="service")
@@ -75,7 +75,7 @@ def test_a_tenant_whose_facts_do_not_open_is_reported_and_kept(place: Place) -> 
     execute(vault.data, "UPDATE tenants SET profile = ? WHERE id = ?", b"x" * 200, damaged.id)
     execute(vault.key_data, "DELETE FROM wrapped_keys WHERE tenant_id = ?", lost.id)
     opened = place.open(DUE)
-    assert [plan.name for plan in retention.preview(opened)] == ["due"]
+    assert [plan.name for plan in retention.preview(opened).plans] == ["due"]
     outcome = retention.purge(opened, role="root", accept_clock=True)
     assert [one.plan.name for one in outcome.erased] == ["due"]
     assert len(outcome.failures) == 2
@@ -107,10 +107,10 @@ def test_whatever_stops_one_erasure_the_others_are_done_and_told_of(
     first, second = register(vault, "first", ends=ENDS), register(vault, "second", ends=ENDS)
     erase = erasure.erase
 
-    def fail_first(vault: Vault, tenant: Tenant, *, reason: str, role: str) -> erasure.Erased:
+    def fail_first(vault: Vault, tenant: Tenant, *, reason: str, role: str, vacuum: bool) -> erasure.Erased:
         if tenant.id == first.id:
             raise StorageError("The disk is full.")
-        return erase(vault, tenant, reason=reason, role=role)
+        return erase(vault, tenant, reason=reason, role=role, vacuum=vacuum)
 
     monkeypatch.setattr(erasure, "erase", fail_first)
     outcome = retention.purge(place.open(DUE), role="root")
@@ -134,7 +134,7 @@ def test_an_erasure_that_was_begun_is_finished(place: Place) -> None:
     vault = place.create()
     tenant = register(vault, "acme")
     erasure._fence(vault, tenant, erasure.ON_DEMAND, "root")
-    assert [plan.name for plan in retention.preview(vault)] == [None]
+    assert [plan.name for plan in retention.preview(vault).plans] == [None]
     (erased,) = retention.purge(vault, role="service").erased
     assert (erased.plan.tenant_id, erased.plan.reason, erased.status) == (tenant.id, "on-demand", "final")
     with vault.read() as tx:

@@ -16,7 +16,7 @@ from syncvault.roots.file import FileProvider
 from syncvault.roots.port import Pending
 from syncvault.service.health import Finding, Result, examine
 from syncvault.store import upgrade
-from syncvault.vault import credentials, erasure, tenants
+from syncvault.vault import audit, credentials, erasure, tenants
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
 from tests.integration.vault_parts import NOW, Place, execute, register, secret
@@ -27,6 +27,8 @@ CHECKS = {
     "keys database",
     "root key",
     "old root keys",
+    "erasures",
+    "audit trail",
     "clock",
     "tenants",
     "purge",
@@ -134,6 +136,17 @@ def test_a_clock_that_went_back_fails(place: Place) -> None:
     assert trouble(look(place)) == [("clock", "fail")]
 
 
+def test_a_removed_audit_entry_and_a_lost_audit_key_fail(place: Place) -> None:
+    vault = place.create()
+    audit.record(vault, verb="init", tenant_id=None, outcome="ok")
+    execute(vault.data, "DELETE FROM audit")
+    assert trouble(look(place)) == [("audit trail", "fail")]
+    execute(vault.key_data, "DELETE FROM wrapped_keys WHERE purpose = 'audit'")
+    found = look(place)
+    assert trouble(found) == [("audit trail", "fail")]
+    assert "audit verify" in next(one.advice for one in found if one.check == "audit trail")
+
+
 def test_an_overdue_tenant_fails_after_its_day(place: Place) -> None:
     register(place.create(), "acme", ends=date(2026, 5, 1))
     place.now = NOW + timedelta(days=60)  # 31 July: two days late
@@ -185,7 +198,7 @@ def test_a_root_key_not_destroyed_yet_is_a_warning(place: Place, monkeypatch: py
     vault = place.create()
     monkeypatch.setattr(FileProvider, "destroy", lambda self, handle: Pending("later"))
     erasure.erase(vault, register(vault), reason=erasure.ON_DEMAND, role="root")
-    assert trouble(look(place)) == [("old root keys", "warn")]
+    assert trouble(look(place)) == [("old root keys", "warn"), ("erasures", "warn")]
 
 
 def test_a_check_that_cannot_be_made_is_a_finding(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
