@@ -213,6 +213,33 @@ def test_a_forked_child_shares_no_batch_with_its_parent() -> None:
     assert before[SALT] == after[SALT] != blob[SALT]
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_neither_does_a_child_of_that_child() -> None:
+    sealer = cipher()
+    own = sealer.seal(Place.CREDENTIAL, ROW, b"own")
+    receiving, sending = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            blobs = [sealer.seal(Place.CREDENTIAL, ROW, b"child")]
+            grandchild = os.fork()
+            if grandchild == 0:
+                os.write(sending, sealer.seal(Place.CREDENTIAL, ROW, b"grandchild"))
+            else:
+                os.waitpid(grandchild, 0)
+                os.write(sending, blobs[0])
+        finally:
+            os._exit(0)
+    os.close(sending)
+    with os.fdopen(receiving, "rb") as pipe:
+        written = pipe.read()
+    os.waitpid(child, 0)
+    grandchild_s, child_s = written[:108], written[108:]
+    assert sealer.open(Place.CREDENTIAL, ROW, grandchild_s) == b"grandchild"
+    assert sealer.open(Place.CREDENTIAL, ROW, child_s) == b"child"
+    assert len({own[SALT], child_s[SALT], grandchild_s[SALT]}) == 3
+
+
 def test_threads_share_a_cipher_without_ever_sharing_a_nonce() -> None:
     shared, blobs, start = cipher(), [], threading.Barrier(4)
 
