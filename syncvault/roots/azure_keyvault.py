@@ -44,6 +44,7 @@ from syncvault.roots.wrapping import (
     missing,
     require_check,
     require_same,
+    shown_text,
     wrapped_bytes,
     wrapped_text,
 )
@@ -184,7 +185,7 @@ class AzureKeyVaultProvider(RootKeyProvider):
         name, version = handle_text(handle, "key"), handle_text(handle, "version")
         if name not in {self._own_name(generation), self._shared} or not _VERSION.fullmatch(version):
             raise does_not_fit()
-        made_in = handle_text(handle, "vault")
+        made_in = shown_text(handle, "vault")
         if made_in != self._host:
             raise RootKeyError(
                 f"The root key was wrapped in the Azure Key Vault {made_in}, not in {self._host}.",

@@ -36,6 +36,7 @@ from syncvault.roots.wrapping import (
     missing,
     require_check,
     require_same,
+    shown_text,
     wrapped_bytes,
     wrapped_text,
 )
@@ -129,7 +130,7 @@ class Pkcs11Provider(RootKeyProvider):
     def destroy(self, handle: Handle) -> Destruction:
         """Removes the generation's key from the token, and looks for it again."""
         label, _ = self._located(handle)
-        made_on = handle_text(handle, "serial")
+        made_on = shown_text(handle, "serial")
 
         def remove(token: Any, session: Any) -> Destruction | None:
             from pkcs11 import exceptions  # noqa: PLC0415  (an extra)
@@ -198,7 +199,7 @@ class Pkcs11Provider(RootKeyProvider):
         return self._access.session(work, rw=rw)
 
     def _without(self, label: str, serial: str, handle: Handle) -> RootKeyError:
-        made_on = handle_text(handle, "serial")
+        made_on = shown_text(handle, "serial")
         if serial != made_on:
             return RootKeyError(
                 f"The token {self._token} (serial {serial}) does not hold the key {label}, which was made on the "

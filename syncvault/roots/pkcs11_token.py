@@ -179,9 +179,12 @@ def untrusted(module: Path) -> str | None:
 
 def serial_of(token: Any) -> str:
     """The token's serial number, which tells it from another one with the same label."""
-    serial = token.serial
-    text = serial.decode(errors="backslashreplace") if isinstance(serial, bytes) else str(serial)
-    return text.strip() or "none"
+    serial: bytes = token.serial
+    try:
+        text = serial.decode().strip()
+    except UnicodeDecodeError:
+        text = ""
+    return text if text and text.isprintable() else serial.hex()
 
 
 def _wrong_pin(token: str) -> RootKeyError:

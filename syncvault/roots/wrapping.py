@@ -20,6 +20,7 @@ from syncvault.roots.port import Handle, handle_text
 _CHECK_BYTES: Final = 16
 _CHECK_LABEL: Final = b"syncvault v1 root key check "
 _MOST_WRAPPED: Final = 8192  # bytes; the largest ciphertext of a root key, AWS KMS's, stays far below
+_MOST_SHOWN: Final = 253  # the longest name of a host
 
 T = TypeVar("T")
 
@@ -53,8 +54,20 @@ def require_check(handle: Handle, key: bytes, bound_to: bytes) -> None:
     Raises:
         RootKeyError: The handle's check does not fit.
     """
-    if not hmac.compare_digest(check_of(key, bound_to).encode(), handle_text(handle, "check").encode()):
+    if not hmac.compare_digest(check_of(key, bound_to).encode(), shown_text(handle, "check").encode()):
         raise does_not_fit()
+
+
+def shown_text(handle: Handle, key: str) -> str:
+    """A handle's text field that an error may show on a terminal.
+
+    Raises:
+        RootKeyError: The handle lacks it, or it is nothing to be shown.
+    """
+    text = handle_text(handle, key)
+    if len(text) > _MOST_SHOWN or not text.isprintable():
+        raise does_not_fit()
+    return text
 
 
 def does_not_fit() -> RootKeyError:

@@ -188,6 +188,8 @@ def test_every_flipped_byte_and_every_cut_of_the_wrapped_key_is_refused(either: 
         {"algorithm": "RSA1_5"},
         {"check": "AAAA"},
         {"check": "é"},
+        {"check": "\ud800"},
+        {"vault": "\x1b[2J"},
         {"generation": 2},
         {"generation": 10**40},
     ],

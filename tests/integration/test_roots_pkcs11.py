@@ -190,7 +190,7 @@ def test_a_handle_that_was_changed_is_refused(either: ProviderSettings, damage: 
         provider.unwrap({**handle, **damage})
 
 
-@pytest.mark.parametrize("check", ["AAAA", "é", "", 7])
+@pytest.mark.parametrize("check", ["AAAA", "é", "", "\ud800", "A" * 999, 7])
 def test_a_check_that_does_not_fit_is_refused(settings: ProviderSettings, check: str | int) -> None:
     provider = Pkcs11Provider(with_options(settings, mechanism="aes-kw"))
     handle = provider.create(1)
@@ -224,6 +224,15 @@ def test_a_wrapped_key_is_bound_to_its_vault_beyond_the_key_that_wraps_it(either
 
 
 # Destroying
+
+
+@pytest.mark.parametrize("serial", ["", "\x1b[2J", "\ud800", "x" * 999, 7])
+def test_what_a_terminal_must_not_show_is_no_serial_number(settings: ProviderSettings, serial: str | int) -> None:
+    provider = Pkcs11Provider(settings)
+    handle = provider.create(1)
+    with pytest.raises(RootKeyError, match=r"damaged|malformed"):
+        provider.destroy({**handle, "serial": serial})
+    assert provider.unwrap(handle)
 
 
 def test_destroying_removes_the_key_from_the_token_and_nothing_else(either: ProviderSettings) -> None:
