@@ -10,7 +10,10 @@ from syncvault import __version__
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command line and returns its exit code."""
+    """Runs one command line and returns its exit code.
+
+    Without `argv` it is the process's own, which then shuts itself to others before it reads anything secret.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _open_closed_streams()
     if arguments == ["--version"]:
@@ -19,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from syncvault.cli.app import run  # noqa: PLC0415  (--version must not pay for the command line)
 
     os.umask(0o077)  # whatever is written is the owner's alone
-    return run(arguments)
+    return run(arguments, owns_process=argv is None)
 
 
 def _open_closed_streams() -> None:

@@ -7,11 +7,14 @@ with `journalctl`, because the files' format is not for others to parse.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from syncvault.hygiene import without_secrets
 
 SOCKET: Final = Path("/run/systemd/journal/socket")
 IDENTIFIER: Final = "syncvault"
@@ -58,7 +61,12 @@ def read(matches: Sequence[str], fields: Sequence[str], *, program: str = "journ
     command = [program, "--quiet", "--no-pager", "--output=json", f"--output-fields={','.join(fields)}", *matches]
     try:
         reader = subprocess.Popen(  # noqa: S603  (a list without a shell, from no stranger)
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command,
+            env=without_secrets(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
     except OSError as error:
         raise JournalUnreadable(f"{program} cannot be run: {error.strerror}") from None

@@ -27,6 +27,7 @@ class Call:
     command: str
     as_json: bool
     debug: bool
+    owns_process: bool = False  # nothing else runs in it, so it may be shut to others
     home: Path | None = None
     config_file: Path | None = None
     passphrase_file: Path | None = None
