@@ -1,11 +1,20 @@
-"""A box for secrets, so that none shows up where it was not asked for."""
+"""A box for secrets, so that none shows up where it was not asked for; and a base for what holds bare keys."""
 
 from __future__ import annotations
 
 from typing import NoReturn
 
 
-class Secret:
+class NotPicklable:
+    """Something that holds secrets, and goes neither into a pickle nor into a copy."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("secrets are not pickled")
+
+
+class Secret(NotPicklable):
     """Holds secret bytes. Shows nothing in `repr`, cannot be pickled or compared, is opened in one place."""
 
     __slots__ = ("_value",)
@@ -27,6 +36,3 @@ class Secret:
         raise TypeError("secrets are not compared; use hmac.compare_digest on what reveal() gives")
 
     __hash__ = None  # type: ignore[assignment]  # a hash would let a secret be compared by looking it up
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("secrets are not pickled")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
@@ -42,6 +42,9 @@ class MultisetHash:
     def __init__(self, key: bytes) -> None:
         # ECB over distinct blocks is the bare permutation; nothing is encrypted with it.
         self._cipher = Cipher(AES256(key), ECB())  # noqa: S305
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("keys are not pickled")
 
     def of(self, elements: Sequence[bytes]) -> Total:
         """The total of some elements, 16 bytes each.

@@ -19,7 +19,7 @@ from contextlib import suppress
 from itertools import repeat
 from operator import call, itemgetter
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from cryptography.exceptions import InvalidTag
 
@@ -128,6 +128,9 @@ class RecordCipher:
 
     def __repr__(self) -> str:
         return f"RecordCipher(generations={sorted(self._keys)}, current={self._current})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("keys are not pickled")
 
     @property
     def current(self) -> int:

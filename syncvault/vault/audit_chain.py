@@ -27,6 +27,7 @@ from typing import Any, Final, NamedTuple
 from syncvault.crypto.signature import Subject, is_signed_by, public_key, sign
 from syncvault.errors import DamagedError, StorageError
 from syncvault.policy.catalogue import DataClass
+from syncvault.secret import NotPicklable
 from syncvault.store import audit as rows
 from syncvault.store.audit import AuditRow, SegmentRow
 from syncvault.store.engine import Transaction
@@ -49,7 +50,7 @@ class Link(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(NotPicklable):
     """Where the trail stands.
 
     Attributes:

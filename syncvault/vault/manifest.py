@@ -20,6 +20,7 @@ from syncvault.crypto.place import ID_SIZE, Place
 from syncvault.crypto.record import KEY_SIZE, row_version
 from syncvault.errors import DamagedError, NotFoundError
 from syncvault.policy.catalogue import DataClass
+from syncvault.secret import NotPicklable
 from syncvault.store import manifests as rows
 from syncvault.store import tenants as tenant_rows
 from syncvault.store.engine import Transaction
@@ -73,7 +74,7 @@ def _note(tags: Tags, table: str, records: Iterable[bytes]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NotPicklable):
     """An opened manifest.
 
     Attributes:

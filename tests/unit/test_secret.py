@@ -1,7 +1,8 @@
-"""A secret shows up nowhere but where it is opened."""
+"""A secret shows up nowhere but where it is opened, and neither do keys in what holds them."""
 
 from __future__ import annotations
 
+import base64
 import copy
 import logging
 import pickle
@@ -11,10 +12,19 @@ from dataclasses import dataclass
 
 import pytest
 
+from syncvault.crypto.index import BlindIndex
+from syncvault.crypto.multiset import MultisetHash
+from syncvault.crypto.place import Place
+from syncvault.crypto.record import RecordCipher
 from syncvault.secret import Secret
+from syncvault.store.audit import SegmentRow
+from syncvault.vault.audit_chain import Chain
+from syncvault.vault.keys import TenantKeys
+from syncvault.vault.manifest import Manifest
 from syncvault.vault.model import Credential, CredentialKind
 
 TEXT = "pässword-5431"
+KEY = bytes(range(64, 96))  # printable, so that it would be seen in the representation of bytes
 
 
 @dataclass(frozen=True)
@@ -80,3 +90,32 @@ def test_it_cannot_be_hashed_or_carry_attributes() -> None:
 def test_an_empty_one_is_false() -> None:
     assert not Secret("")
     assert Secret(" ")
+
+
+def cipher(*, used: bool) -> RecordCipher:
+    made = RecordCipher({1: KEY}, 1, vault_id=bytes(16), tenant_id=bytes(16))
+    if used:
+        made.open(Place.CREDENTIAL, bytes(16), made.seal(Place.CREDENTIAL, bytes(16), TEXT.encode()))
+    return made
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        cipher(used=False),
+        cipher(used=True),
+        BlindIndex(KEY),
+        MultisetHash(KEY),
+        Manifest(1, KEY, {}),
+        Chain((SegmentRow(1, b"", b"", 1, b""),), KEY, KEY),
+        TenantKeys(cipher(used=False), BlindIndex(KEY), 1, {1: BlindIndex(KEY)}),
+    ],
+    ids=lambda holder: type(holder).__name__,
+)
+def test_what_holds_keys_neither_shows_nor_pickles_them(holder: object) -> None:
+    with pytest.raises(TypeError, match=r"not pickled|cannot pickle"):
+        pickle.dumps(holder)
+    with pytest.raises(TypeError, match=r"not pickled|cannot pickle"):
+        copy.deepcopy(holder)
+    shown = repr(holder)
+    assert not any(form in shown for form in (str(KEY)[2:-1], KEY.hex(), base64.b64encode(KEY).decode()))
