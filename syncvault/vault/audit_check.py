@@ -14,6 +14,7 @@ from syncvault.errors import DamagedError, StorageError
 from syncvault.journal import JournalUnreadable
 from syncvault.store import audit as rows
 from syncvault.store.audit import AuditRow, SegmentRow
+from syncvault.store.engine import Transaction
 from syncvault.vault import audit_chain
 from syncvault.vault.audit_chain import NOTHING_BEFORE, Chain, Link, follows
 from syncvault.vault.vault import Vault
@@ -221,7 +222,10 @@ def verify(vault: Vault, *, program: str = "journalctl") -> Report:
 
 def look(vault: Vault) -> list[Finding]:
     """What a glance at key, pins and the newest entry shows; for the doctor."""
-    segments, chain, findings, _ = _snapshot(vault)
+    with vault.beside_others():
+        vault.keys.follow_root()
+        with vault.key_data.read() as keys:
+            segments, chain, findings = _pins(vault, keys)
     if chain is not None and chain.head.last_seq >= chain.head.first_seq:
         last = segments[-1].last_seq
         with vault.read() as tx:
@@ -233,21 +237,24 @@ def look(vault: Vault) -> list[Finding]:
 
 def _snapshot(vault: Vault) -> tuple[list[SegmentRow], Chain | None, list[Finding], int]:
     """Pins, seeds, what is wrong with them, and the newest number, all of one moment: no entry is written meanwhile."""
-    chain, findings = None, []
     with vault.beside_others():
         vault.keys.follow_root()
         with vault.key_data.write() as keys:
             rows.lock(keys)
-            segments = rows.segments(keys)
-            try:
-                chain = audit_chain.load(vault, keys)
-            except DamagedError as error:
-                findings.append(Finding(None, "key", error.message, _RESTORE))
+            segments, chain, findings = _pins(vault, keys)
             with vault.read() as tx:
                 newest, signed = rows.newest(tx), rows.newest(tx, signed=True)
     if not segments and not findings and signed:
         findings.append(Finding(None, "key", "The key store knows nothing of the signed entries.", _RESTORE))
     return segments, chain, findings, newest
+
+
+def _pins(vault: Vault, keys: Transaction) -> tuple[list[SegmentRow], Chain | None, list[Finding]]:
+    segments = rows.segments(keys)
+    try:
+        return segments, audit_chain.load(vault, keys), []
+    except DamagedError as error:
+        return segments, None, [Finding(None, "key", error.message, _RESTORE)]
 
 
 def _first_seq(vault: Vault) -> int:
