@@ -19,6 +19,8 @@ from tests.integration.vault_parts import NOW, Place, register
 
 MOST_STEPS = 120
 FIRST_STEPS = [1, 2, 3, 4]
+
+pytestmark = pytest.mark.parametrize("database_urls", ["sqlite"], indirect=True)  # the files are the same on both
 AT_HOME = {"vault.toml", "vault.db", "keys.db", "erasure.ledger", "receipts", "locks", "restoring"}
 AT_HOME |= {f"{name}.db-{journal}" for name in ("vault", "keys") for journal in ("wal", "shm")}
 
@@ -51,8 +53,6 @@ def steps(verb: str, home: Path, first: int) -> Iterator[int]:
 def test_a_backup_killed_after_any_step_is_whole_or_not_there(
     place: Place, vault: Vault, exchange: FakeExchange, places: Backups, first: int
 ) -> None:
-    if vault.data.dialect != "sqlite":
-        pytest.skip("the files are the same")
     fill(vault, exchange)
     back_up(vault, places, out=places.root / "first")  # so that there are keys to be replaced
     register(vault, "gamma")
@@ -77,8 +77,6 @@ def test_a_backup_killed_after_any_step_is_whole_or_not_there(
 def test_a_restore_killed_after_any_step_is_a_whole_vault_or_none(
     place: Place, vault: Vault, exchange: FakeExchange, places: Backups, first: int
 ) -> None:
-    if vault.data.dialect != "sqlite":
-        pytest.skip("the files are the same")
     fill(vault, exchange)
     before = {name: everything(vault, name) for name in ("alpha", "beta")}
     back_up(vault, places)
