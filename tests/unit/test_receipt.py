@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from syncvault.crypto.signature import Subject, canonical, public_key_pem, sign
 from syncvault.errors import InputError
-from syncvault.vault.receipt import Statement, Verdict, issue, verify
+from syncvault.vault.receipt import Rows, Statement, Verdict, issue, verify
 
 SEED = b"s" * 32
 PUBLIC = public_key_pem(SEED).encode()
@@ -88,6 +88,41 @@ def test_a_receipt_as_issued_is_genuine_and_says_what_was_stated() -> None:
         "storage": ["write-ahead log emptied"],
         "outstanding": [],
     }
+
+
+ROWS = Rows(
+    entry=7,
+    contacts=(b"c" * 16, b"d" * 16),
+    mailboxes=(b"m" * 16,),
+    backups_until=datetime(2027, 2, 5, tzinfo=UTC),
+)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"rows": ROWS}, {"outstanding": ("backups",)}, {"counts": {}}],
+    ids=["tenant", "rows", "interim", "0"],
+)
+def test_what_a_receipt_states_reads_back_as_it_was_stated(changes: dict[str, Any]) -> None:
+    stated = statement(**changes)
+    content = verify(issue(stated, SEED), PUBLIC).content
+    assert Statement.from_dict(content) == stated
+    assert issue(Statement.from_dict(content), SEED) == issue(stated, SEED)
+    assert ("rows" in content) is (stated.rows is not None)
+
+
+def test_rows_that_were_erased_are_named_by_their_ids() -> None:
+    assert verify(issue(statement(rows=ROWS), SEED), PUBLIC).content["rows"] == {
+        "entry": 7,
+        "contacts": ["63636363-6363-6363-6363-636363636363", "64646464-6464-6464-6464-646464646464"],
+        "mailboxes": ["6d6d6d6d-6d6d-6d6d-6d6d-6d6d6d6d6d6d"],
+        "backups_until": "2027-02-05T00:00:00Z",
+    }
+
+
+def test_the_last_root_is_the_one_that_was_replaced_or_else_the_one_in_force() -> None:
+    assert statement(root_key={"provider": "file", "generation": 3, "replaced": 2}).last_root == 2
+    assert statement(root_key={"provider": "file", "generation": 3, "replaced": None}).last_root == 3
 
 
 @pytest.mark.parametrize("own_zone", ["Pacific/Kiritimati", "America/Nuuk"])
