@@ -200,6 +200,19 @@ def test_a_key_that_aws_does_not_know_everywhere_yet_is_waited_for(through: Prov
     assert sum(pauses) < 30
 
 
+def test_of_two_processes_that_make_a_key_both_use_the_one_that_got_the_alias(
+    through: ProviderSettings, relay: Relay, admin: Any
+) -> None:
+    first = AwsKmsProvider(through).create(1)
+    relay.refuse("DescribeKey", "NotFoundException", times=1)
+    second = AwsKmsProvider(through).create(1)
+    assert second["key"] == first["key"]
+    ours = [admin.describe_key(KeyId=each["KeyId"])["KeyMetadata"] for each in admin.list_keys()["Keys"]]
+    states = {key["Arn"]: key["KeyState"] for key in ours if str(through.vault_id) in key["Description"]}
+    assert states.pop(first["key"]) == "Enabled"
+    assert list(states.values()) == ["PendingDeletion"]
+
+
 def test_a_key_without_an_alias_is_not_left_behind(through: ProviderSettings, relay: Relay, admin: Any) -> None:
     relay.refuse("CreateAlias", "AccessDeniedException")
     assert "do not allow CreateAlias" in refusal(through).message
