@@ -184,7 +184,7 @@ def _finish(vault: Vault, tenant: Tenant, entry: _Entry) -> Kept:
     if not entry.is_finished:
         with vault.key_data.write() as keys:
             ledger.add(vault, keys, "rows_erased", tenant.id, {"finished": entry.row.seq})
-        ledger.mirror(vault)
+    ledger.mirror(vault)
     return kept
 
 
