@@ -22,13 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from syncvault.store import mailboxes
 from syncvault.store.engine import Transaction
 from syncvault.store.folders import FolderRow
 from syncvault.store.mailboxes import MailboxRow
-from syncvault.store.statements import changed, fetch, fetch_one, in_lists, insert, run, run_many
+from syncvault.store.statements import changed, fetch, fetch_one, in_lists, insert, run, run_many, value
 
 
 class ContactRow(NamedTuple):
@@ -145,24 +146,68 @@ def stream(
     A page ends with a mailbox where it can: cutting mailboxes in two would cost a statement more for each page.
 
     Each page is a transaction of its own, begun by `read`, so that a slow consumer holds up neither writers nor a
-    scrub: the whole is not one state of the database.
+    scrub: the whole is not one state of the database. But a contact that stays is met once, also when a rotation of
+    the index key changes the order meanwhile.
     """
     if mailbox_id is None:
         with read() as tx:
             wanted = mailboxes.ids_of_tenant(tx, tenant_id)
     else:
         wanted = [mailbox_id]
-    position, after = 0, None
-    while position < len(wanted):
+    walks = (_Walk(tenant_id, each) for each in wanted)
+    walk = next(walks, None)
+    while walk is not None:
         rows: list[ContactRow] = []
         with read() as tx:
-            while position < len(wanted) and len(rows) < page_size:
-                part = page(tx, tenant_id, wanted[position], after=after, limit=page_size)
-                rows += part
-                after = part[-1].remote_ix if len(part) == page_size else None
-                position += after is None
+            while walk is not None and len(rows) < page_size:
+                rows += walk.take(tx, page_size)
+                if walk.is_done:
+                    walk = next(walks, None)
         if rows:
             yield rows
+
+
+class _Walk:
+    """A way through one mailbox along its remote indexes, in as many transactions as it takes.
+
+    When the tenant's rows change on the way, the order may have: then the mailbox is gone through again for what was
+    not met, until nothing changes meanwhile or nothing new is found.
+    """
+
+    def __init__(self, tenant_id: bytes, mailbox_id: bytes) -> None:
+        self.is_done = False
+        self._tenant_id = tenant_id
+        self._mailbox_id = mailbox_id
+        self._after: bytes | None = None
+        self._rounds = 0
+        self._began: bytes | None = None  # the state of the tenant's rows when the round began
+        self._met: list[list[bytes]] = []
+        self._known: set[bytes] | None = None  # what was met, once the rows have changed
+        self._finds = False  # whether the round found anything that was not met before
+
+    def take(self, tx: Transaction, limit: int) -> list[ContactRow]:
+        """At most so many that were not met before; none does not mean that it is done."""
+        rows = page(tx, self._tenant_id, self._mailbox_id, after=self._after, limit=limit)
+        is_end = len(rows) < limit
+        if is_end and not self._met:  # all in one transaction
+            self.is_done = True
+            return rows
+        # The manifest is sealed anew with whatever changes among the tenant's rows.
+        state = value(tx, "SELECT blob FROM manifests WHERE tenant_id = ?", self._tenant_id)
+        if self._after is None:
+            self._rounds, self._began, self._finds = self._rounds + 1, state, False
+        self._after = None if is_end else rows[-1].remote_ix
+        if state != self._began and self._known is None:
+            self._known = set(chain.from_iterable(self._met))
+        if self._known is None:
+            self.is_done = is_end
+            self._met.append([row.id for row in rows])
+            return rows
+        fresh = [row for row in rows if row.id not in self._known]
+        self._known.update(row.id for row in fresh)
+        self._finds |= bool(fresh)
+        self.is_done = is_end and (state == self._began or (self._rounds > 1 and not self._finds))
+        return fresh
 
 
 def counts(tx: Transaction, tenant_id: bytes, mailbox_id: bytes | None = None) -> dict[str, int]:

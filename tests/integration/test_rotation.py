@@ -9,6 +9,7 @@ import pytest
 
 from syncvault.errors import BusyError, DamagedError, InputError
 from syncvault.retention import purge
+from syncvault.store import contacts as contact_rows
 from syncvault.store import keys as key_rows
 from syncvault.sync.summary import Status
 from syncvault.vault import erasure, resealing, rotation, sources, tenants
@@ -17,7 +18,7 @@ from syncvault.vault.model import Tenant
 from syncvault.vault.rotation import NOBODY, Follower
 from syncvault.vault.vault import Vault
 from syncvault.vault.wrapped import Purpose
-from tests.integration.fake_exchange import FakeExchange
+from tests.integration.fake_exchange import FakeExchange, contact
 from tests.integration.killed import first_scene, second_scene
 from tests.integration.rotating import everything, generations, indexes, is_sound
 from tests.integration.vault_parts import NOW, Place, execute, held, register, rows, sync
@@ -147,6 +148,21 @@ def test_another_process_reads_and_writes_while_the_data_key_rotates(
         sources.add(other, tenant, "user", "carol")
     sources.add(other, tenant, "user", "carol")
     assert generations(vault) == {2}
+
+
+def test_a_listing_meets_every_contact_once_though_a_rotation_of_the_index_changes_their_order(
+    vault: Vault, tenant: Tenant, exchange: FakeExchange
+) -> None:
+    for number in range(40):
+        exchange.people["ann"].folders["ann-inbox"].put(f"x{number}", contact(f"x{number}"))
+    assert sync(vault, tenant).status == sync(vault, tenant).status == Status.OK
+    everyone = sorted(row.id for page in contact_rows.stream(vault.read, tenant.id) for row in page)
+    pages = contact_rows.stream(vault.read, tenant.id, page_size=8)
+    met = [row.id for _ in range(3) for row in next(pages)]
+    rotation.rotate(vault, tenant, INDEX)
+    met += [row.id for page in pages for row in page]
+    assert sorted(met) == everyone
+    assert len(everyone) > 40
 
 
 def test_a_run_that_comes_meanwhile_finishes_the_rotation_of_the_index_first(
