@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from syncvault.errors import RootKeyError
-from syncvault.roots.wrapping import bounded, does_not_fit, unanswered
+from syncvault.roots.patience import bounded, unanswered
+from syncvault.roots.wrapping import does_not_fit
 
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 10.0

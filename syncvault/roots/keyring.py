@@ -9,12 +9,11 @@ from __future__ import annotations
 import base64
 import importlib
 import os
-import queue
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from syncvault.errors import RootKeyError
+from syncvault.roots.patience import bounded
 from syncvault.roots.port import (
     ROOT_KEY_BYTES,
     Destroyed,
@@ -37,6 +36,7 @@ BACKENDS: tuple[str, ...] = (
     "keyring.backends.Windows.WinVaultKeyring",
 )
 _SERVICE = "syncvault"
+_UNLOCK = "Unlock the keyring, then run the command again."
 _SECONDS_QUIET = 10.0  # a look whether it is there
 _SECONDS_PROMPT = 120.0  # a person may have to type the keyring's password
 _MOST_DUPLICATES = 16
@@ -179,27 +179,12 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
     Raises:
         RootKeyError: It failed, or took longer.
     """
-    outcome: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            outcome.put((call(), None))
-        except Exception as error:  # noqa: BLE001  (crosses the thread and is raised there)
-            outcome.put((None, error))
-
-    threading.Thread(target=run, daemon=True, name="keyring").start()
     try:
-        value, error = outcome.get(timeout=seconds)
-    except queue.Empty:
-        raise RootKeyError(
-            f"The keyring did not answer within {seconds:.0f} s.",
-            advice="Unlock the keyring, then run the command again.",
-        ) from None
-    if error is not None:
-        raise RootKeyError(
-            f"The keyring refused: {_sentence(error)}", advice="Unlock the keyring, then run the command again."
-        ) from error
-    return value  # type: ignore[return-value]
+        return bounded(seconds, "The keyring", call, advice=_UNLOCK)
+    except RootKeyError:
+        raise
+    except Exception as error:  # each backend fails in its own way
+        raise RootKeyError(f"The keyring refused: {_sentence(error)}", advice=_UNLOCK) from error
 
 
 def _sentence(error: Exception) -> str:

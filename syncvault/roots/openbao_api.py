@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from syncvault.errors import RootKeyError
 from syncvault.roots.openbao_options import Place, Token, parsed
-from syncvault.roots.wrapping import bounded
+from syncvault.roots.patience import bounded
 
 _ANSWER_LIMIT: Final = 1024 * 1024  # bytes; a transit key with ten thousand versions needs a quarter of it
 _MOST_REDIRECTS: Final = 3

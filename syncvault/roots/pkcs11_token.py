@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from syncvault.errors import RootKeyError
-from syncvault.roots.wrapping import bounded, unanswered
+from syncvault.roots.patience import bounded, unanswered
 
 SECONDS: Final = 15.0  # a network HSM takes tenths; one that is gone, for ever
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import base64
 import hmac
-import queue
-import threading
-from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Final, TypeVar
+from typing import Final
 from uuid import UUID
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -21,8 +18,6 @@ _CHECK_BYTES: Final = 16
 _CHECK_LABEL: Final = b"syncvault v1 root key check "
 _MOST_WRAPPED: Final = 8192  # bytes; the largest ciphertext of a root key, AWS KMS's, stays far below
 _MOST_SHOWN: Final = 253  # the longest name of a host
-
-T = TypeVar("T")
 
 
 def missing(extra: str, *modules: str) -> str | None:
@@ -106,35 +101,3 @@ def wrapped_bytes(handle: Handle) -> bytes:
     if not 0 < len(wrapped) <= _MOST_WRAPPED:
         raise does_not_fit()
     return wrapped
-
-
-def bounded(seconds: float, who: str, call: Callable[[], T]) -> T:
-    """Runs a call that may hang (a driver, a metadata service), and gives up on it in time.
-
-    Raises:
-        RootKeyError: It took longer. What the call itself raises is passed on.
-    """
-    outcome: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            outcome.put((call(), None))
-        except BaseException as error:  # noqa: BLE001  (crosses the thread and is raised there)
-            outcome.put((None, error))
-
-    threading.Thread(target=run, daemon=True, name=who).start()
-    try:
-        value, error = outcome.get(timeout=seconds)
-    except queue.Empty:
-        raise unanswered(who, seconds) from None
-    if error is not None:
-        raise error
-    return value  # type: ignore[return-value]
-
-
-def unanswered(who: str, seconds: float) -> RootKeyError:
-    """What is said of one that did not answer in time."""
-    return RootKeyError(
-        f"{who} did not answer within {seconds:.0f} s.",
-        advice="Check the way to it (network, proxy, device), then run the command again.",
-    )
