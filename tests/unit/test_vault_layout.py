@@ -185,3 +185,40 @@ def test_a_directory_without_a_vault_is_named(tmp_path: Path) -> None:
     with pytest.raises(layouts.NoVaultError) as refusal:
         layouts.load(tmp_path)
     assert refusal.value.message == f"There is no vault at {tmp_path}."
+
+
+def test_a_coming_place_s_file_goes_with_it() -> None:
+    moved = FULL.moved_to(RootPlace("file", Path("/srv/two.key"), {}, generation=7), last_generation=6)
+    assert (moved.root_key, moved.root_key_file, moved.root_key_options) == ("file", Path("/srv/two.key"), {})
+
+
+def test_a_place_that_names_no_generation_keeps_none(tmp_path: Path) -> None:
+    text = 'database = "a"\nkey_database = "b"\nroot_key = "file"\n[[replaced]]\nroot_key = "keyring"\n'
+    (tmp_path / "vault.toml").write_text(text)
+    assert layouts.load(tmp_path).replaced == (RootPlace("keyring", None, {}, generation=0),)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_links_are_given_away_themselves_and_what_vanishes_meanwhile_is_passed_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, 1234, 1234)
+    (home / "owned").touch()
+    os.chown(home / "owned", 1234, 1234)
+    (home / "link").symlink_to(home / "owned")
+    (home / "dangling").symlink_to(home / "none")
+    (home / "journal").touch()
+    look = os.stat
+
+    def stat(path: str, **options: object) -> os.stat_result:
+        if path == "journal":
+            raise FileNotFoundError
+        return look(path, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", stat)
+        layouts.match_owner(home)
+    owners = {path.name: path.lstat().st_uid for path in home.iterdir()}
+    assert owners == {"owned": 1234, "link": 1234, "dangling": 1234, "journal": 0}
