@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,59 @@ def test_a_scrub_waits_for_others_who_leave_in_time(tmp_path: Path, monkeypatch:
     other.execute("BEGIN IMMEDIATE")
     assert database.scrub(timeout=5).done
     assert waits
+    database.close()
+
+
+def test_whoever_keeps_a_scrub_waiting_is_named_without_its_arguments(tmp_path: Path) -> None:
+    database = rows.sqlite_file(tmp_path)
+    owner, _ = rows.fill_with_markers(database)
+    script = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('BEGIN');"
+        "c.execute('SELECT count(*) FROM contacts').fetchone(); print('reading', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "vault.db"), "s3cr3t-argument"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == b"reading\n"
+        with database.write() as tx:
+            tenants.delete_rows(tx, owner)
+        with pytest.raises(BusyError) as caught:
+            database.scrub(timeout=0.2)
+        program = Path(f"/proc/{reader.pid}/comm").read_text().strip()
+        assert f"process {reader.pid} ({program})" in caught.value.message
+        assert "s3cr3t" not in caught.value.message + caught.value.advice
+        reader.kill()
+    assert database.scrub(timeout=5).done
+    database.close()
+
+
+def test_a_reader_of_its_own_process_is_called_that(tmp_path: Path) -> None:
+    database = rows.sqlite_file(tmp_path)
+    owner, _ = rows.fill_with_markers(database)
+    with database.read() as reader:
+        run(reader, "SELECT count(*) FROM contacts")
+        with database.write() as tx:
+            tenants.delete_rows(tx, owner)
+        with pytest.raises(BusyError, match="this process itself"):
+            database.scrub(timeout=0.1)
+    database.close()
+
+
+def test_a_file_is_written_anew_without_its_free_pages_only_when_asked(tmp_path: Path) -> None:
+    database = rows.sqlite_file(tmp_path)
+    owner, _ = rows.fill_with_markers(database)
+    with database.write() as tx:
+        tenants.delete_rows(tx, owner)
+    before, report = (tmp_path / "vault.db").stat().st_size, database.scrub()
+    assert not any("VACUUM" in sentence for sentence in report.done)
+    assert (tmp_path / "vault.db").stat().st_size >= before
+    vacuumed = database.scrub(vacuum=True)
+    assert vacuumed.done[-1] == "database file written anew without its free pages (VACUUM)"
+    assert (tmp_path / "vault.db").stat().st_size < before
+    assert (tmp_path / "vault.db-wal").stat().st_size == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["vault.db", "vault.db-shm", "vault.db-wal"]
+    with database.read() as tx:
+        assert value(tx, "PRAGMA freelist_count") == 0
     database.close()
 
 
