@@ -281,3 +281,11 @@ def test_a_line_in_another_form_is_no_entry(kept: list[LedgerRow], change: dict[
         if name != "signature":
             with pytest.raises(ValueError, match="not an entry of the ledger"):
                 ledger.parse(json.dumps({k: v for k, v in values.items() if k != name}).encode() + b"\n")
+
+
+def test_a_copy_is_whole_again_wherever_its_last_line_was_cut_off(vault: Vault, kept: list[LedgerRow]) -> None:
+    path, whole = vault.layout.ledger_mirror, ledger.to_text(kept)
+    for size in (0, 1, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        ledger.mirror(vault)
+        assert path.read_bytes() == whole
