@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from syncvault.errors import Exit, RootKeyError
-from syncvault.roots.passphrase import PassphraseProvider
-from syncvault.roots.port import ProviderSettings
+from syncvault.roots.passphrase import LeftPassphraseProvider, PassphraseProvider
+from syncvault.roots.port import Destroyed, NotPossible, ProviderSettings
 from syncvault.secret import Secret
 
 pytestmark = pytest.mark.slow  # as Argon2id is meant to be
@@ -83,3 +83,22 @@ def test_damaged_parameters_are_refused_before_they_cost_anything(damage: dict[s
     handle = provider("correct horse").create(1)
     with pytest.raises(RootKeyError):
         provider("correct horse").unwrap({**handle, **damage})
+
+
+def test_a_generation_is_gone_once_another_passphrase_is_in_use() -> None:
+    handle = provider("correct horse").create(1)
+    same, other = provider("correct horse"), provider("battery staple")
+    same.unwrap(handle)
+    other.create(2)
+    assert isinstance(same.destroy(handle), NotPossible)
+    assert other.destroy(handle) == Destroyed()
+
+
+def test_destroying_asks_nobody_and_claims_nothing_that_it_cannot_know() -> None:
+    def ask() -> Secret:
+        pytest.fail("nobody is to be asked")
+
+    handle = provider("correct horse").create(1)
+    unasked = PassphraseProvider(ProviderSettings(vault_id=uuid4(), passphrase=ask))
+    assert isinstance(unasked.destroy(handle), NotPossible)
+    assert LeftPassphraseProvider(ProviderSettings(vault_id=uuid4())).destroy(handle) == Destroyed()
