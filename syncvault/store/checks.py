@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +12,9 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from syncvault.errors import BusyError
+from syncvault.store import holders
 
 _POLL_SECONDS: Final = 0.05
-_MOST_NAMED: Final = 5
 _DENIED: Final = "42501"  # insufficient_privilege
 
 
@@ -86,34 +84,9 @@ def scrub_sqlite(connection: Any, path: Path, *, timeout: float, vacuum: bool = 
 def _empty_log(connection: Any, path: Path, deadline: float) -> None:
     while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] != 0:
         if time.monotonic() >= deadline:
-            raise BusyError(f"A reader is open, so deleted rows cannot be scrubbed yet: {_who_holds(path)}.")
+            files = [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm")]
+            raise BusyError(f"A reader is open, so deleted rows cannot be scrubbed yet: {holders.named(files)}.")
         time.sleep(_POLL_SECONDS)
-
-
-def _who_holds(path: Path) -> str:
-    """The other processes that have a SQLite database open, as far as this one may see."""
-    files = {os.path.realpath(path) + suffix for suffix in ("", "-wal", "-shm")}
-    found = [f"process {pid} ({name})" for pid, name in _processes_with(files)]
-    if not found:
-        return "this process itself, or one of another user"
-    return ", ".join(found[:_MOST_NAMED]) + (" and others" if len(found) > _MOST_NAMED else "")
-
-
-def _processes_with(files: set[str]) -> Iterator[tuple[int, str]]:
-    for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda each: int(each.name)):
-        if int(process.name) == os.getpid():
-            continue
-        with suppress(OSError):  # it has ended meanwhile, or is another user's
-            if any(_target(descriptor) in files for descriptor in (process / "fd").iterdir()):
-                # The program's name and not its arguments: those are nobody's business.
-                yield int(process.name), (process / "comm").read_text(errors="replace").strip()
-
-
-def _target(descriptor: Path) -> str:
-    try:
-        return str(descriptor.readlink())
-    except OSError:
-        return ""
 
 
 def scrub_postgresql(connection: Connection, tables: Sequence[str], *, timeout: float) -> ScrubReport:

@@ -20,10 +20,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
 from syncvault.errors import BusyError, StorageError
+from syncvault.store import holders
 from syncvault.store.engine import Database, Transaction
 from syncvault.store.statements import run, value
 
@@ -102,15 +104,23 @@ def wait_for_tenant(
         yield
 
 
-def _vault_busy(*, exclusive: bool) -> BusyError:
+def _vault_busy(*, exclusive: bool, lock: Path | None) -> BusyError:
     who = "other commands are still reading it" if exclusive else "a scrub or a restore is under way"
-    return BusyError(f"The vault is in use: {who}.")
+    by = f" by {holders.named([lock])}" if lock is not None else ""
+    return BusyError(f"The vault is in use{by}: {who}.")
 
 
-def _wait(attempt: Callable[[], bool], *, exclusive: bool, deadline: float, poll: float = _POLL_SECONDS) -> None:
+def _wait(
+    attempt: Callable[[], bool],
+    *,
+    exclusive: bool,
+    deadline: float,
+    poll: float = _POLL_SECONDS,
+    lock: Path | None = None,
+) -> None:
     while not attempt():
         if time.monotonic() >= deadline:
-            raise _vault_busy(exclusive=exclusive)
+            raise _vault_busy(exclusive=exclusive, lock=lock)
         time.sleep(poll)
 
 
@@ -147,10 +157,11 @@ class FileLocks:
         kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
         deadline = time.monotonic() + timeout
         with self._opened(_GATE) as gate, self._opened(_MAINTENANCE) as lock:
-            _wait(lambda: _flock(gate, kind), exclusive=exclusive, deadline=deadline, poll=_GATE_POLL_SECONDS)
+            wait = partial(_wait, exclusive=exclusive, deadline=deadline, lock=self.directory / _MAINTENANCE)
+            wait(lambda: _flock(gate, kind), poll=_GATE_POLL_SECONDS)
             if not exclusive:
                 fcntl.flock(gate, fcntl.LOCK_UN)  # sharers only pass through
-            _wait(lambda: _flock(lock, kind), exclusive=exclusive, deadline=deadline)
+            wait(lambda: _flock(lock, kind))
             yield
 
     def forget(self, tenant_id: bytes) -> None:
