@@ -59,7 +59,7 @@ def create(vault: Vault, out: Path, *, keys_out: Path | None, keep_days: int, pr
         BusyError: Another process is making a backup there, or has the vault alone.
         StorageError: The disk is full, or refuses.
     """
-    out, keys_out = out.absolute(), keys_out.absolute() if keys_out else None
+    out, keys_out = out.resolve(), keys_out.resolve() if keys_out else None  # to rename what a link leads to
     _require_apart(vault, out, keys_out)
     require_vacant(out)
     if keys_out is not None:
@@ -115,7 +115,7 @@ def _copy(
 
 
 def _require_apart(vault: Vault, out: Path, keys_out: Path | None) -> None:
-    places = [("--out", out.resolve()), *([("--keys-out", keys_out.resolve())] if keys_out else [])]
+    places = [("--out", out), *([("--keys-out", keys_out)] if keys_out else [])]
     home = vault.layout.home.resolve()
     for name, place in places:
         if _overlap(place, home):

@@ -21,6 +21,7 @@ from syncvault.store.upgrade import check_schema
 from syncvault.vault import archive, ledger, verify
 from syncvault.vault.anchors import Anchors
 from syncvault.vault.archive import DATA_FILE, FILES, KEY_FILE, LEDGER_FILE, STATEMENT, Archive, Kind, NotABackupError
+from syncvault.vault.replay import OF_A_TENANT
 from syncvault.vault.vault import Vault
 from syncvault.vault.verify_rows import Kind as RowKind
 
@@ -123,7 +124,7 @@ def _tables(found: Archive, name: str, database: Database) -> Iterator[Finding]:
 def _rows(vault: Vault, database: Database, verdict: Verdict, progress: Progress | None) -> None:
     """Opens every record of every living tenant with today's keys."""
     with vault.key_data.read() as tx:
-        erased = {entry.tenant_id for entry in ledger_rows.list_all(tx) if entry.event != "rows_erased"}
+        erased = {entry.tenant_id for entry in ledger_rows.list_all(tx) if entry.event in OF_A_TENANT}
     with database.read() as tx:
         held = {row.id for row in tenant_rows.list_all(tx)}
     verdict.erased = len(held & erased)

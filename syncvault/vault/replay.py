@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -23,7 +23,7 @@ from syncvault.vault import intent as intents
 from syncvault.vault.intent import Intent
 from syncvault.vault.sealing import to_datetime
 
-_OF_A_TENANT = frozenset({"intent", "keys_destroyed", "completed"})
+OF_A_TENANT: Final = frozenset({"intent", "keys_destroyed", "completed"})  # events; others are about single rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def replay(data: Transaction, keys: Transaction, ledger: Sequence[LedgerRow], se
     erased: dict[bytes, list[LedgerRow]] = {}
     removed = 0
     for entry in ledger:
-        if entry.event in _OF_A_TENANT:
+        if entry.event in OF_A_TENANT:
             erased.setdefault(entry.tenant_id, []).append(entry)
         elif entry.event == "rows_erased":
             removed += _remove_rows(data, entry)

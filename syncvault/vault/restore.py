@@ -1,6 +1,6 @@
 """Restoring a vault: old rows under today's keys, and nothing of what was erased since.
 
-Everything is made ready in a directory of its own, `restoring` in the new home: copied, checked, opened with the root
+Everything is made ready in a directory of its own, `.restoring` in the new home: copied, checked, opened with the root
 key, freed of what the ledger names, anchored anew. Only then are the databases put in their places, and `vault.toml`
 last: before that there is no vault, and the same command can simply be run again.
 """
@@ -40,15 +40,16 @@ from syncvault.vault import layout as layouts
 from syncvault.vault.archive import DATA_FILE, KEY_FILE, LEDGER_FILE, Archive, Kind, NotABackupError
 from syncvault.vault.backup import Progress
 from syncvault.vault.layout import Layout, write_durably
-from syncvault.vault.replay import Replayed, longest, replay
+from syncvault.vault.replay import OF_A_TENANT, Replayed, longest, replay
 from syncvault.vault.roots_in_use import AskPassphrase, RootsInUse
 from syncvault.vault.sealing import to_instant
 from syncvault.vault.tenants import KEPT_UNTIL
 from syncvault.vault.vault import Vault
 
 RESTORED_AT: Final = "restored_at"  # in key_meta
-_STAGING: Final = "restoring"
+_STAGING: Final = ".restoring"
 _MARK: Final = "token"
+_OURS: Final = (DATA_FILE, KEY_FILE, LEDGER_FILE, _MARK, "locks", "receipts")  # and what SQLite puts beside them
 _OLDER: Final = "Take a key backup that is at least as new as the data: name it with --keys-from."
 
 
@@ -225,6 +226,8 @@ def _token(directory: Path) -> str:
 def _clean(directory: Path) -> None:
     """Removes what a restore has left in its directory, but its token."""
     for leftover in directory.iterdir():
+        if not leftover.name.startswith(_OURS):
+            raise InputError(f"{leftover} is nothing of a restore's.", advice="Move it away; it was not touched.")
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
         elif leftover.name != _MARK:
@@ -294,7 +297,7 @@ def _require_signed(vault: Vault, backups: Iterable[Archive], entries: list[Ledg
 
 def _make_ready(vault: Vault, layout: Layout, entries: list[LedgerRow], token: str, keep_days: int) -> Restored:
     """Makes the two databases one vault again, of which nothing is left that was erased."""
-    counters = _counters(vault, {entry.tenant_id for entry in entries})
+    counters = _counters(vault, {entry.tenant_id for entry in entries if entry.event in OF_A_TENANT})
     held = vault.keys.provider.held() if isinstance(vault.keys.provider, ValueHolder) else None
     with vault.data.write() as data, vault.key_data.write() as keys:
         replayed = replay(data, keys, entries, vault.keys.receipt_seed)

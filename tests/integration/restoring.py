@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syncvault.vault import backup, contacts, credentials, photos, restore, sources, tenants
+from syncvault.vault import audit, backup, contacts, credentials, erasure, photos, restore, sources, tenants, verify
 from syncvault.vault.backup import Made
+from syncvault.vault.opening import open_vault
 from syncvault.vault.restore import Restored, Wanted
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
-from tests.integration.vault_parts import Place, register, sync
+from tests.integration.vault_parts import NOW, Place, register, sync
 
 
 class Quiet:
@@ -79,3 +80,21 @@ def everything(vault: Vault, name: str) -> dict[str, Any]:
             for entry in contacts.stream(vault, tenant)
         },
     }
+
+
+def reopened(places: Backups) -> Vault:
+    """The restored vault, as another process would open it."""
+    return open_vault(places.home, clock=lambda: NOW)
+
+
+def erase(vault: Vault, name: str) -> None:
+    """Deletes a tenant for good."""
+    tenant = tenants.find(vault, name)
+    assert erasure.erase(vault, tenant, reason=erasure.ON_DEMAND, role="root").status == "final"
+
+
+def assert_sound(vault: Vault) -> None:
+    """Nothing is to be found wrong with it."""
+    assert verify.verify(vault).findings == []
+    assert not audit.verify(vault).findings
+    assert vault.data.integrity() == vault.key_data.integrity() == []

@@ -21,7 +21,7 @@ MOST_STEPS = 120
 FIRST_STEPS = [1, 2, 3, 4]
 
 pytestmark = pytest.mark.parametrize("database_urls", ["sqlite"], indirect=True)  # the files are the same on both
-AT_HOME = {"vault.toml", "vault.db", "keys.db", "erasure.ledger", "receipts", "locks", "restoring"}
+AT_HOME = {"vault.toml", "vault.db", "keys.db", "erasure.ledger", "receipts", "locks", ".restoring"}
 AT_HOME |= {f"{name}.db-{journal}" for name in ("vault", "keys") for journal in ("wal", "shm")}
 
 

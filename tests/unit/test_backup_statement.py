@@ -1,0 +1,161 @@
+"""What a backup says of itself: read as it was written, and nothing else is."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syncvault.crypto.signature import Subject, public_key, sign
+from syncvault.vault import archive
+from syncvault.vault.archive import Archive, Content, Kind, NotABackupError, Statement, parse
+from syncvault.vault.layout import RootPlace
+
+SEED = b"s" * 32
+
+
+def statement(kind: Kind = Kind.KEYS) -> Statement:
+    names = archive.FILES[kind]
+    return Statement(
+        kind=kind,
+        vault_id=bytes(range(16)),
+        created_at=datetime(2027, 1, 1, 12, tzinfo=UTC),
+        expires_on=date(2027, 2, 5),
+        schema=f"{kind}_0002",
+        rows={"wrapped_keys": 6, "key_meta": 1},
+        files={name: Content(4096, "ab" * 32) for name in names},
+        syncvault="1.0",
+        roots=(
+            (RootPlace("openbao", Path("/run/token"), {"key": "syncvault"}), RootPlace("file", None, {}, 3))
+            if kind is Kind.KEYS
+            else ()
+        ),
+    )
+
+
+def written(tmp_path: Path, kind: Kind) -> bytes:
+    archive.write(tmp_path, statement(kind), SEED)
+    return (tmp_path / "backup.json").read_bytes()
+
+
+def text(said: Any) -> bytes:
+    signature = base64.b64encode(b"\0" * 64).decode()
+    return json.dumps({"statement": said, "signature": signature}).encode()
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_it_is_read_as_it_was_written_and_signed(tmp_path: Path, kind: Kind) -> None:
+    written(tmp_path, kind)
+    found = archive.read(tmp_path)
+    assert found.statement == statement(kind)
+    assert found.is_signed_by(public_key(SEED))
+    assert not found.is_signed_by(public_key(b"t" * 32))
+
+
+def test_the_signature_is_over_the_statement_under_a_subject_of_its_own(tmp_path: Path) -> None:
+    document = json.loads(written(tmp_path, Kind.DATA))
+    assert base64.b64decode(document["signature"]) == sign(SEED, Subject.BACKUP, document["statement"])
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in inside:
+        yield (*path, key)
+        yield from places(child, (*path, key))
+
+
+def at(document: Any, path: tuple[str | int, ...]) -> Any:
+    for key in path[:-1]:
+        document = document[key]
+    return document
+
+
+@pytest.mark.parametrize("path", list(places(statement().to_dict())), ids=str)
+@pytest.mark.parametrize("other", [None, "", "other", 1, 1.5, -1, True, [], {}, [[]], {"a": 1}], ids=repr)
+def test_a_changed_value_is_refused_or_not_signed(path: tuple[str | int, ...], other: object) -> None:
+    document = statement().to_dict()
+    if at(document, path)[path[-1]] == other and type(at(document, path)[path[-1]]) is type(other):
+        return
+    at(document, path)[path[-1]] = other
+    assert _is_noticed(text(document))
+
+
+@pytest.mark.parametrize("path", list(places(statement().to_dict())), ids=str)
+def test_a_removed_or_added_value_is_refused_or_not_signed(path: tuple[str | int, ...]) -> None:
+    document = statement().to_dict()
+    del at(document, path)[path[-1]]
+    assert _is_noticed(text(document))
+    document = statement().to_dict()
+    inner = at(document, path)
+    if isinstance(inner, dict):
+        inner["another"] = copy.deepcopy(inner[path[-1]])
+        assert _is_noticed(text(document))
+
+
+def _is_noticed(content: bytes) -> bool:
+    signature = sign(SEED, Subject.BACKUP, statement().to_dict())
+    try:
+        said, _ = parse(content)
+    except NotABackupError:
+        return True
+    return not Archive(Path(), said, signature).is_signed_by(public_key(SEED))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda content: content.replace(b'"kind":', b'"kind": "data", "kind":'), id="a name twice"),
+        pytest.param(lambda content: content.replace(b'"keys"', b'"neither"'), id="another kind"),
+        pytest.param(lambda content: content.replace(b"v1", b"v2"), id="another format"),
+        pytest.param(lambda content: content.replace(b"4096", b"4096.0"), id="no whole number"),
+        pytest.param(lambda content: content.replace(b"4096", b"1e400"), id="no number that is one"),
+        pytest.param(lambda content: content.replace(b"4096", b"9007199254740993"), id="too large a number"),
+        pytest.param(lambda content: content.replace(b"abab", b"ABab"), id="another spelling of a digest"),
+        pytest.param(lambda content: content.replace(b"12:00:00Z", b"12:00:00+00:00"), id="another spelling of UTC"),
+        pytest.param(lambda content: content.replace(b"keys.db", b"../keys.db"), id="a path for a file's name"),
+        pytest.param(lambda content: content.replace(b"openbao", b"open\\u0000bao"), id="a control character"),
+        pytest.param(lambda content: content.replace(b"openbao", b"\\ud800"), id="half a character"),
+        pytest.param(lambda content: content.replace(b'=="', b'=\\n="'), id="another spelling of the signature"),
+        pytest.param(lambda content: content[:-3], id="cut"),
+        pytest.param(lambda content: content + content, id="twice"),
+        pytest.param(lambda content: b"[" * 100_000, id="deep"),
+        pytest.param(lambda content: b" " * (1024 * 1024 + 1), id="long"),
+        pytest.param(lambda content: b"null", id="null"),
+        pytest.param(lambda content: b"\xff\xfe", id="no text"),
+    ],
+)
+def test_another_form_is_refused(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    content = written(tmp_path, Kind.KEYS)
+    assert change(content) != content
+    with pytest.raises(NotABackupError):
+        parse(change(content))
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_do_anything_but_be_refused(content: bytes) -> None:
+    with pytest.raises(NotABackupError):
+        parse(content)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.fixed_dictionaries({key: _JSON | st.just(value) for key, value in statement().to_dict().items()}))
+def test_no_values_do_anything_but_be_refused_or_read_as_they_are(said: dict[str, Any]) -> None:
+    try:
+        found, _ = parse(text(said))
+    except NotABackupError:
+        return
+    assert found.to_dict() == said
