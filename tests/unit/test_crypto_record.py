@@ -305,7 +305,7 @@ def test_a_cipher_cannot_be_pickled() -> None:
     ],
 )
 def test_keys_and_ids_of_a_wrong_size_are_refused_at_once(make: Callable[[], RecordCipher]) -> None:
-    with pytest.raises(ValueError, match=r"32-byte keys|16 bytes"):
+    with pytest.raises(ValueError, match=r"32-byte keys|^vault and tenant IDs are 16 bytes$"):
         make()
 
 
@@ -329,3 +329,66 @@ def test_a_byte_moved_from_one_column_to_the_next_is_noticed() -> None:
 
 def test_no_two_places_have_one_number() -> None:
     assert len({place.number for place in Place}) == len(Place.__members__)
+
+
+def salts(blobs: list[bytes]) -> list[bytes]:
+    return [blob[SALT] for blob in blobs]
+
+
+def test_pages_go_on_with_the_batch_that_single_records_began_and_waste_none_of_its_nonces() -> None:
+    sealer = cipher()
+    blobs = [sealer.seal(Place.CREDENTIAL, ROW, b"")]
+    blobs += sealer.seal_rows(Place.CREDENTIAL, [ROW] * 40, [b""] * 40)  # 31 of the first batch, 9 of the second
+    blobs += [sealer.seal(Place.CREDENTIAL, ROW, b"") for _ in range(2048 - 9)]
+    assert [salts(blobs).count(salt) for salt in dict.fromkeys(salts(blobs))] == [32, 2048]
+    assert len({blob[6:30] + blob[70:82] for blob in blobs}) == len(blobs)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_child_s_pages_share_no_batch_with_its_parent() -> None:
+    sealer = cipher()
+    (before,) = sealer.seal_rows(Place.CREDENTIAL, [ROW], [b"parent"])
+    receiving, sending = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(sending, *sealer.seal_rows(Place.CREDENTIAL, [ROW], [b"child"]))
+        finally:
+            os._exit(0)
+    os.close(sending)
+    with os.fdopen(receiving, "rb") as pipe:
+        blob = pipe.read()
+    os.waitpid(child, 0)
+    (after,) = sealer.seal_rows(Place.CREDENTIAL, [ROW], [b"parent"])
+    assert sealer.open(Place.CREDENTIAL, ROW, blob) == b"child"
+    assert before[SALT] == after[SALT] != blob[SALT]
+
+
+def test_a_page_of_one_row_opens_or_is_refused_like_any() -> None:
+    blob = cipher().seal(Place.CREDENTIAL, ROW, b"x")
+    assert cipher().open_rows(Place.CREDENTIAL, [ROW], [blob]) == [b"x"]
+    for row_ids, blobs in (([ROW], [blob[:-1]]), ([b"s" * 16], [blob]), ([ROW] * 2, [blob])):
+        with pytest.raises(AlteredError, match=r"^the record was altered, or moved from another place$"):
+            cipher().open_rows(Place.CREDENTIAL, row_ids, blobs)
+
+
+def test_a_generation_made_meanwhile_is_asked_for_once_and_only_when_a_record_names_it() -> None:
+    asked: list[int] = []
+
+    def later(number: int) -> bytes | None:
+        asked.append(number)
+        return {2: OTHER_KEY}.get(number)
+
+    reader = RecordCipher({1: KEY}, 1, vault_id=VAULT, tenant_id=TENANT, later=later)
+    assert reader.open(Place.CREDENTIAL, ROW, cipher().seal(Place.CREDENTIAL, ROW, b"old")) == b"old"
+    assert asked == []
+    for text in (b"new", b"newer"):
+        blob = cipher({2: OTHER_KEY}, 2).seal(Place.CREDENTIAL, ROW, text)
+        assert reader.open(Place.CREDENTIAL, ROW, blob) == text
+    assert asked == [2]
+    with pytest.raises(UnknownFormatError, match="generation 3"):
+        reader.open(Place.CREDENTIAL, ROW, cipher({3: KEY}, 3).seal(Place.CREDENTIAL, ROW, b"x"))
+    with pytest.raises(WrongKeyError):
+        reader.open(Place.CREDENTIAL, ROW, cipher({2: KEY}, 2).seal(Place.CREDENTIAL, ROW, b"x"))
+    assert reader.current == 1
+    assert generation(reader.seal(Place.CREDENTIAL, ROW, b"")) == 1
