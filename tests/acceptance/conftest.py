@@ -54,19 +54,27 @@ class Shell:
     authority: Authority
 
     def __call__(self, *argv: str, given: str = "", **environment: str) -> Answer:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("SYNCVAULT_", "XDG_"))}
         done = subprocess.run(
-            [sys.executable, "-m", "syncvault", "--home", str(self.home), *argv],
+            self.line(*argv),
             cwd=ROOT,
             input=given,
             capture_output=True,
             text=True,
             check=False,
             timeout=120,
-            env={**clean, "HOME": str(self.files), **environment},
+            env=self.environment(**environment),
         )
         assert "Traceback" not in done.stderr
         return Answer(done.returncode, done.stdout, done.stderr)
+
+    def line(self, *argv: str) -> list[str]:
+        """What is run for a call."""
+        return [sys.executable, "-m", "syncvault", "--home", str(self.home), *argv]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """What it is run with."""
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("SYNCVAULT_", "XDG_"))}
+        return {**clean, "HOME": str(self.files), **more}
 
     def did(self, *argv: str, given: str = "") -> Answer:
         """A call that has to go well."""
