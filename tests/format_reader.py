@@ -243,6 +243,34 @@ def check_receipt(receipt: bytes, public_pem: bytes) -> dict[str, Any]:
     return content["statement"]
 
 
+def check_intent(text: str, tenant_id: bytes, epoch: int, public_pem: bytes) -> dict[str, Any]:
+    """What `tenants.erasure` says; raises unless it is genuine for this tenant and epoch."""
+    content = json.loads(text)
+    intent = content["intent"]
+    check_signature("syncvault/intent/1", intent, base64.b64decode(content["signature"], validate=True), public_pem)
+    if (intent["tenant_id"], intent["epoch"]) != (str(uuid.UUID(bytes=tenant_id)), epoch):
+        raise Refused("the intent of another tenant or epoch")
+    return intent
+
+
+def check_ledger(content: bytes, public_pem: bytes) -> list[dict[str, Any]]:
+    """The entries in `erasure.ledger`; raises unless this vault wrote all that are signed, in this order."""
+    number, before, entries = (
+        0,
+        "",
+        [json.loads(line) for line in content.splitlines(keepends=True) if line[-1:] == b"\n"],
+    )
+    for entry in entries:
+        if entry["seq"] <= number or (before and "signature" not in entry):
+            raise Refused(f"entry {entry['seq']}")
+        number = entry["seq"]
+        if "signature" in entry:
+            document = {key: value for key, value in entry.items() if key != "signature"} | {"before": before}
+            check_signature("syncvault/ledger/1", document, bytes.fromhex(entry["signature"]), public_pem)
+            before = entry["signature"]
+    return entries
+
+
 def check_signature(subject: str, document: Mapping[str, Any], signature: bytes, public_pem: bytes) -> None:
     """Raises unless the signature is the document's, under this subject."""
     message = subject.encode() + b"\0" + canonical_json(document).encode()

@@ -45,10 +45,16 @@ def add(vault: Vault, tx: Transaction, event: Event, tenant_id: bytes, detail: M
     """Writes and signs an entry; call `mirror` when the transaction has committed."""
     before = rows.last(tx)
     text = orjson.dumps(dict(detail)).decode()
-    entry = LedgerRow(rows.append(tx, vault.instant, event, tenant_id, text), vault.instant, event, tenant_id, text)
-    signature = sign(vault.keys.receipt_seed, Subject.LEDGER, _signed(entry, before and before.signature))
-    rows.set_signature(tx, entry.seq, signature)
-    return entry._replace(signature=signature)
+    seq = rows.append(tx, vault.instant, event, tenant_id, text)
+    entry = signed(vault.keys.receipt_seed, LedgerRow(seq, vault.instant, event, tenant_id, text), before)
+    rows.set_signature(tx, seq, entry.signature or b"")
+    return entry
+
+
+def signed(seed: bytes, entry: LedgerRow, before: LedgerRow | None) -> LedgerRow:
+    """An entry with its signature, which takes in that of the entry before."""
+    document = _signed(entry, before.signature if before else None)
+    return entry._replace(signature=sign(seed, Subject.LEDGER, document))
 
 
 def check(entries: Iterable[LedgerRow], public: bytes) -> int | None:

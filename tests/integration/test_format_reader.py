@@ -238,7 +238,7 @@ def test_after_an_erasure_the_same_key_file_opens_the_rest_and_the_receipt_is_ge
         "generation": 2,
         "replaced": 1,
     }
-    events = [json.loads(line) for line in (home / "erasure.ledger").read_text().splitlines()]
+    events = format_reader.check_ledger((home / "erasure.ledger").read_bytes(), vault.receipt_public_key.encode())
     assert [(event["event"], event["tenant_id"]) for event in events] == [
         (name, doomed.id.hex()) for name in ("intent", "keys_destroyed", "completed")
     ]

@@ -28,8 +28,8 @@ from syncvault.crypto.record import (
     generation,
     row_version,
 )
-from syncvault.crypto.signature import Subject, canonical, is_signed_by, public_key, public_key_pem
-from syncvault.errors import RootKeyError
+from syncvault.crypto.signature import Subject, canonical, is_signed_by, public_key, public_key_from_pem, public_key_pem
+from syncvault.errors import DamagedError, RootKeyError
 from syncvault.policy.calendar import day_begins, log_purge_instant
 from syncvault.policy.catalogue import DataClass
 from syncvault.policy.subscription import Subscription, SubscriptionKind
@@ -41,6 +41,8 @@ from syncvault.roots.passphrase import PassphraseProvider
 from syncvault.roots.port import ProviderSettings
 from syncvault.roots.systemd import SystemdProvider
 from syncvault.secret import Secret
+from syncvault.store.tenants import TenantRow
+from syncvault.vault import intent, ledger
 from syncvault.vault.receipt import verify
 from syncvault.vault.sealing import damaged, to_datetime
 from tests import format_reader
@@ -197,7 +199,7 @@ def test_padding_is_the_same_here_and_for_a_stranger(vector: dict[str, Any]) -> 
     assert format_reader.unpad(padded) == secret
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_receipt_is_genuine_here_and_for_a_stranger(number: int) -> None:
     file = vectors("receipts")
     vector, public = file["receipts"][number], file["public_key"].encode()
@@ -207,6 +209,36 @@ def test_a_receipt_is_genuine_here_and_for_a_stranger(number: int) -> None:
     assert canonical(verdict.content).decode() == vector["canonical"]
     assert format_reader.check_receipt(vector["receipt"].encode(), public) == verdict.content
     assert format_reader.canonical_json(json.loads(vector["canonical"])) == vector["canonical"]
+
+
+def test_an_erasure_under_way_reads_here_and_for_a_stranger() -> None:
+    file = vectors("erasures")
+    public, tenant_id = file["public_key"].encode(), bytes.fromhex(file["tenant_id"])
+    row = TenantRow(tenant_id, "online", "erasing", file["epoch"], b"", b"", file["intent"], None, None, None, "", 0)
+    said = format_reader.check_intent(file["intent"], tenant_id, file["epoch"], public)
+    assert intent.read(row, public_key_from_pem(public)).counts == said["counts"]
+    for other in (row._replace(id=bytes(16)), row._replace(epoch=3)):
+        with pytest.raises(DamagedError):
+            intent.read(other, public_key_from_pem(public))
+        with pytest.raises(format_reader.Refused):
+            format_reader.check_intent(file["intent"], other.id, other.epoch, public)
+
+
+def test_the_ledger_reads_here_and_for_a_stranger() -> None:
+    file = vectors("erasures")
+    public, content = file["public_key"].encode(), file["ledger"].encode()
+    entries = ledger.parse(content)
+    assert ledger.check(entries, public_key_from_pem(public)) is None
+    assert ledger.to_text(entries) == content
+    assert [entry["event"] for entry in format_reader.check_ledger(content, public)] == [row.event for row in entries]
+
+
+@pytest.mark.parametrize("vector", vectors("erasures")["refused"], ids=lambda vector: vector["why"])
+def test_a_ledger_that_was_changed_is_refused_here_and_by_a_stranger(vector: dict[str, Any]) -> None:
+    public, content = vectors("erasures")["public_key"].encode(), vector["ledger"].encode()
+    assert ledger.check(ledger.parse(content), public_key_from_pem(public)) is not None
+    with pytest.raises((format_reader.Refused, InvalidSignature)):
+        format_reader.check_ledger(content, public)
 
 
 EACH_REFUSED_RECEIPT = pytest.mark.parametrize(

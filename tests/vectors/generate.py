@@ -25,8 +25,9 @@ from syncvault.policy.calendar import day_begins, log_purge_instant
 from syncvault.policy.catalogue import DataClass
 from syncvault.policy.subscription import Subscription, SubscriptionKind
 from syncvault.roots.generations import to_text
-from syncvault.vault.receipt import Statement, issue
+from syncvault.vault.receipt import Rows, Statement, issue
 from tests.vectors import refusals
+from tests.vectors.erasures import erasures
 from tests.vectors.material import CONTACT, TENANT_ID, VAULT_ID, as_json, plaintexts, some, stream
 from tests.vectors.root_keys import roots
 
@@ -245,7 +246,7 @@ def padding() -> list[dict[str, Any]]:
 
 
 def receipts() -> dict[str, Any]:
-    """One final and one interim receipt."""
+    """A final receipt, an interim one, and one of single rows."""
     seed = some("receipt seed", 32)
     base: dict[str, Any] = {
         "vault_id": VAULT_ID,
@@ -270,6 +271,14 @@ def receipts() -> dict[str, Any]:
         outstanding=('root key: not "replaced" yet – \\ \t\x1f',),
         **base,
     )
+    until = datetime(2027, 5, 6, 0, 0, 5, tzinfo=UTC)
+    of_rows = Statement(
+        reason="on-demand",
+        root_key={"provider": "file", "generation": 2, "replaced": None},
+        outstanding=("backups until 2027-05-06",),
+        rows=Rows(4, (some("contact 1", 16), some("contact 2", 16)), (some("mailbox", 16),), until),
+        **base | {"counts": {"contacts": 2, "photos": 1, "mailboxes": 1}, "keys_destroyed": ()},
+    )
     return {
         "seed": seed.hex(),
         "public_key": public_key_pem(seed),
@@ -279,7 +288,7 @@ def receipts() -> dict[str, Any]:
                 "signature": json.loads(issue(statement, seed))["signature"],
                 "receipt": issue(statement, seed).decode(),
             }
-            for statement in (final, interim)
+            for statement in (final, interim, of_rows)
         ],
         "refused": refusals.receipts(issue(final, seed).decode(), seed),
     }
@@ -362,6 +371,7 @@ VECTORS: Final[dict[str, Callable[[], Any]]] = {
     "indexes": indexes,
     "padding": padding,
     "receipts": receipts,
+    "erasures": erasures,
     "signatures": signatures,
     "roots": roots,
     "purge_dates": purge_dates,
