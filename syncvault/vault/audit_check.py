@@ -9,7 +9,6 @@ from typing import Final
 from uuid import UUID
 
 from syncvault import journal
-from syncvault.crypto.signature import public_key
 from syncvault.errors import DamagedError, StorageError
 from syncvault.journal import JournalUnreadable
 from syncvault.store import audit as rows
@@ -90,7 +89,6 @@ class Stretch:
     expected: int
     links: list[Link]
     beyond: int = 0
-    _key_after_head: bytes | None = None
     _end: bytes | None = None
     _undecided: tuple[Finding, Finding] | None = None
 
@@ -99,7 +97,7 @@ class Stretch:
         """A stretch before its first entry."""
         stretch = cls(pins, is_open, pins.first_seq, [Link(pins.first_key, pins.before)])
         if pins.last_seq < pins.first_seq:
-            stretch._key_after_head, stretch._end = pins.first_key, pins.before
+            stretch._end = pins.before
         return stretch
 
     def take(self, row: AuditRow) -> list[Finding]:
@@ -113,7 +111,7 @@ class Stretch:
         own = [Link(row.next_key, row.signature)] if row.next_key is not None and row.signature is not None else []
         self.links = own if fits else [*self.links[:1], *own]
         if row.seq == self.pins.last_seq:
-            self._key_after_head, self._end = row.next_key if fits else None, row.signature
+            self._end = row.signature
         if fits:
             self.beyond += is_beyond
             return found
@@ -134,16 +132,14 @@ class Stretch:
         undecided, self._undecided = self._undecided, None
         return [undecided[is_inserted]] if undecided else []
 
-    def end(self, chain: Chain | None) -> Iterator[Finding]:
-        """What is wrong with how it ends; with the chain, the seeds are looked at as well."""
+    def end(self) -> Iterator[Finding]:
+        """What is wrong with how it ends."""
         last = self.pins.last_seq
         yield from self._decide(is_inserted=False)
         if self.expected <= last:
             yield _missing(self.expected, last)
         elif self._end != self.pins.last_signature:
             yield Finding(last, "head", f"Entry {last} is not the one that the key store remembers as the last.")
-        elif chain is not None and self._key_after_head not in {None, public_key(chain.seed)}:
-            yield Finding(None, "key", "The audit key is not the one that entry names which is the last.", _RESTORE)
         if self.beyond > 1:  # one is what a crash leaves
             message = f"{self.beyond} entries are newer than the head that the key store remembers."
             yield Finding(last + 1, "head", message, "The key store is of an earlier time: bring back the latest.")
@@ -154,7 +150,6 @@ class _Walk:
     """All rows of the table in their order, by the stretches they belong to."""
 
     segments: Sequence[SegmentRow]
-    chain: Chain | None
     checked: int = 0
     unsigned: int = 0
     _index: int = 0
@@ -175,7 +170,7 @@ class _Walk:
             yield from self._stretch.take(row)
         while self._index + 1 < len(self.segments):
             yield from self._leave()
-        yield from self._stretch.end(self.chain)
+        yield from self._stretch.end()
 
     def _before_all(self, row: AuditRow) -> Finding | None:
         """A row that was there before entries were signed; or one that pruning is about to remove, which is nothing."""
@@ -190,7 +185,7 @@ class _Walk:
         return Stretch.of(self.segments[self._index], is_open=self._index + 1 == len(self.segments))
 
     def _leave(self) -> Iterator[Finding]:
-        yield from self._stretch.end(None)
+        yield from self._stretch.end()
         self._index += 1
         self._stretch = self._enter()
 
@@ -202,12 +197,12 @@ def verify(vault: Vault, *, program: str = "journalctl") -> Report:
         vault: The vault.
         program: What reads the journal.
     """
-    segments, chain, findings, until = _snapshot(vault)
+    segments, findings, until = _snapshot(vault)
     if not segments:
         with vault.read() as tx:
             unsigned = len(rows.numbers(tx, after=-rows.LATEST, until=until, limit=_MOST_FINDINGS))
         return Report(0, unsigned, (), tuple(findings), Journal(0, "there is nothing to compare"))
-    walk = _Walk(segments, chain)
+    walk = _Walk(segments)
     findings += islice(walk.findings(_table(vault, until)), _MOST_FINDINGS)
     pruned = _first_seq(vault)  # meanwhile; what is gone by that is not missing
     findings = [one for one in findings if one.seq is None or one.seq >= pruned or one.finding != "missing"]
@@ -235,18 +230,18 @@ def look(vault: Vault) -> list[Finding]:
     return findings
 
 
-def _snapshot(vault: Vault) -> tuple[list[SegmentRow], Chain | None, list[Finding], int]:
-    """Pins, seeds, what is wrong with them, and the newest number, all of one moment: no entry is written meanwhile."""
+def _snapshot(vault: Vault) -> tuple[list[SegmentRow], list[Finding], int]:
+    """Pins, what is wrong with them, and the newest number, all of one moment: no entry is written meanwhile."""
     with vault.beside_others():
         vault.keys.follow_root()
         with vault.key_data.write() as keys:
             rows.lock(keys)
-            segments, chain, findings = _pins(vault, keys)
+            segments, _, findings = _pins(vault, keys)
             with vault.read() as tx:
                 newest, signed = rows.newest(tx), rows.newest(tx, signed=True)
     if not segments and not findings and signed:
         findings.append(Finding(None, "key", "The key store knows nothing of the signed entries.", _RESTORE))
-    return segments, chain, findings, newest
+    return segments, findings, newest
 
 
 def _pins(vault: Vault, keys: Transaction) -> tuple[list[SegmentRow], Chain | None, list[Finding]]:

@@ -242,6 +242,32 @@ def test_entries_from_before_they_were_signed_are_counted_and_kept(vault: Vault)
     assert [entry.seq for entry in audit.listing(vault)] == [3, 2, 1]
 
 
+def test_a_signed_entry_among_those_from_before_is_none_of_them(vault: Vault) -> None:
+    _unsigned(vault, 1, 2)
+    audit.record(vault, verb="sync", tenant_id=None, outcome="ok")
+    in_data("UPDATE audit SET signature = ? WHERE seq = 1", b"s" * 64)(vault)
+    assert findings(vault) == [(1, "inserted")]
+
+
+@pytest.mark.parametrize(("later", "found"), [(0, (LAST + 1, "head")), (1, (LAST + 2, "changed"))])
+def test_an_entry_that_a_crash_left_cannot_come_back_once_another_took_its_place(
+    trail: Vault, later: int, found: tuple[int, str]
+) -> None:
+    blob, segments = _key_state(trail)
+    audit.record(trail, verb="contact show", tenant_id=None, outcome="ok")
+    with trail.data.read() as tx:
+        left = audit_rows.entry(tx, LAST + 1)
+    assert left is not None
+    in_keys("UPDATE wrapped_keys SET blob = ? WHERE purpose = 'audit'", blob)(trail)  # as a crash leaves it
+    in_keys("UPDATE audit_segments SET last_seq = ?, last_signature = ?", *segments[0][3:])(trail)
+    in_data("DELETE FROM audit WHERE seq = 7")(trail)  # before anybody took it over
+    for verb in ["contact export", "sync"][: 1 + later]:
+        audit.record(trail, verb=verb, tenant_id=None, outcome="ok")
+    assert findings(trail) == []  # the same key signed both, and only one is there
+    in_data("UPDATE audit SET verb = ?, signature = ? WHERE seq = 7", left.verb, left.signature)(trail)
+    assert findings(trail) == [found]
+
+
 @pytest.mark.parametrize(("seq", "finding"), [(0, "inserted"), (-5, "inserted"), (7, "inserted")])
 def test_unsigned_entries_stand_nowhere_else(trail: Vault, seq: int, finding: str) -> None:
     _unsigned(trail, seq)
