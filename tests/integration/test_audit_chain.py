@@ -67,6 +67,19 @@ def test_the_seeds_change_with_every_entry(vault: Vault) -> None:
         assert first.seed not in (vault.keys.audit_state(keys) or b"")
 
 
+def test_what_signed_an_entry_lies_nowhere_once_the_last_process_has_closed_the_key_store(place: Place) -> None:
+    vault = place.create()
+    if vault.key_data.path is None:
+        pytest.skip("the server keeps its own log")
+    record(vault, "init")
+    with vault.key_data.read() as keys:
+        old: bytes = keys.exec_driver_sql("SELECT blob FROM wrapped_keys WHERE purpose = 'audit'").scalar_one()
+    record(vault, "sync")
+    place.close()
+    files = [path for path in place.home.rglob("*") if path.is_file()]
+    assert not any(old[70:] in path.read_bytes() for path in files)
+
+
 def test_no_key_of_today_makes_an_entry_of_yesterday_verify(vault: Vault) -> None:
     record(vault, "init", "contact export", "sync")
     chain = chain_of(vault)

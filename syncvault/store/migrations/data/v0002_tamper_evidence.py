@@ -29,7 +29,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drops them again."""
+    """Drops them again; PostgreSQL is to number audit entries again, which goes on behind the last."""
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("SELECT setval(pg_get_serial_sequence('audit', 'seq'), max(seq)) FROM audit")
     op.drop_column("audit", "signature")
     op.drop_column("audit", "next_key")
     op.drop_table("manifests")
