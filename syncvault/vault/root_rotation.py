@@ -76,7 +76,6 @@ def migrate(vault: Vault, place: RootPlace, *, new_passphrase: AskPassphrase | N
         if (why := provider.why_unusable()) is not None:
             raise RootKeyError(f"The provider {place.provider} cannot be used here: {why}")
         coming = replace(place, generation=_current(vault).generation + 1)
-        _announce(vault, coming)
         try:
             change = vault.keys.rekey(
                 vault.now,

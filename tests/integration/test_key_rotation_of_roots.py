@@ -9,7 +9,7 @@ import pytest
 
 from syncvault.errors import Exit, InputError, RootKeyError, UsageError
 from syncvault.roots.file import FileProvider
-from syncvault.roots.port import Destroyed, NotPossible, Pending
+from syncvault.roots.port import Destroyed, Handle, NotPossible, Pending
 from syncvault.secret import Secret
 from syncvault.store import keys as key_rows
 from syncvault.vault import credentials, layout, root_rotation, tenants
@@ -153,6 +153,22 @@ def test_what_can_never_be_destroyed_is_not_tried_at_every_opening(
     vault.close()
     place.open()
     assert len(tried) == 1
+
+
+def test_only_what_may_have_changed_is_tried_again(place: Place, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[object] = []
+
+    def refuse(self: FileProvider, handle: Handle) -> NotPossible | Pending:
+        tried.append(handle["generation"])
+        return NotPossible("it is carved in stone") if handle["generation"] == 1 else Pending("the window has passed")
+
+    monkeypatch.setattr(FileProvider, "destroy", refuse)
+    root_rotation.rotate(vault)
+    root_rotation.rotate(vault)
+    vault.close()
+    tried.clear()
+    place.open()
+    assert tried == [2]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -277,10 +278,43 @@ def test_a_row_that_was_missed_keeps_its_generation_from_being_retired(
     with monkeypatch.context() as patch:
         patch.setattr(rotation, "_walk", walk_past)
         patch.setattr(rotation, "_finish", lambda *args: 0)
-        rotation.rotate(vault, tenant)
-    assert rotation.unfinished(vault, tenant.id) == DATA | INDEX
-    assert rotation.rotate(vault, tenant) > 0
+        rotation.rotate(vault, tenant, DATA)
+    assert rotation.unfinished(vault, tenant.id) == DATA
+    with monkeypatch.context() as patch:
+        walk, passed = rotation._walk, list[int]()
+
+        def walk_past_once(*args: Any) -> int:
+            if not passed:
+                passed.append(1)
+                return 0
+            return walk(*args)
+
+        patch.setattr(rotation, "_walk", walk_past_once)
+        assert rotation.rotate(vault, tenant, DATA) > 0
     assert generations(vault) == {2}
+
+
+def test_once_a_rotation_has_begun_nobody_writes_under_the_old_keys(
+    place: Place, vault: Vault, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = place.open()
+    sources.listing(other, tenant)
+    with monkeypatch.context() as patch:
+        patch.setattr(rotation, "_walk", lambda *args: 0)
+        patch.setattr(rotation, "_finish", lambda *args: 0)
+        rotation.rotate(vault, tenant, DATA)
+    with pytest.raises(BusyError, match="rotated meanwhile"):
+        sources.add(other, tenant, "user", "carol")
+
+
+def test_what_a_round_has_seen_that_is_no_contact_is_forgotten_with_its_index(vault: Vault, tenant: Tenant) -> None:
+    kept = rows(vault.data, "seen")
+    folder, _, *rest = kept[0]
+    statement = "INSERT INTO seen (folder_id, remote_ix, tenant_id, data_class, purge_at) VALUES (?, ?, ?, ?, ?)"
+    execute(vault.data, statement, folder, bytes(16), *rest)
+    rotation.rotate(vault, tenant, INDEX)
+    assert len(rows(vault.data, "seen")) == len(kept)
+    assert bytes(16) not in indexes(vault)
 
 
 def test_a_damaged_row_stops_a_rotation_which_goes_on_once_it_is_put_right(vault: Vault, tenant: Tenant) -> None:
@@ -331,6 +365,17 @@ def test_older_rows_that_were_put_back_are_brought_up_to_the_keys_of_today(
     assert everything(again) == before
     assert generations(again) == {2}
     assert {row[1] for row in wrapped(again, tenant)} == {1, 2}
+
+
+def test_a_retired_generation_that_rows_need_again_is_not_destroyed(place: Place, vault: Vault, tenant: Tenant) -> None:
+    before, kept = everything(vault), _snapshot(vault)
+    rotation.rotate(vault, tenant)
+    _put_back(vault, kept)
+    execute(vault.key_data, "DELETE FROM anchors")
+    late = place.open(NOW + timedelta(days=40))
+    assert purge.purge(late, role="root").failures == ()
+    assert len(wrapped(late, tenant)) == 4
+    assert everything(late) == before
 
 
 def test_tenant_keys_that_lie_idle_are_dropped(vault: Vault, tenant: Tenant) -> None:
