@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 from syncvault.policy.calendar import add_months, civil_day, day_begins, parse_term, purge_day
 from syncvault.policy.catalogue import DataClass
 
-
 _IN_THE_TERM: Final = timedelta(days=100)
 
 
