@@ -21,14 +21,16 @@ README = TEXTS["README.md"]
 
 
 def typed() -> list[str]:
-    """Every command that the README has a reader type, continued lines joined."""
-    consoles = "".join(re.findall(r"^```console\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
+    """Every command that the README and the guide to operations have a reader type, continued lines joined."""
+    texts = README + TEXTS["docs/OPERATIONS.md"]
+    consoles = "".join(re.findall(r"^```console\n(.*?)^```", texts, re.DOTALL | re.MULTILINE))
     return re.findall(r"^[$#] (.+)$", consoles.replace("\\\n", " "), re.MULTILINE)
 
 
 def named() -> list[tuple[str, str]]:
     """Every command that the README, or a document beside it, names in passing, with the document."""
-    texts = {name: text for name, text in TEXTS.items() if "/" not in name}
+    guides = {"docs/OPERATIONS.md", "docs/THREAT-MODEL.md"}
+    texts = {name: text for name, text in TEXTS.items() if "/" not in name or name in guides}
     return [(name, said) for name, text in texts.items() for said in re.findall(r"`(syncvault [^`]+)`", text)]
 
 
