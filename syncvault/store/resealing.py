@@ -8,6 +8,7 @@ Surface:
     move_seen(tx, moved) -> None                                     what rounds have seen, under new indexes
     drop_unmatched_seen(tx, tenant_id) -> int
     generations(tx, tenant_id) -> dict[int, int]                     sealed rows by the key generation they name
+    count(tx, tenant_id) -> int                                      sealed rows; reads none of them
     indexed(tx, tenant_id) -> int                                    sealed rows that carry a blind index
     INDEXES                                                          table -> its blind indexes, as `Resealed` has them
 """
@@ -15,7 +16,7 @@ Surface:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from syncvault.store.engine import Transaction
@@ -101,7 +102,16 @@ def generations(tx: Transaction, tenant_id: bytes) -> dict[int, int]:
     return dict(found)
 
 
+def count(tx: Transaction, tenant_id: bytes) -> int:
+    """How many sealed rows the tenant has."""
+    return 1 + _count(tx, tenant_id, SEALED.keys() - {"tenants"})
+
+
 def indexed(tx: Transaction, tenant_id: bytes) -> int:
     """How many sealed rows of the tenant carry a blind index under its key."""
-    statements = [f"SELECT count(*) FROM {table} WHERE tenant_id = ?" for table in INDEXES]  # noqa: S608  (our tables)
+    return _count(tx, tenant_id, INDEXES)
+
+
+def _count(tx: Transaction, tenant_id: bytes, tables: Iterable[str]) -> int:
+    statements = [f"SELECT count(*) FROM {table} WHERE tenant_id = ?" for table in tables]  # noqa: S608  (our tables)
     return sum(int(value(tx, statement, tenant_id)) for statement in statements)

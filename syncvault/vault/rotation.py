@@ -179,7 +179,7 @@ def _bump(vault: Vault, tenant: Tenant) -> None:
 def _walk(vault: Vault, tenant: Tenant, purposes: Set[Purpose], hold: Hold, follower: Follower) -> int:
     """Goes through all rows once, holding the tenant for a page at a time."""
     with vault.read() as tx:
-        of = sum(rows.generations(tx, tenant.id).values())
+        of = rows.count(tx, tenant.id)
     cursor: Cursor | None = Cursor()
     done = resealed = 0
     while cursor is not None:

@@ -404,3 +404,12 @@ def _put_back(vault: Vault, kept: dict[str, list[tuple[object, ...]]]) -> None:
     for name, found in kept.items():
         for row in found:
             execute(vault.data, f"INSERT INTO {name} VALUES ({', '.join('?' * len(row))})", *row)
+
+
+def test_progress_ends_with_all_rows_done(vault: Vault, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resealing, "PAGE", 3)
+    told: list[tuple[int, int]] = []
+    rotation.rotate(vault, tenant, DATA, NOBODY._replace(done=lambda done, of: told.append((done, of))))
+    assert told == sorted(told)
+    assert len({of for _, of in told}) == 1
+    assert told[-1][0] == told[-1][1]
