@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syncvault.crypto import primitives
 from syncvault.crypto.place import NOTHING, Place
 from syncvault.crypto.record import (
     OVERHEAD,
@@ -392,3 +393,21 @@ def test_a_generation_made_meanwhile_is_asked_for_once_and_only_when_a_record_na
         reader.open(Place.CREDENTIAL, ROW, cipher({2: KEY}, 2).seal(Place.CREDENTIAL, ROW, b"x"))
     assert reader.current == 1
     assert generation(reader.seal(Place.CREDENTIAL, ROW, b"")) == 1
+
+
+def test_a_reader_derives_a_key_once_for_each_batch_and_forgets_the_oldest_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    derived: list[bytes] = []
+
+    def expand(key: bytes, info: bytes, size: int) -> bytes:
+        derived.append(info[-24:])
+        return primitives.expand(key, info, size)
+
+    monkeypatch.setattr("syncvault.crypto.record.expand", expand)
+    blobs = [cipher().seal(Place.CREDENTIAL, ROW, b"") for _ in range(257)]
+    derived.clear()
+    reader = cipher()
+    for blob in (*blobs, *blobs[1:], blobs[0]):
+        reader.open(Place.CREDENTIAL, ROW, blob)
+    assert derived == salts([*blobs, blobs[0]])

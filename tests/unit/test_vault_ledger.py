@@ -289,3 +289,16 @@ def test_a_copy_is_whole_again_wherever_its_last_line_was_cut_off(vault: Vault, 
         path.write_bytes(whole[:size])
         ledger.mirror(vault)
         assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "true", "null", "1.5", '"1"', str(2**63), str(2**64)])
+def test_a_copy_whose_last_entry_has_no_number_is_damaged(vault: Vault, number: str) -> None:
+    vault.layout.ledger_mirror.write_text(f'{{"seq":{number}}}\n')
+    with pytest.raises(StorageError, match="damaged"):
+        ledger.mirror(vault)
+
+
+def test_entries_without_a_signature_are_in_order_too(vault: Vault, kept: list[LedgerRow]) -> None:
+    one, two, *_ = (entry._replace(signature=None) for entry in kept)
+    assert ledger.check([one, one], public(vault)) == 1
+    assert ledger.check([two, one], public(vault)) == 1
