@@ -13,7 +13,7 @@ from syncvault.retention import purge
 from syncvault.store import contacts as contact_rows
 from syncvault.store import keys as key_rows
 from syncvault.sync.summary import Status
-from syncvault.vault import erasure, resealing, rotation, sources, tenants
+from syncvault.vault import erasure, resealing, rotation, sources, tenants, verify
 from syncvault.vault.keys import IDLE_SECONDS, KeyRing
 from syncvault.vault.model import Tenant
 from syncvault.vault.rotation import NOBODY, Follower
@@ -413,3 +413,15 @@ def test_progress_ends_with_all_rows_done(vault: Vault, tenant: Tenant, monkeypa
     assert told == sorted(told)
     assert len({of for _, of in told}) == 1
     assert told[-1][0] == told[-1][1]
+
+
+def test_verifying_meanwhile_finds_nothing_wrong(
+    place: Place, vault: Vault, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resealing, "PAGE", 3)
+    other, found = place.open(), list[object]()
+    rotation.rotate(
+        vault, tenant, DATA | INDEX, NOBODY._replace(done=lambda done, of: found.extend(verify.verify(other).findings))
+    )
+    found.extend(verify.verify(place.open()).findings)
+    assert found == []
