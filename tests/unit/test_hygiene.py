@@ -162,7 +162,7 @@ def test_what_nobody_caught_is_shown_without_its_values(end: str, tmp_path: Path
         [sys.executable, str(program), SECRET],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))},
         check=False,
     )
     assert SECRET not in ended.stdout + ended.stderr
