@@ -10,12 +10,13 @@ import pytest
 
 from syncvault.crypto.index import Label
 from syncvault.errors import DamagedError, InputError, NotFoundError, RootKeyError, UsageError
-from syncvault.vault import audit, erasing_rows, erasure, sources, tenants
+from syncvault.vault import audit, erasing_rows, erasure, rotation, sources, tenants
 from syncvault.vault import contacts as vault_contacts
 from syncvault.vault import layout as layouts
 from syncvault.vault.archive import NotABackupError
 from syncvault.vault.opening import open_vault
 from syncvault.vault.vault import Vault
+from syncvault.vault.wrapped import Purpose
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.restoring import Backups, assert_sound, back_up, bring_back, erase, everything, fill, reopened
 from tests.integration.vault_parts import NOW, Place, register, rows, sync
@@ -296,6 +297,7 @@ def test_keys_of_tenants_registered_after_the_backup_outlast_the_restore(
     bring_back(place, places)
     place.now = NOW.replace(day=20)  # long after keys without a tenant are swept otherwise
     with open_vault(places.home, clock=lambda: place.now) as vault:
+        assert_sound(vault)
         register(vault, "delta")
         assert gamma.id in {row[1] for row in rows(vault.key_data, "wrapped_keys")}
     again = Backups(places.root, later(places), places.keys)
@@ -308,3 +310,52 @@ def test_keys_of_tenants_registered_after_the_backup_outlast_the_restore(
         register(vault, "epsilon")
         whose = {row[1] for row in rows(vault.key_data, "wrapped_keys")}
         assert whose - {bytes(16)} == {row[0] for row in rows(vault.data, "tenants")}  # swept in the end
+
+
+@pytest.mark.parametrize("keys_are_older", [True, False])
+def test_what_was_written_after_the_backup_is_no_finding_and_cannot_be_put_back(
+    place: Place, full: Vault, places: Backups, exchange: FakeExchange, *, keys_are_older: bool
+) -> None:
+    back_up(full, places)
+    for number in range(3):
+        exchange.rename("ann", "a1", f"Changed {number}")
+        assert sync(full, tenants.find(full, "alpha")).changed == 1
+        audit.record(full, verb="contact show", tenant_id=None, outcome="ok")
+    full.close()  # which anchors what was written
+    counters = dict(rows(full.key_data, "anchors"))
+    back_up(full, places, out=later(places), keys_out=later(places, "later-keys"))
+    place.close()
+    bring_back(place, places, keys=places.keys if keys_are_older else later(places, "later-keys"))
+    with reopened(places) as vault:
+        assert_sound(vault)
+        anchored = dict(rows(vault.key_data, "anchors"))
+        assert keys_are_older or all(anchored[tenant_id] > counter for tenant_id, counter in counters.items())
+        assert sync(vault, tenants.find(vault, "alpha")).changed == 1
+        assert_sound(vault)
+
+
+def test_rows_under_a_key_that_was_retired_since_open_and_keep_it(place: Place, full: Vault, places: Backups) -> None:
+    before, alpha = everything(full, "alpha"), tenants.find(full, "alpha")
+    back_up(full, places)
+    rotation.rotate(full, alpha, {Purpose.DATA, Purpose.INDEX})
+    assert {row[8] for row in rows(full.key_data, "wrapped_keys") if row[4] == "retired"} == {full.instant}
+    back_up(full, places, out=later(places))
+    place.close()
+    bring_back(place, places)
+    with reopened(places) as vault:
+        assert everything(vault, "alpha") == before
+        assert_sound(vault)
+        assert {row[8] for row in rows(vault.key_data, "wrapped_keys") if row[4] == "retired"} == {None}
+        assert sync(vault, tenants.find(vault, "alpha")).added == 0
+        rotation.rotate(vault, tenants.find(vault, "alpha"), {Purpose.DATA, Purpose.INDEX})
+        assert everything(vault, "alpha") == before
+        assert_sound(vault)
+
+
+def test_rows_under_a_key_newer_than_the_key_backup_are_refused(place: Place, full: Vault, places: Backups) -> None:
+    back_up(full, places)
+    rotation.rotate(full, tenants.find(full, "alpha"), {Purpose.DATA})
+    back_up(full, places, out=later(places), keys_out=None)
+    place.close()
+    with pytest.raises(InputError, match="lacks the latest keys"):
+        bring_back(place, places, data=later(places))
