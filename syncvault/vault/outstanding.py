@@ -187,6 +187,4 @@ def _said(outstanding: str | None) -> str:
 
 def _genuine(vault: Vault, content: bytes) -> Statement | None:
     verdict = verify(content, vault.receipt_public_key.encode("ascii"))
-    if not verdict.valid or verdict.content["vault_id"] != str(UUID(bytes=vault.id)):
-        return None
-    return Statement.from_dict(verdict.content)
+    return Statement.from_dict(verdict.content) if verdict.valid else None

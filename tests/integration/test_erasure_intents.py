@@ -122,6 +122,14 @@ def look(place: Place) -> list[health.Finding]:
     return list(health.examine(place.home, clock=lambda: place.now))
 
 
+def test_keys_that_went_before_are_still_named(vault: Vault) -> None:
+    tenant = register(vault, "acme")
+    erasure._fence(vault, tenant, erasure.ON_DEMAND, "root")
+    execute(vault.key_data, "DELETE FROM wrapped_keys WHERE tenant_id = ?", tenant.id)  # as a restore does
+    erased = erasure.erase(vault, tenants.find(vault, "acme"), reason=erasure.RETENTION, role="root")
+    assert json.loads(erased.receipt)["statement"]["keys_destroyed"] == ["data/1", "index/1"]
+
+
 # The ledger
 
 
@@ -191,6 +199,13 @@ def test_entries_from_before_there_were_signatures_may_stand_in_front(vault: Vau
     assert [entry.signature is None for entry in found] == [True, False, False, False]
     assert ledger.check(found, public(vault)) is None
     assert ledger.parse(vault.layout.ledger_mirror.read_bytes()) == found
+
+
+def test_entries_without_signatures_stand_in_order_too(vault: Vault) -> None:
+    first, second = (LedgerRow(seq, 1, "intent", b"t" * 16, "{}") for seq in (1, 2))
+    assert ledger.check([first, second], public(vault)) is None
+    assert ledger.check([second, first], public(vault)) == 1
+    assert ledger.check([first, first], public(vault)) == 1
 
 
 def test_an_entry_put_into_the_database_is_found_by_the_doctor(
