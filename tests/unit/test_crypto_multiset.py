@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 
 import pytest
@@ -61,3 +62,8 @@ def test_the_lanes_are_the_two_halves_of_the_permuted_element() -> None:
 def test_an_element_of_another_size_is_refused(element: bytes) -> None:
     with pytest.raises(ValueError, match=r"^an element is 16 bytes$"):
         MultisetHash(KEY).of([bytes(16), element])
+
+
+def test_a_multiset_hash_cannot_be_pickled() -> None:
+    with pytest.raises(TypeError, match=r"^keys are not pickled$"):
+        pickle.dumps(MultisetHash(bytes(32)))

@@ -291,7 +291,7 @@ def test_neither_representation_nor_refusal_shows_a_key_or_a_text() -> None:
 def test_a_cipher_cannot_be_pickled() -> None:
     sealer = cipher()
     sealer.seal(Place.CREDENTIAL, ROW, b"")
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"^keys are not pickled$"):
         pickle.dumps(sealer)
 
 
