@@ -160,6 +160,14 @@ class KeyRing:
         with self._lock:
             self._tenants.pop(tenant_id, None)
 
+    def close(self) -> None:
+        """Drops every key from memory, and what opened the root key; nothing can be opened any more."""
+        with self._lock:
+            self._tenants.clear()
+            self._vault_keys.clear()
+            self._root_generation, self._root_key = 0, b""
+            self._roots.close()
+
     def drop_idle(self, seconds: float) -> None:
         """Drops the keys of tenants that nobody has used for so long; what lives long calls it now and then."""
         with self._lock:

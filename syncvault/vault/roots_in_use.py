@@ -40,6 +40,10 @@ class RootsInUse:
             self._layout = layouts.load(self._layout.home)
         return self._at(self._layout.place_of(root.generation))
 
+    def close(self) -> None:
+        """Drops the providers that were opened, with what they hold in memory."""
+        self._opened.clear()
+
     def keeper_of(self, root: RootRow) -> RootKeyProvider | None:
         """The provider that can still destroy a replaced generation; None if `vault.toml` no longer names it."""
         found = self.of(root)

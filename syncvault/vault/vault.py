@@ -158,9 +158,10 @@ class Vault:
                 meta.put(tx, _CLOCK, str(self.instant))
 
     def close(self) -> None:
-        """Closes both databases."""
+        """Closes both databases and drops the keys."""
         with suppress(SyncvaultError):  # rows ahead of their anchor are as healthy as after a crash
             self.anchor()
+        self.keys.close()
         self.data.close()
         self.key_data.close()
         layouts.match_owner(self.layout.home)

@@ -23,7 +23,7 @@ from syncvault.store import manifests, meta
 from syncvault.store import tenants as tenant_rows
 from syncvault.store.engine import Transaction
 from syncvault.store.schema import VAULT_TENANT
-from syncvault.vault import anchors, ledger, tenants
+from syncvault.vault import anchors, erasure, ledger, tenants
 from syncvault.vault import manifest as manifest_of
 from syncvault.vault.keys import TenantKeys
 from syncvault.vault.manifest import Manifest
@@ -118,8 +118,11 @@ def _case(vault: Vault, tenant: Tenant, verdict: Verdict) -> _Case | None:
         row = tenant_rows.get(tx, tenant.id)
         stored = manifests.get(tx, tenant.id)
         mailbox_ids = mailbox_rows.ids_of_tenant(tx, tenant.id)
-    if row is None or row.state != tenants.LIVE:
-        return None  # it is being erased
+    if row is None:
+        return None  # it was erased meanwhile
+    if row.state != tenants.LIVE:
+        verdict.findings += _unordered(vault, tenant)
+        return None
     keys = _keys(vault, tenant.id, verdict)
     if keys is None:
         return None
@@ -138,6 +141,14 @@ def _case(vault: Vault, tenant: Tenant, verdict: Verdict) -> _Case | None:
     elif vault.anchors.of(tenant.id) is not None:
         findings.append(_manifest_finding(tenant.id, "The tenant's manifest is missing."))
     return _Case(tenant, keys, manifest, mailbox_ids, findings)
+
+
+def _unordered(vault: Vault, tenant: Tenant) -> Iterator[Finding]:
+    """An erasure under way that this vault never ordered."""
+    try:
+        erasure.require_genuine(vault, tenant)
+    except DamagedError as error:
+        yield Finding(tenant.id, "tenants", tenant.id, Kind.UNREADABLE, error.message, error.advice)
 
 
 def _keys(vault: Vault, tenant_id: bytes, verdict: Verdict) -> TenantKeys | None:

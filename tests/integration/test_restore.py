@@ -321,7 +321,7 @@ def test_what_was_written_after_the_backup_is_no_finding_and_cannot_be_put_back(
         exchange.rename("ann", "a1", f"Changed {number}")
         assert sync(full, tenants.find(full, "alpha")).changed == 1
         audit.record(full, verb="contact show", tenant_id=None, outcome="ok")
-    full.close()  # which anchors what was written
+    full.anchor()
     counters = dict(rows(full.key_data, "anchors"))
     back_up(full, places, out=later(places), keys_out=later(places, "later-keys"))
     place.close()

@@ -282,3 +282,10 @@ def test_an_altered_erasure_ledger_is_found(vault: Vault, tenant: Tenant, sql: s
     erasure.erase(vault, tenant, reason=erasure.ON_DEMAND, role="root")
     execute(vault.key_data, sql)
     assert found(verify(vault)) == {("erasure_ledger", "unreadable")}
+
+
+def test_an_erasure_that_nobody_ordered_is_found(vault: Vault, tenant: Tenant) -> None:
+    execute(vault.data, "UPDATE tenants SET state = 'erasing', erasure = '{}'")
+    verdict = verify(vault)
+    assert found(verdict) == {("tenants", "unreadable")}
+    assert verdict.findings[0].row == tenant.id
