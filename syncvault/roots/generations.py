@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
+from syncvault.crypto import strict_json
 from syncvault.errors import RootKeyError
 from syncvault.roots.port import require_root_key
 
@@ -39,9 +40,9 @@ def count_from_text(content: bytes, vault: str, where: str) -> int:
         RootKeyError: It is something else, damaged, or another vault's.
     """
     try:
-        found: Any = json.loads(content)
+        found = strict_json.parse(content)
         count, is_ours = found["count"], (found["format"], found["vault"]) == (_COUNT_FORMAT, vault)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         count, is_ours = None, False
     if not is_ours or type(count) is not int or count < 0:
         raise RootKeyError(f"{where} holds something other than this vault's count.", advice=_COUNT_ADVICE)
@@ -60,11 +61,11 @@ def from_text(content: bytes, vault: str, where: str) -> dict[int, bytes]:
         RootKeyError: It is something else, damaged, or another vault's.
     """
     try:
-        found: Any = json.loads(content.decode("ascii"), object_pairs_hook=_unique)
+        found = strict_json.parse(content)
         owner, sealed = found["vault"], found["keys"]
         keys = {_number(n): base64.b64decode(key, validate=True) for n, key in sealed.items()}
         known = found["format"] == _FORMAT
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         known = False
     if not known:
         # Raised outside the handler: a parser's exception carries the text that it could not read.
@@ -75,14 +76,6 @@ def from_text(content: bytes, vault: str, where: str) -> dict[int, bytes]:
             advice="Name another file with --root-key-file, or bring back this vault's own.",
         )
     return {n: require_root_key(key, where) for n, key in keys.items()}
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose names are unique: which of two keys is meant, nobody knows."""
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise ValueError("a name appears twice in one object")
-    return document
 
 
 def _number(text: str) -> int:

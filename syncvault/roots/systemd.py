@@ -126,7 +126,10 @@ class SystemdProvider(RootKeyProvider):
 
     def _located(self, handle: Handle) -> tuple[Path, int]:
         require_provider(handle, self.name)
-        return self._named or Path(handle_text(handle, "file")), handle_number(handle, "generation")
+        file = self._named or Path(handle_text(handle, "file"))
+        if not file.is_absolute():  # a handle comes from a database: it must not pass for an option or a pipe
+            raise RootKeyError("The key store's note on where the credential lies is malformed: no absolute path.")
+        return file, handle_number(handle, "generation")
 
     def _unit_credential(self) -> Path | None:
         directory = self._environment.get("CREDENTIALS_DIRECTORY")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ import orjson
 
 from syncvault import __version__
 from syncvault.crypto.signature import Subject, is_signed_by, sign
+from syncvault.crypto.strict_json import parse_signed
 from syncvault.errors import InputError, StorageError
 from syncvault.vault.layout import RootPlace, write_durably
 
@@ -216,13 +216,9 @@ def parse(content: bytes) -> tuple[Statement, bytes]:
     try:
         if len(content) > _MAX_SIZE:
             raise ValueError("too long")
-        document = json.loads(content, object_pairs_hook=_unique)
-        signature = base64.b64decode(document["signature"], validate=True)
-        is_one_form = base64.b64encode(signature).decode("ascii") == document["signature"]
-        if set(document) != {"statement", "signature"} or not is_one_form:
-            raise ValueError("not in the one form that a statement has")
-        return Statement.from_dict(document["statement"]), signature
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        statement, signature = parse_signed(content, "statement")
+        return Statement.from_dict(statement), signature
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise NotABackupError("This is no statement of a backup.") from None
 
 
@@ -269,14 +265,6 @@ def beside(place: Path, what: str) -> Path:
 
 def _new(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose names are unique: a repeated one would show readers two different statements."""
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise ValueError("a name appears twice in one object")
-    return document
 
 
 def _from_place(place: RootPlace) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import orjson
 
 from syncvault.crypto.signature import Subject, is_signed_by, sign
+from syncvault.crypto.strict_json import parse_signed
 from syncvault.errors import DamagedError
 from syncvault.store.tenants import TenantRow
 
@@ -71,8 +72,7 @@ def read(row: TenantRow, public: bytes) -> Intent:
     """
     whose = str(UUID(bytes=row.id))
     try:
-        found: dict[str, Any] = orjson.loads(row.erasure or "null")
-        document, signature = found["intent"], base64.b64decode(found["signature"], validate=True)
+        document, signature = parse_signed((row.erasure or "").encode(), "intent")
         is_good = is_signed_by(public, Subject.INTENT, document, signature)
         is_good &= (document["tenant_id"], document["epoch"]) == (whose, row.epoch)
     except (ValueError, KeyError, TypeError):
