@@ -10,6 +10,7 @@ import pytest
 
 from syncvault.crypto.index import Label
 from syncvault.errors import DamagedError, InputError, NotFoundError, RootKeyError, UsageError
+from syncvault.roots.port import ValueHolder
 from syncvault.vault import audit, erasing_rows, erasure, rotation, sources, tenants
 from syncvault.vault import contacts as vault_contacts
 from syncvault.vault import layout as layouts
@@ -131,6 +132,8 @@ def test_the_ledger_that_a_lost_vault_left_behind_counts_too(place: Place, full:
     with reopened(places) as vault:
         assert [one.facts.name for one in tenants.call_roll(vault).tenants] == ["beta"]
         assert len(rows(vault.key_data, "erasure_ledger")) == 3
+        beta = tenants.find(vault, "beta")
+        assert {row[1] for row in rows(vault.key_data, "wrapped_keys")} == {bytes(16), beta.id}
         assert (places.home / "erasure.ledger").read_bytes() == (place.home / "erasure.ledger").read_bytes()
         assert_sound(vault)
 
@@ -292,6 +295,7 @@ def test_keys_of_tenants_registered_after_the_backup_outlast_the_restore(
     back_up(full, places)
     gamma = register(full, "gamma")
     expected = everything(full, "gamma")
+    full.anchor()
     back_up(full, places, out=later(places))
     place.close()
     bring_back(place, places)
@@ -322,12 +326,15 @@ def test_what_was_written_after_the_backup_is_no_finding_and_cannot_be_put_back(
         assert sync(full, tenants.find(full, "alpha")).changed == 1
         audit.record(full, verb="contact show", tenant_id=None, outcome="ok")
     full.anchor()
-    counters = dict(rows(full.key_data, "anchors"))
+    counters, provider = dict(rows(full.key_data, "anchors")), full.keys.provider
+    assert isinstance(provider, ValueHolder)
+    held = provider.held() or 0
     back_up(full, places, out=later(places), keys_out=later(places, "later-keys"))
     place.close()
     bring_back(place, places, keys=places.keys if keys_are_older else later(places, "later-keys"))
     with reopened(places) as vault:
         assert_sound(vault)
+        assert (provider.held() or 0) > held
         anchored = dict(rows(vault.key_data, "anchors"))
         assert keys_are_older or all(anchored[tenant_id] > counter for tenant_id, counter in counters.items())
         assert sync(vault, tenants.find(vault, "alpha")).changed == 1
