@@ -21,7 +21,7 @@ from syncvault.crypto.place import Place
 from syncvault.store import contacts as contact_rows
 from syncvault.store.contacts import ContactRow
 from syncvault.vault import tenants
-from syncvault.vault.diff import open_contact, open_contacts
+from syncvault.vault.content.diff import open_contact, open_contacts
 from syncvault.vault.opening import open_vault
 from syncvault.vault.vault import Vault
 

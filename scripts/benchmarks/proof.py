@@ -15,13 +15,15 @@ from scripts.benchmarks.entries import PAGE, pages
 from scripts.benchmarks.postgres import drop_schemas
 from scripts.benchmarks.tables import show
 from scripts.benchmarks.vaults import TENANT, home_in, make_vault_to_fill
-from syncvault.vault import rotation, sources, tenants
-from syncvault.vault.diff import Incoming
+from syncvault.vault import tenants
+from syncvault.vault.content import sources
+from syncvault.vault.content.diff import Incoming
+from syncvault.vault.content.pages import IncomingPage, store_page
+from syncvault.vault.keyring import rotation
+from syncvault.vault.keyring.wrapped import Purpose
 from syncvault.vault.opening import open_vault
-from syncvault.vault.pages import IncomingPage, store_page
 from syncvault.vault.vault import Vault
 from syncvault.vault.verify import verify
-from syncvault.vault.wrapped import Purpose
 
 _FOLDER: Final = "contacts"
 

@@ -24,7 +24,7 @@ from syncvault.secret import Secret
 from syncvault.sync.connect import connect
 from syncvault.sync.engine import sync
 from syncvault.sync.summary import Options, Silence
-from syncvault.vault import sources
+from syncvault.vault.content import sources
 from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection, Tenant
 from syncvault.vault.vault import Vault
 

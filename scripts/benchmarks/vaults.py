@@ -9,11 +9,12 @@ from typing import Final
 from scripts.benchmarks.postgres import new_schema
 from syncvault.policy.subscription import Subscription, SubscriptionKind
 from syncvault.secret import Secret
-from syncvault.vault import sources, tenants
+from syncvault.vault import tenants
+from syncvault.vault.content import sources
+from syncvault.vault.content.sources import Named
 from syncvault.vault.layout import Layout, default_database, default_key_database, default_root_key_file
 from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection, Tenant, TenantProfile
 from syncvault.vault.opening import create_vault
-from syncvault.vault.sources import Named
 from syncvault.vault.vault import Vault
 
 TENANT: Final = "bench"

@@ -26,8 +26,9 @@ from syncvault.crypto.place import Place
 from syncvault.store import contacts as contact_rows
 from syncvault.store import mailboxes as mailbox_rows
 from syncvault.store.contacts import ContactRow
-from syncvault.vault import erasure, tenants
-from syncvault.vault.diff import open_contacts
+from syncvault.vault import tenants
+from syncvault.vault.content.diff import open_contacts
+from syncvault.vault.erasing import erasure
 from syncvault.vault.opening import open_vault
 
 

@@ -17,9 +17,10 @@ from syncvault.crypto.record import RecordCipher, RecordRefusedError
 from syncvault.crypto.signature import public_key_from_pem
 from syncvault.errors import InputError, RootKeyError
 from syncvault.roots.generations import from_text, to_text
-from syncvault.vault import archive, ledger
+from syncvault.vault.backups import archive
+from syncvault.vault.erasing import ledger
+from syncvault.vault.erasing.receipt import verify
 from syncvault.vault.layout import RootPlace
-from syncvault.vault.receipt import verify
 
 _VECTORS: Final = Path(__file__).parents[2] / "tests" / "vectors"
 

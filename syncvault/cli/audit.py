@@ -17,7 +17,7 @@ from syncvault.cli.terminal import note, shown
 from syncvault.errors import Exit
 
 if TYPE_CHECKING:
-    from syncvault.vault.audit import Entry, Report
+    from syncvault.vault.trail.audit import Entry, Report
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -45,7 +45,7 @@ def _audit() -> None:
 @app.command("list")
 def list_(context: typer.Context, _json: AsJson = False) -> None:
     """List the log, newest first."""
-    from syncvault.vault import audit
+    from syncvault.vault.trail import audit
 
     call = begin(context)
     with call.open_vault() as vault:
@@ -55,7 +55,7 @@ def list_(context: typer.Context, _json: AsJson = False) -> None:
 @app.command()
 def verify(context: typer.Context, _json: AsJson = False) -> int:
     """Check that no entry was changed, removed or put in."""
-    from syncvault.vault import audit
+    from syncvault.vault.trail import audit
 
     call = begin(context)
     with call.open_vault() as vault:
@@ -87,7 +87,7 @@ def export(
     _json: AsJson = False,
 ) -> None:
     """Write the log to a file, in a form that others can verify without any secret."""
-    from syncvault.vault import audit
+    from syncvault.vault.trail import audit
 
     call = begin(context)
     require_absent(out, "--out")

@@ -42,7 +42,7 @@ class Entry:
 
     def write(self, outcome: str = OK) -> None:
         """Writes the entry."""
-        from syncvault.vault import audit
+        from syncvault.vault.trail import audit
 
         audit.record(self.vault, verb=self.verb, tenant_id=self.tenant_id, outcome=outcome)
         self.is_written = True
@@ -54,7 +54,7 @@ def require_writable(vault: Vault, verb: str) -> None:
     Raises:
         UnloggedError: The key store or the data database refuses an entry.
     """
-    from syncvault.vault import audit
+    from syncvault.vault.trail import audit
 
     try:
         audit.require_writable(vault, verb=verb)

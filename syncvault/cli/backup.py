@@ -18,7 +18,7 @@ from syncvault.cli.terminal import note
 from syncvault.errors import Exit
 
 if TYPE_CHECKING:
-    from syncvault.vault.backup_check import Verdict
+    from syncvault.vault.backups.backup_check import Verdict
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -65,7 +65,7 @@ def create(
     _json: AsJson = False,
 ) -> None:
     """Back up the vault while others work with it."""
-    from syncvault.vault import backup
+    from syncvault.vault.backups import backup
 
     call = begin(context)
     with call.open_vault() as vault, counted("rows") as show, audited(vault, call.command):
@@ -98,7 +98,7 @@ def verify(
     _json: AsJson = False,
 ) -> int:
     """Check that a backup is whole, that this vault made it, and that today's keys open every record."""
-    from syncvault.vault import backup_check
+    from syncvault.vault.backups import backup_check
 
     call = begin(context)
     with call.open_vault() as vault, counted("mailboxes") as show:

@@ -20,7 +20,7 @@ from syncvault.errors import NotFoundError
 
 if TYPE_CHECKING:
     from syncvault.export.vcard import VcardVersion
-    from syncvault.vault.contacts import StoredContact
+    from syncvault.vault.content.contacts import StoredContact
     from syncvault.vault.model import Tenant
     from syncvault.vault.vault import Vault
 
@@ -51,7 +51,7 @@ def list_(
     _json: AsJson = False,
 ) -> None:
     """List a tenant's contacts."""
-    from syncvault.vault import contacts, sources
+    from syncvault.vault.content import contacts, sources
 
     call = begin(context)
     with call.open_vault() as vault, audited(vault, call.command) as entry:
@@ -72,7 +72,7 @@ def show(
     _json: AsJson = False,
 ) -> None:
     """Show everything that is stored of one contact."""
-    from syncvault.vault import contacts
+    from syncvault.vault.content import contacts
 
     call, wanted = begin(context), values.own_id(contact_id, "ID")
     with call.open_vault() as vault, audited(vault, call.command) as entry:
@@ -94,7 +94,7 @@ def photo(
     _json: AsJson = False,
 ) -> None:
     """Write a contact's photo to a file."""
-    from syncvault.vault import photos
+    from syncvault.vault.content import photos
 
     call, wanted = begin(context), values.own_id(contact_id, "ID")
     require_absent(out, "--out")
@@ -124,7 +124,7 @@ def export(
 ) -> None:
     """Write a tenant's contacts to a file; vCards with their photos."""
     from syncvault.export.vcard import VcardVersion
-    from syncvault.vault import contacts
+    from syncvault.vault.content import contacts
 
     call = begin(context)
     chosen = values.choice(format_, "--format", FORMATS)
@@ -162,7 +162,7 @@ def _writer(chosen: str, vault: Vault, tenant: Tenant, version: VcardVersion) ->
 
 def _vcard_writer(vault: Vault, tenant: Tenant, version: VcardVersion) -> _Writer:
     from syncvault.export import vcard
-    from syncvault.vault import photos
+    from syncvault.vault.content import photos
 
     def each(one: StoredContact) -> bytes:
         picture = photos.read(vault, tenant, one.id) if one.has_photo else None

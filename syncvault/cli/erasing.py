@@ -19,8 +19,8 @@ from syncvault.cli.terminal import note, shown
 from syncvault.errors import Exit, SyncvaultError
 
 if TYPE_CHECKING:
-    from syncvault.vault.erasure import Erased, Plan
-    from syncvault.vault.outstanding import Kept
+    from syncvault.vault.erasing.erasure import Erased, Plan
+    from syncvault.vault.erasing.outstanding import Kept
 
 Vacuum = Annotated[
     bool, typer.Option("--vacuum", help="Write the database file anew without its free pages (takes its size twice).")
@@ -86,7 +86,9 @@ def kept_row(kept: Kept) -> dict[str, Any]:
 
 def delete_tenant(call: Call, name: str, *, yes: bool, receipt: Path | None, vacuum: bool) -> int:
     """Previews or erases one tenant and returns the exit code."""
-    from syncvault.vault import audit, erasure, tenants
+    from syncvault.vault import tenants
+    from syncvault.vault.erasing import erasure
+    from syncvault.vault.trail import audit
 
     if receipt is not None:
         require_absent(receipt, "--receipt")

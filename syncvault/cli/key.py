@@ -22,8 +22,8 @@ from syncvault.errors import Exit
 
 if TYPE_CHECKING:
     from syncvault.secret import Secret
-    from syncvault.vault.keys import RootChange
-    from syncvault.vault.keys_in_use import KeyInUse
+    from syncvault.vault.keyring.keys import RootChange
+    from syncvault.vault.keyring.keys_in_use import KeyInUse
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -55,7 +55,7 @@ def _noun() -> None:
 @app.command()
 def status(context: typer.Context, *, _json: AsJson = False) -> None:
     """Show the root-key provider, and every key with the rows that need it."""
-    from syncvault.vault import keys_in_use
+    from syncvault.vault.keyring import keys_in_use
 
     call = begin(context)
     with call.open_vault() as vault:
@@ -70,7 +70,7 @@ def status(context: typer.Context, *, _json: AsJson = False) -> None:
 @app.command("rotate-root")
 def rotate_root(context: typer.Context, *, new_passphrase_file: NewPassphraseFile = None, _json: AsJson = False) -> int:
     """Replace the root key, and destroy the one before."""
-    from syncvault.vault import root_rotation
+    from syncvault.vault.keyring import root_rotation
 
     call = begin(context)
     with call.open_vault() as vault, audited(vault, call.command):
@@ -94,7 +94,8 @@ def migrate(
     _json: AsJson = False,
 ) -> int:
     """Move the root key to another provider, and destroy the one before."""
-    from syncvault.vault import layout, root_rotation
+    from syncvault.vault import layout
+    from syncvault.vault.keyring import root_rotation
 
     call = begin(context)
     if to == "file" and root_key_file is None:
@@ -117,8 +118,9 @@ def rotate_tenant(
     _json: AsJson = False,
 ) -> None:
     """Give a tenant new keys, and seal its rows anew, while syncs go on; resumes one that was interrupted."""
-    from syncvault.vault import keys_in_use, rotation, tenants
-    from syncvault.vault.wrapped import Purpose
+    from syncvault.vault import tenants
+    from syncvault.vault.keyring import keys_in_use, rotation
+    from syncvault.vault.keyring.wrapped import Purpose
 
     call = begin(context)
     with call.open_vault() as vault:
@@ -146,7 +148,7 @@ def _new_passphrase(call: Call, path: Path | None) -> Secret:
 
 
 def _tell(call: Call, change: RootChange) -> int:
-    from syncvault.vault import root_rotation
+    from syncvault.vault.keyring import root_rotation
 
     left = root_rotation.outstanding(change)
     data = {

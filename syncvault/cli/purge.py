@@ -30,7 +30,7 @@ def purge(
 ) -> int:
     """Erase every tenant whose purge date has come."""
     from syncvault.retention import purge as retention
-    from syncvault.vault import audit
+    from syncvault.vault.trail import audit
 
     call, finished, repaired = begin(context), list[dict[str, Any]](), 0
     failures: Sequence[str]

@@ -31,7 +31,7 @@ def verify(
     _json: AsJson = False,
 ) -> int:
     """Check that a receipt was issued by the vault with this public key; with the key at hand it needs no vault."""
-    from syncvault.vault import receipt
+    from syncvault.vault.erasing import receipt
 
     call = begin(context)
     content = secrets_in.read_file(file, "FILE", limit=receipt.MAX_SIZE)
@@ -57,7 +57,7 @@ def finalize(
 
     Does what it can to get there: replaces the root key if that may be done here, and has replaced ones destroyed.
     """
-    from syncvault.vault import outstanding, receipt
+    from syncvault.vault.erasing import outstanding, receipt
 
     call = begin(context)
     content = secrets_in.read_file(file, "FILE", limit=receipt.MAX_SIZE)

@@ -40,7 +40,7 @@ def restore(
     _json: AsJson = False,
 ) -> int:
     """Bring a vault back from its backups; what was erased since then stays erased."""
-    from syncvault.vault import restore as restoring
+    from syncvault.vault.backups import restore as restoring
 
     call = begin(context)
     settings = call.settings

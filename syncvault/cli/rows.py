@@ -15,9 +15,9 @@ from syncvault.policy.subscription import State
 from syncvault.vault.model import Counts, OnlineConnection, OnpremConnection, Tenant, TenantProfile
 
 if TYPE_CHECKING:
-    from syncvault.vault.contacts import StoredContact
-    from syncvault.vault.runs import LastRun
-    from syncvault.vault.sources import StoredMailbox, StoredSource
+    from syncvault.vault.content.contacts import StoredContact
+    from syncvault.vault.content.runs import LastRun
+    from syncvault.vault.content.sources import StoredMailbox, StoredSource
     from syncvault.vault.vault import Vault
 
 _CONTACT_TEXTS: Final = ("display_name", "given_name", "surname", "company", "department", "job_title")
@@ -36,7 +36,7 @@ def day_in(moment: datetime, zone: str) -> str:
 
 def tenant_rows(vault: Vault, tenants: list[Tenant], *, reveal: bool = False) -> list[dict[str, Any]]:
     """Tenants with what is held for each."""
-    from syncvault.vault import runs
+    from syncvault.vault.content import runs
     from syncvault.vault.tenants import counts
 
     held, last = counts(vault), runs.last(vault)

@@ -40,7 +40,7 @@ def add(
     _json: AsJson = False,
 ) -> None:
     """Register what to pull; each option may be given several times."""
-    from syncvault.vault import sources
+    from syncvault.vault.content import sources
 
     call = begin(context)
     wanted = [("user", values.guid(text, "--user")) for text in user or ()]
@@ -65,7 +65,7 @@ def add(
 @app.command("list")
 def list_(context: typer.Context, tenant: TenantArgument, reveal: Reveal = False, _json: AsJson = False) -> None:
     """List a tenant's sources."""
-    from syncvault.vault import sources
+    from syncvault.vault.content import sources
 
     call = begin(context)
     with call.open_vault() as vault:
@@ -89,7 +89,7 @@ def remove(
     _json: AsJson = False,
 ) -> None:
     """Stop pulling a source; the contacts that only it brought go at the end of the next sync."""
-    from syncvault.vault import sources
+    from syncvault.vault.content import sources
 
     call, wanted = begin(context), values.own_id(source_id, "SOURCE_ID")
     with call.open_vault() as vault, audited(vault, call.command) as entry:

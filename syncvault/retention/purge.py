@@ -16,10 +16,14 @@ from zoneinfo import ZoneInfo
 from syncvault.errors import DamagedError, SyncvaultError
 from syncvault.policy.calendar import day_begins
 from syncvault.retention import clock_guard
-from syncvault.vault import audit, erasing_rows, erasure, ledger, outstanding, rotation, runs, tenants
-from syncvault.vault.erasure import RETENTION, Erased, Plan
+from syncvault.vault import tenants
+from syncvault.vault.content import runs
+from syncvault.vault.erasing import erasing_rows, erasure, ledger, outstanding
+from syncvault.vault.erasing.erasure import RETENTION, Erased, Plan
+from syncvault.vault.erasing.outstanding import Kept
+from syncvault.vault.keyring import rotation
 from syncvault.vault.model import Tenant
-from syncvault.vault.outstanding import Kept
+from syncvault.vault.trail import audit
 from syncvault.vault.vault import Vault
 
 _LOGS: Final[tuple[tuple[str, Callable[[Vault], Any]], ...]] = (("run history", runs.prune), ("audit log", audit.prune))

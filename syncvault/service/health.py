@@ -24,11 +24,13 @@ from syncvault.store import keys as key_rows
 from syncvault.store.engine import Database, Role, open_database
 from syncvault.store.upgrade import check_schema
 from syncvault.store.urls import parse_url
-from syncvault.vault import audit, credentials, erasure, layout, ledger, outstanding, tenants
+from syncvault.vault import credentials, layout, tenants
+from syncvault.vault.erasing import erasure, ledger, outstanding
 from syncvault.vault.layout import Layout
 from syncvault.vault.model import Tenant
 from syncvault.vault.opening import AskPassphrase, open_vault
 from syncvault.vault.tenants import Roll
+from syncvault.vault.trail import audit
 from syncvault.vault.vault import Vault
 
 EXPIRES_SOON: Final = timedelta(days=30)

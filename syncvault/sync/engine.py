@@ -17,9 +17,11 @@ from syncvault.sync.parallel import Stop, StoppedError, each
 from syncvault.sync.run import TenantRun
 from syncvault.sync.summary import Failure, Options, Progress, Status, Summary
 from syncvault.sync.target import Target, VaultTarget
-from syncvault.vault import credentials, rotation, runs, sources, tenants
+from syncvault.vault import credentials, tenants
+from syncvault.vault.content import runs, sources
+from syncvault.vault.content.rehearsal import Rehearsal
+from syncvault.vault.keyring import rotation
 from syncvault.vault.model import Credential, Tenant
-from syncvault.vault.rehearsal import Rehearsal
 from syncvault.vault.vault import Vault
 
 _log: Final = logging.getLogger(__name__)

@@ -28,10 +28,10 @@ from syncvault.sync import brake
 from syncvault.sync.parallel import Stop, each
 from syncvault.sync.summary import Failure, Options, Progress, Status, Summary
 from syncvault.sync.target import Target
-from syncvault.vault.diff import Incoming, Tally
-from syncvault.vault.pages import IncomingPage
-from syncvault.vault.photos import DuePhoto, LookedAt
-from syncvault.vault.sources import Named, StoredMailbox, StoredSource
+from syncvault.vault.content.diff import Incoming, Tally
+from syncvault.vault.content.pages import IncomingPage
+from syncvault.vault.content.photos import DuePhoto, LookedAt
+from syncvault.vault.content.sources import Named, StoredMailbox, StoredSource
 
 Item = TypeVar("Item")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Protocol
 
-from syncvault.vault import pages, photos, removals, sources
-from syncvault.vault.diff import Tally
+from syncvault.vault.content import pages, photos, removals, sources
+from syncvault.vault.content.diff import Tally
+from syncvault.vault.content.pages import IncomingPage
+from syncvault.vault.content.photos import DuePhoto, LookedAt
+from syncvault.vault.content.removals import Outlook
+from syncvault.vault.content.sources import Named, StoredMailbox
 from syncvault.vault.model import Tenant
-from syncvault.vault.pages import IncomingPage
-from syncvault.vault.photos import DuePhoto, LookedAt
-from syncvault.vault.removals import Outlook
-from syncvault.vault.sources import Named, StoredMailbox
 from syncvault.vault.vault import Vault
 
 

@@ -14,7 +14,7 @@ from syncvault.policy.catalogue import DataClass
 from syncvault.store import credentials as rows
 from syncvault.store import tenants as tenant_rows
 from syncvault.store.credentials import CredentialRow
-from syncvault.vault.keys import TenantKeys
+from syncvault.vault.keyring.keys import TenantKeys
 from syncvault.vault.model import Credential, Tenant
 from syncvault.vault.sealing import open_bytes, to_instant, to_json
 from syncvault.vault.vault import Vault

@@ -25,7 +25,7 @@ from syncvault.store import manifests as rows
 from syncvault.store import tenants as tenant_rows
 from syncvault.store.engine import Transaction
 from syncvault.store.manifests import SEALED, ManifestRow, Tags
-from syncvault.vault.keys import TenantKeys
+from syncvault.vault.keyring.keys import TenantKeys
 from syncvault.vault.sealing import open_json, to_json
 
 _ADVICE: Final = "Find out who changed the database; then restore it from a backup, or delete the tenant."

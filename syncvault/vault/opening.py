@@ -17,12 +17,12 @@ from syncvault.store.engine import Database, open_database
 from syncvault.store.schema import VAULT_TENANT
 from syncvault.store.upgrade import check_schema, migrate
 from syncvault.vault import layout as layouts
-from syncvault.vault import root_rotation
+from syncvault.vault.keyring import root_rotation
+from syncvault.vault.keyring.roots_in_use import AskPassphrase as AskPassphrase  # noqa: PLC0414  (part of this surface)
+from syncvault.vault.keyring.roots_in_use import RootsInUse
+from syncvault.vault.keyring.wrapped import VAULT_PURPOSES, fresh_keys, root_row
 from syncvault.vault.layout import Layout
-from syncvault.vault.roots_in_use import AskPassphrase as AskPassphrase  # noqa: PLC0414  (part of this surface)
-from syncvault.vault.roots_in_use import RootsInUse
 from syncvault.vault.vault import Vault
-from syncvault.vault.wrapped import VAULT_PURPOSES, fresh_keys, root_row
 
 
 def create_vault(layout: Layout, *, passphrase: AskPassphrase | None = None, clock: Clock = system_clock) -> Vault:

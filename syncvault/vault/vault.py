@@ -21,11 +21,11 @@ from syncvault.store.tenants import Standing
 from syncvault.vault import layout as layouts
 from syncvault.vault import manifest
 from syncvault.vault.anchors import Anchors
-from syncvault.vault.keys import KeyRing, TenantKeys
+from syncvault.vault.keyring.keys import KeyRing, TenantKeys
+from syncvault.vault.keyring.roots_in_use import RootsInUse
 from syncvault.vault.layout import Layout
 from syncvault.vault.manifest import Changes
 from syncvault.vault.model import Tenant
-from syncvault.vault.roots_in_use import RootsInUse
 
 _CLOCK: Final = "latest_time_seen"
 MAINTENANCE_SECONDS: Final = 60.0  # how long an erasure waits for readers to end

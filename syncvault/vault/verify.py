@@ -23,9 +23,10 @@ from syncvault.store import manifests, meta
 from syncvault.store import tenants as tenant_rows
 from syncvault.store.engine import Transaction
 from syncvault.store.schema import VAULT_TENANT
-from syncvault.vault import anchors, erasure, ledger, tenants
+from syncvault.vault import anchors, tenants
 from syncvault.vault import manifest as manifest_of
-from syncvault.vault.keys import TenantKeys
+from syncvault.vault.erasing import erasure, ledger
+from syncvault.vault.keyring.keys import TenantKeys
 from syncvault.vault.manifest import Manifest
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault

@@ -29,13 +29,13 @@ from syncvault.store.folders import FolderState
 from syncvault.store.mailboxes import MailboxRow
 from syncvault.store.photos import PhotoRow
 from syncvault.store.sources import SourceRow
-from syncvault.vault.diff import CARD, open_contact, open_contacts
-from syncvault.vault.keys import TenantKeys
+from syncvault.vault.content.diff import CARD, open_contact, open_contacts
+from syncvault.vault.content.pages import open_folder
+from syncvault.vault.content.photos import open_details
+from syncvault.vault.content.sources import open_mailbox
+from syncvault.vault.keyring.keys import TenantKeys
 from syncvault.vault.model import Tenant
-from syncvault.vault.pages import open_folder
-from syncvault.vault.photos import open_details
 from syncvault.vault.sealing import open_bytes, open_json, to_datetime
-from syncvault.vault.sources import open_mailbox
 from syncvault.vault.vault import Vault
 
 RESTORE: Final = "Find out who changed the database; then restore it from a backup, or delete the tenant."

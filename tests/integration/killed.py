@@ -21,18 +21,11 @@ from syncvault.roots.file import FileProvider
 from syncvault.store import engine as databases
 from syncvault.store.locks import FileLocks
 from syncvault.sync import engine
-from syncvault.vault import (
-    audit,
-    erasing_rows,
-    erasure,
-    layout,
-    ledger,
-    opening,
-    outstanding,
-    restore,
-    sources,
-    tenants,
-)
+from syncvault.vault import layout, opening, tenants
+from syncvault.vault.backups import restore
+from syncvault.vault.content import sources
+from syncvault.vault.erasing import erasing_rows, erasure, ledger, outstanding
+from syncvault.vault.trail import audit
 from tests.integration.fake_exchange import FakeExchange, FakeFolder, contact
 from tests.integration.restoring import Backups, Quiet, back_up
 from tests.integration.vault_parts import NOW, profile, secret, sync

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from syncvault.secret import Secret
 from syncvault.store.engine import Database
-from syncvault.vault import resealing, root_rotation, rotation, tenants
+from syncvault.vault import tenants
+from syncvault.vault.keyring import resealing, root_rotation, rotation
+from syncvault.vault.keyring.wrapped import Purpose
 from syncvault.vault.layout import RootPlace
 from syncvault.vault.opening import open_vault
 from syncvault.vault.vault import Vault
-from syncvault.vault.wrapped import Purpose
 from tests.integration import killed
 from tests.integration.vault_parts import NOW
 

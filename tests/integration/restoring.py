@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syncvault.vault import audit, backup, contacts, credentials, erasure, photos, restore, sources, tenants, verify
-from syncvault.vault.backup import Made
+from syncvault.vault import credentials, tenants, verify
+from syncvault.vault.backups import backup, restore
+from syncvault.vault.backups.backup import Made
+from syncvault.vault.backups.restore import Restored, Wanted
+from syncvault.vault.content import contacts, photos, sources
+from syncvault.vault.erasing import erasure
 from syncvault.vault.opening import open_vault
-from syncvault.vault.restore import Restored, Wanted
+from syncvault.vault.trail import audit
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.vault_parts import NOW, Place, register, sync

@@ -7,7 +7,8 @@ from typing import Any
 from syncvault.crypto.record import generation
 from syncvault.store import manifests
 from syncvault.store import resealing as rows
-from syncvault.vault import contacts, credentials, manifest, photos, sources, tenants
+from syncvault.vault import credentials, manifest, tenants
+from syncvault.vault.content import contacts, photos, sources
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
 from tests.integration.vault_parts import rows as table

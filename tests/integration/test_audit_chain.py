@@ -12,8 +12,8 @@ import pytest
 from syncvault.crypto.signature import Subject, public_key, sign
 from syncvault.errors import DamagedError, StorageError
 from syncvault.store import audit as audit_rows
-from syncvault.vault import audit, audit_chain
-from syncvault.vault.audit_chain import Chain
+from syncvault.vault.trail import audit, audit_chain
+from syncvault.vault.trail.audit_chain import Chain
 from syncvault.vault.vault import Vault
 from tests.integration.killed import kill_after
 from tests.integration.vault_parts import NOW, Place, execute, rows
@@ -47,7 +47,7 @@ def test_entries_are_numbered_from_one_and_the_trail_verifies(vault: Vault) -> N
 
 
 def test_a_trail_of_several_pages_verifies(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("syncvault.vault.audit_check._PAGE", 2)
+    monkeypatch.setattr("syncvault.vault.trail.audit_check._PAGE", 2)
     record(vault, *(f"verb {number}" for number in range(5)))
     assert (audit.verify(vault).checked, findings(vault)) == (5, [])
 

@@ -17,7 +17,7 @@ from uuid import UUID
 import pytest
 
 from syncvault import journal
-from syncvault.vault import audit
+from syncvault.vault.trail import audit
 from syncvault.vault.vault import Vault
 from tests.integration.vault_parts import NOW, execute
 

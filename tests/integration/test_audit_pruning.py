@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from syncvault.errors import DamagedError
-from syncvault.vault import audit
+from syncvault.vault.trail import audit
 from syncvault.vault.vault import Vault
 from tests.integration.killed import kill_after
 from tests.integration.vault_parts import NOW, Place, execute, rows

@@ -11,7 +11,7 @@ import pytest
 from syncvault.crypto.signature import Subject, public_key, sign
 from syncvault.errors import DamagedError
 from syncvault.store import audit as audit_rows
-from syncvault.vault import audit, audit_chain
+from syncvault.vault.trail import audit, audit_chain
 from syncvault.vault.vault import Vault
 from tests.integration.vault_parts import Place, execute, rows
 
@@ -275,7 +275,7 @@ def test_unsigned_entries_stand_nowhere_else(trail: Vault, seq: int, finding: st
 
 
 def test_findings_are_told_up_to_a_thousand(trail: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("syncvault.vault.audit_check._MOST_FINDINGS", 3)
+    monkeypatch.setattr("syncvault.vault.trail.audit_check._MOST_FINDINGS", 3)
     in_data("UPDATE audit SET uid = 7")(trail)
     assert findings(trail) == [(1, "changed"), (2, "changed"), (3, "changed")]
 

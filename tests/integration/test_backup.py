@@ -14,8 +14,10 @@ import pytest
 
 from syncvault.errors import BusyError, InputError, UsageError
 from syncvault.store.schema import data_metadata
-from syncvault.vault import archive, contacts, tenants
-from syncvault.vault.archive import Kind
+from syncvault.vault import tenants
+from syncvault.vault.backups import archive
+from syncvault.vault.backups.archive import Kind
+from syncvault.vault.content import contacts
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange, contact
 from tests.integration.restoring import Backups, Quiet, back_up, bring_back, fill, hire

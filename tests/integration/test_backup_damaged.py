@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from syncvault.errors import SyncvaultError
-from syncvault.vault import archive, backup_check, ledger
-from syncvault.vault.archive import NotABackupError, Statement, parse
+from syncvault.vault.backups import archive, backup_check
+from syncvault.vault.backups.archive import NotABackupError, Statement, parse
+from syncvault.vault.erasing import ledger
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.restoring import Backups, back_up, bring_back, fill

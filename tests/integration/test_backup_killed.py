@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from syncvault.vault import backup_check, layout, verify
-from syncvault.vault.archive import NotABackupError
+from syncvault.vault import layout, verify
+from syncvault.vault.backups import backup_check
+from syncvault.vault.backups.archive import NotABackupError
 from syncvault.vault.opening import open_vault
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange

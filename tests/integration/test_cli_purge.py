@@ -14,7 +14,8 @@ from syncvault.cli.app import run
 from syncvault.errors import Exit
 from syncvault.roots.file import FileProvider
 from syncvault.roots.port import Pending, PrivilegedStepNeededError
-from syncvault.vault import erasure, tenants
+from syncvault.vault import tenants
+from syncvault.vault.erasing import erasure
 from tests.integration.vault_parts import Place, execute, register, rows
 
 LONG_OVER = date(2020, 1, 1)

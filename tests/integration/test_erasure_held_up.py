@@ -14,7 +14,9 @@ import pytest
 from syncvault.errors import BusyError, NotFoundError
 from syncvault.store.checks import ScrubReport
 from syncvault.store.engine import Database
-from syncvault.vault import contacts, erasure, tenants
+from syncvault.vault import tenants
+from syncvault.vault.content import contacts
+from syncvault.vault.erasing import erasure
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.vault_parts import Place, register, sync
 

@@ -17,7 +17,8 @@ from syncvault.retention import purge as retention
 from syncvault.service import health
 from syncvault.store import ledger as ledger_rows
 from syncvault.store.ledger import LedgerRow
-from syncvault.vault import erasure, intent, ledger, tenants
+from syncvault.vault import tenants
+from syncvault.vault.erasing import erasure, intent, ledger
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
 from tests.integration.vault_parts import Place, execute, register, rows

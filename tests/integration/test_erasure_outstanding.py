@@ -22,13 +22,15 @@ from syncvault.roots.port import NotPossible, Pending, PrivilegedStepNeededError
 from syncvault.secret import Secret
 from syncvault.service import health
 from syncvault.store import keys as key_rows
-from syncvault.vault import erasure, layout, outstanding, root_rotation, tenants
-from syncvault.vault.erasure import Erased
+from syncvault.vault import layout, tenants
+from syncvault.vault.erasing import erasure, outstanding
+from syncvault.vault.erasing.erasure import Erased
+from syncvault.vault.erasing.outstanding import ForeignReceiptError
+from syncvault.vault.erasing.receipt import verify
+from syncvault.vault.keyring import root_rotation
 from syncvault.vault.layout import Layout
 from syncvault.vault.model import Tenant
 from syncvault.vault.opening import create_vault, open_vault
-from syncvault.vault.outstanding import ForeignReceiptError
-from syncvault.vault.receipt import verify
 from syncvault.vault.vault import Vault
 from tests.integration.killed import kill_after
 from tests.integration.vault_parts import NOW, Place, execute, register

@@ -13,10 +13,12 @@ from syncvault.errors import BusyError, InputError, NotFoundError
 from syncvault.retention import purge as retention
 from syncvault.service import health
 from syncvault.store import ledger as ledger_rows
-from syncvault.vault import contacts, erasing_rows, erasure, ledger, outstanding, sources, tenants
-from syncvault.vault.erasing_rows import erase_contacts, erase_mailbox
+from syncvault.vault import tenants
+from syncvault.vault.content import contacts, sources
+from syncvault.vault.erasing import erasing_rows, erasure, ledger, outstanding
+from syncvault.vault.erasing.erasing_rows import erase_contacts, erase_mailbox
+from syncvault.vault.erasing.receipt import verify
 from syncvault.vault.model import Tenant
-from syncvault.vault.receipt import verify
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.killed import kill_after

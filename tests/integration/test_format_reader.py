@@ -15,8 +15,10 @@ import pytest
 from connectors.contact import FIELD_NAMES, LIST_FIELDS, Contact, PostalAddress
 from syncvault.policy.subscription import Subscription, SubscriptionKind
 from syncvault.secret import Secret
-from syncvault.vault import credentials, erasure, pages, photos, sources, tenants
-from syncvault.vault.diff import Incoming
+from syncvault.vault import credentials, tenants
+from syncvault.vault.content import pages, photos, sources
+from syncvault.vault.content.diff import Incoming
+from syncvault.vault.erasing import erasure
 from syncvault.vault.layout import Layout, default_database, default_key_database, default_root_key_file
 from syncvault.vault.model import (
     Credential,

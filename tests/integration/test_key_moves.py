@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from syncvault.roots.port import Destroyed, ProviderSettings
-from syncvault.vault import layout, root_rotation
+from syncvault.vault import layout
+from syncvault.vault.keyring import root_rotation
 from syncvault.vault.layout import Layout, RootPlace, default_database, default_key_database
 from syncvault.vault.opening import create_vault, open_vault
 from syncvault.vault.vault import Vault

@@ -12,7 +12,8 @@ from syncvault.roots.file import FileProvider
 from syncvault.roots.port import Destroyed, Handle, NotPossible, Pending
 from syncvault.secret import Secret
 from syncvault.store import keys as key_rows
-from syncvault.vault import credentials, layout, root_rotation, tenants
+from syncvault.vault import credentials, layout, tenants
+from syncvault.vault.keyring import root_rotation
 from syncvault.vault.layout import Layout, RootPlace
 from syncvault.vault.opening import create_vault, open_vault
 from syncvault.vault.vault import Vault

@@ -11,13 +11,17 @@ import pytest
 from syncvault.crypto.index import Label
 from syncvault.errors import DamagedError, InputError, NotFoundError, RootKeyError, UsageError
 from syncvault.roots.port import ValueHolder
-from syncvault.vault import audit, erasing_rows, erasure, rotation, sources, tenants
-from syncvault.vault import contacts as vault_contacts
 from syncvault.vault import layout as layouts
-from syncvault.vault.archive import NotABackupError
+from syncvault.vault import tenants
+from syncvault.vault.backups.archive import NotABackupError
+from syncvault.vault.content import contacts as vault_contacts
+from syncvault.vault.content import sources
+from syncvault.vault.erasing import erasing_rows, erasure
+from syncvault.vault.keyring import rotation
+from syncvault.vault.keyring.wrapped import Purpose
 from syncvault.vault.opening import open_vault
+from syncvault.vault.trail import audit
 from syncvault.vault.vault import Vault
-from syncvault.vault.wrapped import Purpose
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.restoring import Backups, assert_sound, back_up, bring_back, erase, everything, fill, reopened
 from tests.integration.vault_parts import NOW, Place, register, rows, sync

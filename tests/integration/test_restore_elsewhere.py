@@ -16,8 +16,9 @@ import pytest
 from syncvault.errors import BusyError, InputError, SchemaError
 from syncvault.store import transfer, upgrade
 from syncvault.store.engine import Role, open_database
-from syncvault.vault import archive, placing, restore, tenants, verify
 from syncvault.vault import layout as layouts
+from syncvault.vault import tenants, verify
+from syncvault.vault.backups import archive, placing, restore
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.restoring import (

@@ -11,8 +11,10 @@ import pytest
 from syncvault.errors import BrakeError, StorageError
 from syncvault.retention import purge as retention
 from syncvault.store import tenants as tenant_rows
-from syncvault.vault import audit, erasure, tenants
+from syncvault.vault import tenants
+from syncvault.vault.erasing import erasure
 from syncvault.vault.model import Tenant
+from syncvault.vault.trail import audit
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.vault_parts import Place, execute, register, rows, sync

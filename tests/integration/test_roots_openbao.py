@@ -15,7 +15,8 @@ import trustme
 from syncvault.errors import Exit, RootKeyError
 from syncvault.roots.openbao import OpenBaoProvider
 from syncvault.roots.port import Destroyed, NotPossible, Pending, PrivilegedStepNeededError, ProviderSettings
-from syncvault.vault import erasure, layout, tenants
+from syncvault.vault import layout, tenants
+from syncvault.vault.erasing import erasure
 from syncvault.vault.layout import Layout
 from tests.conftest import Authority
 from tests.integration.openbao_parts import key_of, provider

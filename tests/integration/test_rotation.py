@@ -13,12 +13,15 @@ from syncvault.retention import purge
 from syncvault.store import contacts as contact_rows
 from syncvault.store import keys as key_rows
 from syncvault.sync.summary import Status
-from syncvault.vault import erasure, resealing, rotation, sources, tenants, verify
-from syncvault.vault.keys import IDLE_SECONDS, KeyRing
+from syncvault.vault import tenants, verify
+from syncvault.vault.content import sources
+from syncvault.vault.erasing import erasure
+from syncvault.vault.keyring import resealing, rotation
+from syncvault.vault.keyring.keys import IDLE_SECONDS, KeyRing
+from syncvault.vault.keyring.rotation import NOBODY, Follower
+from syncvault.vault.keyring.wrapped import Purpose
 from syncvault.vault.model import Tenant
-from syncvault.vault.rotation import NOBODY, Follower
 from syncvault.vault.vault import Vault
-from syncvault.vault.wrapped import Purpose
 from tests.integration.fake_exchange import FakeExchange, contact
 from tests.integration.killed import first_scene, second_scene
 from tests.integration.rotating import everything, generations, indexes, is_sound

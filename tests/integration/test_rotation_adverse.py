@@ -17,13 +17,14 @@ from syncvault.errors import StorageError
 from syncvault.store import keys as key_rows
 from syncvault.store.engine import Database
 from syncvault.store.statements import run, value
-from syncvault.vault import keys_in_use, resealing, root_rotation, rotation, tenants
-from syncvault.vault.keys_in_use import KeyInUse
+from syncvault.vault import tenants
+from syncvault.vault.keyring import keys_in_use, resealing, root_rotation, rotation
+from syncvault.vault.keyring.keys_in_use import KeyInUse
+from syncvault.vault.keyring.rotation import NOBODY
+from syncvault.vault.keyring.wrapped import Purpose
 from syncvault.vault.layout import RootPlace
 from syncvault.vault.model import Tenant
-from syncvault.vault.rotation import NOBODY
 from syncvault.vault.vault import Vault
-from syncvault.vault.wrapped import Purpose
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.killed import first_scene
 from tests.integration.rotating import everything, generations, is_sound
@@ -32,7 +33,8 @@ from tests.integration.vault_parts import Place, execute, register, sync
 ROTATE = """
 import sys
 from pathlib import Path
-from syncvault.vault import root_rotation, rotation, tenants
+from syncvault.vault import tenants
+from syncvault.vault.keyring import root_rotation, rotation
 from syncvault.vault.opening import open_vault
 with open_vault(Path(sys.argv[1])) as vault:
     print("ready", flush=True)

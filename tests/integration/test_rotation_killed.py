@@ -11,7 +11,8 @@ from syncvault.errors import RootKeyError
 from syncvault.store import keys as key_rows
 from syncvault.sync import engine
 from syncvault.sync.summary import Status
-from syncvault.vault import layout, rotation, tenants
+from syncvault.vault import layout, tenants
+from syncvault.vault.keyring import rotation
 from syncvault.vault.layout import Layout
 from syncvault.vault.opening import create_vault, open_vault
 from syncvault.vault.vault import Vault

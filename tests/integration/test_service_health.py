@@ -16,8 +16,10 @@ from syncvault.roots.file import FileProvider
 from syncvault.roots.port import Pending
 from syncvault.service.health import Finding, Result, examine
 from syncvault.store import upgrade
-from syncvault.vault import audit, credentials, erasure, tenants
+from syncvault.vault import credentials, tenants
+from syncvault.vault.erasing import erasure
 from syncvault.vault.model import Tenant
+from syncvault.vault.trail import audit
 from syncvault.vault.vault import Vault
 from tests.integration.vault_parts import NOW, Place, execute, register, secret
 

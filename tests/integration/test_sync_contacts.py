@@ -7,7 +7,7 @@ import pytest
 from connectors.port import CheckpointExpired, Throttled
 from syncvault.store.engine import Database
 from syncvault.sync.summary import Status
-from syncvault.vault import pages, sources
+from syncvault.vault.content import pages, sources
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange, FakeFolder, contact
 from tests.integration.vault_parts import Place, execute, held, register, rows, sync, tables
@@ -246,7 +246,7 @@ def test_a_damaged_contact_fails_its_mailbox_and_no_other(vault: Vault, exchange
 
 
 def _spoil(database: Database, which: str, vault: Vault, tenant: object) -> None:
-    from syncvault.vault import sources
+    from syncvault.vault.content import sources
 
     source = sources.listing(vault, tenant)[0]  # type: ignore[arg-type]
     changed = execute(database, f"UPDATE contacts SET blob = ? WHERE id IN ({which})", b"x" * 200, source.id)

@@ -14,8 +14,10 @@ from syncvault.errors import DamagedError
 from syncvault.store import tenants as tenant_rows
 from syncvault.sync import engine
 from syncvault.sync.summary import Options, Silence, Status
-from syncvault.vault import credentials, erasure, runs, sources, tenants
-from syncvault.vault.rehearsal import Rehearsal
+from syncvault.vault import credentials, tenants
+from syncvault.vault.content import runs, sources
+from syncvault.vault.content.rehearsal import Rehearsal
+from syncvault.vault.erasing import erasure
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange, FakeFolder, contact
 from tests.integration.vault_parts import NOW, Place, execute, held, profile, register, rows, secret, sync, tables

@@ -6,7 +6,8 @@ import pytest
 
 from syncvault.sync import engine
 from syncvault.sync.summary import Status
-from syncvault.vault import contacts, photos, tenants
+from syncvault.vault import tenants
+from syncvault.vault.content import contacts, photos
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.killed import first_scene, kill_after, second_scene

@@ -10,7 +10,7 @@ import pytest
 from connectors.port import Card, CredentialRejected, Mailbox, Photo, PhotoRef, Throttled
 from syncvault.sync import engine
 from syncvault.sync.summary import Options, Silence, Status, Summary
-from syncvault.vault import sources
+from syncvault.vault.content import sources
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeConnector, FakeExchange
 from tests.integration.vault_parts import execute, held, register, rows, sync

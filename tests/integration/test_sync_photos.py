@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from connectors.port import ServerFault
 from syncvault.sync.summary import Status
-from syncvault.vault import contacts, photos
+from syncvault.vault.content import contacts, photos
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
@@ -102,8 +102,8 @@ def test_the_same_bytes_under_another_name_are_not_written_again(vault: Vault, e
     tenant = register(vault, "acme", "ann")
     sync(vault, tenant)
     (before,) = rows(vault.data, "photos")
-    from syncvault.vault import photos
-    from syncvault.vault.photos import LookedAt
+    from syncvault.vault.content import photos
+    from syncvault.vault.content.photos import LookedAt
 
     assert photos.store(vault, tenant, [LookedAt(before[0], b"one", "another-etag")]) == 0
     (after,) = rows(vault.data, "photos")

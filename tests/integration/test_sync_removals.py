@@ -6,7 +6,7 @@ import pytest
 
 from connectors.port import MailboxGone, NoMailbox, NotPermitted, SourceGone, Unreachable
 from syncvault.sync.summary import Status
-from syncvault.vault import removals, sources
+from syncvault.vault.content import removals, sources
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.vault_parts import held, register, rows, sync, tables

@@ -22,11 +22,12 @@ from syncvault.store import keys as key_rows
 from syncvault.store import ledger as ledger_rows
 from syncvault.store.engine import Transaction
 from syncvault.store.tenants import PERSONAL_TABLES
-from syncvault.vault import erasure, layout, ledger, tenants
-from syncvault.vault.erasure import Erased
+from syncvault.vault import layout, tenants
+from syncvault.vault.erasing import erasure, ledger
+from syncvault.vault.erasing.erasure import Erased
+from syncvault.vault.erasing.receipt import verify
 from syncvault.vault.model import Tenant
 from syncvault.vault.opening import open_vault
-from syncvault.vault.receipt import verify
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.killed import kill_after

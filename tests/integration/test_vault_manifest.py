@@ -6,7 +6,8 @@ import pytest
 
 from syncvault.errors import BusyError, DamagedError
 from syncvault.store import anchors
-from syncvault.vault import credentials, sources, tenants
+from syncvault.vault import credentials, tenants
+from syncvault.vault.content import sources
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.vault_parts import Place, execute, manifest_agrees, register, rows, secret, sync

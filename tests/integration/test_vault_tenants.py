@@ -11,7 +11,8 @@ import pytest
 
 from syncvault.errors import BusyError, DamagedError, InputError, NotFoundError
 from syncvault.store import tenants as tenant_rows
-from syncvault.vault import audit, contacts, credentials, runs, sources, tenants
+from syncvault.vault import credentials, tenants
+from syncvault.vault.content import contacts, runs, sources
 from syncvault.vault.model import (
     Counts,
     Credential,
@@ -21,6 +22,7 @@ from syncvault.vault.model import (
     Tenant,
     TenantProfile,
 )
+from syncvault.vault.trail import audit
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.vault_parts import NOW, Place, execute, profile, register, rows, secret, sync

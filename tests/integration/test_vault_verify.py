@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from syncvault.store.schema import VAULT_TENANT
-from syncvault.vault import credentials, erasure, sources, tenants
+from syncvault.vault import credentials, tenants
 from syncvault.vault import verify as verifying
+from syncvault.vault.content import sources
+from syncvault.vault.erasing import erasure
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
 from syncvault.vault.verify import Verdict, verify

@@ -16,7 +16,8 @@ from syncvault.store.engine import Database
 from syncvault.store.schema import data_metadata, key_metadata
 from syncvault.sync import engine
 from syncvault.sync.summary import Options, Silence, Summary
-from syncvault.vault import contacts, manifest, sources, tenants
+from syncvault.vault import manifest, tenants
+from syncvault.vault.content import contacts, sources
 from syncvault.vault.layout import Layout
 from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, Tenant, TenantProfile
 from syncvault.vault.opening import create_vault, open_vault

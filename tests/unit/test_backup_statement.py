@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncvault.crypto.signature import Subject, public_key, sign
-from syncvault.vault import archive
-from syncvault.vault.archive import Archive, Content, Kind, NotABackupError, Statement, parse
+from syncvault.vault.backups import archive
+from syncvault.vault.backups.archive import Archive, Content, Kind, NotABackupError, Statement, parse
 from syncvault.vault.layout import RootPlace
 
 SEED = b"s" * 32

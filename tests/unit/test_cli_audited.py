@@ -9,7 +9,7 @@ import pytest
 
 from syncvault.cli.audited import Entry, UnloggedError, audited, write_after, write_if_possible
 from syncvault.errors import BusyError, Exit, NotFoundError, RootKeyError, StorageError, SyncvaultError
-from syncvault.vault import audit
+from syncvault.vault.trail import audit
 from syncvault.vault.vault import Vault
 
 VAULT = cast("Vault", object())

@@ -42,8 +42,8 @@ from syncvault.roots.port import ProviderSettings
 from syncvault.roots.systemd import SystemdProvider
 from syncvault.secret import Secret
 from syncvault.store.tenants import TenantRow
-from syncvault.vault import intent, ledger
-from syncvault.vault.receipt import verify
+from syncvault.vault.erasing import intent, ledger
+from syncvault.vault.erasing.receipt import verify
 from syncvault.vault.sealing import damaged, to_datetime
 from tests import format_reader
 from tests.vectors import generate

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from syncvault.crypto.signature import Subject, public_key, public_key_pem, sign
 from syncvault.errors import InputError
-from syncvault.vault.receipt import Statement, issue, verify
+from syncvault.vault.erasing.receipt import Statement, issue, verify
 
 SEED = b"s" * 32
 PUBLIC = public_key_pem(SEED).encode()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from syncvault.crypto.signature import Subject, canonical, public_key_pem, sign
 from syncvault.errors import InputError
-from syncvault.vault.receipt import Rows, Statement, Verdict, issue, verify
+from syncvault.vault.erasing.receipt import Rows, Statement, Verdict, issue, verify
 
 SEED = b"s" * 32
 PUBLIC = public_key_pem(SEED).encode()

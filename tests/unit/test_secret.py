@@ -18,10 +18,10 @@ from syncvault.crypto.place import Place
 from syncvault.crypto.record import RecordCipher
 from syncvault.secret import Secret
 from syncvault.store.audit import SegmentRow
-from syncvault.vault.audit_chain import Chain
-from syncvault.vault.keys import TenantKeys
+from syncvault.vault.keyring.keys import TenantKeys
 from syncvault.vault.manifest import Manifest
 from syncvault.vault.model import Credential, CredentialKind
+from syncvault.vault.trail.audit_chain import Chain
 
 TEXT = "pässword-5431"
 KEY = bytes(range(64, 96))  # printable, so that it would be seen in the representation of bytes

@@ -15,7 +15,7 @@ from syncvault.errors import StorageError
 from syncvault.store import ledger as rows
 from syncvault.store.ledger import LedgerRow
 from syncvault.vault import layout as layouts
-from syncvault.vault import ledger
+from syncvault.vault.erasing import ledger
 from syncvault.vault.layout import Layout
 from syncvault.vault.opening import create_vault
 from syncvault.vault.vault import Vault

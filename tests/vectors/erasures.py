@@ -7,8 +7,8 @@ from typing import Any
 
 from syncvault.crypto.signature import public_key_pem
 from syncvault.store.ledger import LedgerRow
-from syncvault.vault import ledger
-from syncvault.vault.intent import Intent, to_text
+from syncvault.vault.erasing import ledger
+from syncvault.vault.erasing.intent import Intent, to_text
 from tests.vectors.material import TENANT_ID, some
 
 

@@ -25,7 +25,7 @@ from syncvault.policy.calendar import day_begins, log_purge_instant
 from syncvault.policy.catalogue import DataClass
 from syncvault.policy.subscription import Subscription, SubscriptionKind
 from syncvault.roots.generations import to_text
-from syncvault.vault.receipt import Rows, Statement, issue
+from syncvault.vault.erasing.receipt import Rows, Statement, issue
 from tests.vectors import refusals
 from tests.vectors.erasures import erasures
 from tests.vectors.material import CONTACT, TENANT_ID, VAULT_ID, as_json, plaintexts, some, stream

@@ -23,11 +23,12 @@ from syncvault.store import mailboxes as mailbox_rows
 from syncvault.store import manifests
 from syncvault.store.engine import Transaction
 from syncvault.store.ledger import LedgerRow
-from syncvault.vault import ledger, outstanding, tenants
-from syncvault.vault.erasure import ON_DEMAND, hold
+from syncvault.vault import tenants
+from syncvault.vault.erasing import ledger, outstanding
+from syncvault.vault.erasing.erasure import ON_DEMAND, hold
+from syncvault.vault.erasing.outstanding import Kept
+from syncvault.vault.erasing.receipt import Rows, Statement
 from syncvault.vault.model import Tenant
-from syncvault.vault.outstanding import Kept
-from syncvault.vault.receipt import Rows, Statement
 from syncvault.vault.sealing import to_datetime
 from syncvault.vault.vault import Vault
 

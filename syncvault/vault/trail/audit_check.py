@@ -14,8 +14,8 @@ from syncvault.journal import JournalUnreadable
 from syncvault.store import audit as rows
 from syncvault.store.audit import AuditRow, SegmentRow
 from syncvault.store.engine import Transaction
-from syncvault.vault import audit_chain
-from syncvault.vault.audit_chain import NOTHING_BEFORE, Chain, Link, follows
+from syncvault.vault.trail import audit_chain
+from syncvault.vault.trail.audit_chain import NOTHING_BEFORE, Chain, Link, follows
 from syncvault.vault.vault import Vault
 
 SEQ_FIELD: Final = "SYNCVAULT_AUDIT_SEQ"

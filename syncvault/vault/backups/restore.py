@@ -35,15 +35,18 @@ from syncvault.store.tenants import TenantRow
 from syncvault.store.transfer import row_counts, settle
 from syncvault.store.upgrade import check_schema, migrate
 from syncvault.store.urls import sqlite_url
-from syncvault.vault import anchors, archive, audit, audit_chain, ledger, manifest, placing
+from syncvault.vault import anchors, manifest
 from syncvault.vault import layout as layouts
-from syncvault.vault.archive import DATA_FILE, KEY_FILE, LEDGER_FILE, Archive, Kind, NotABackupError
-from syncvault.vault.backup import Progress
+from syncvault.vault.backups import archive, placing
+from syncvault.vault.backups.archive import DATA_FILE, KEY_FILE, LEDGER_FILE, Archive, Kind, NotABackupError
+from syncvault.vault.backups.backup import Progress
+from syncvault.vault.backups.replay import OF_A_TENANT, Replayed, longest, replay
+from syncvault.vault.erasing import ledger
+from syncvault.vault.keyring.roots_in_use import AskPassphrase, RootsInUse
 from syncvault.vault.layout import Layout, write_durably
-from syncvault.vault.replay import OF_A_TENANT, Replayed, longest, replay
-from syncvault.vault.roots_in_use import AskPassphrase, RootsInUse
 from syncvault.vault.sealing import to_instant
 from syncvault.vault.tenants import KEPT_UNTIL
+from syncvault.vault.trail import audit, audit_chain
 from syncvault.vault.vault import Vault
 
 RESTORED_AT: Final = "restored_at"  # in key_meta

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from syncvault.errors import BusyError, InputError, StorageError
-from syncvault.vault.archive import DATA_FILE, KEY_FILE, LEDGER_FILE, REPLACED, STATEMENT, UNFINISHED, beside
+from syncvault.vault.backups.archive import DATA_FILE, KEY_FILE, LEDGER_FILE, REPLACED, STATEMENT, UNFINISHED, beside
 from syncvault.vault.layout import sync_directory
 
 _CHUNK: Final = 1024 * 1024

@@ -17,7 +17,7 @@ from syncvault.store import manifests
 from syncvault.store import sources as rows
 from syncvault.store.mailboxes import MailboxChange, MailboxRow
 from syncvault.store.sources import MembershipRow, SourceRow
-from syncvault.vault.keys import TenantKeys
+from syncvault.vault.keyring.keys import TenantKeys
 from syncvault.vault.model import Tenant
 from syncvault.vault.sealing import open_json, or_nothing, to_datetime, to_instant, to_json
 from syncvault.vault.vault import Vault

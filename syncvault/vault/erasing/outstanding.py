@@ -16,8 +16,8 @@ from syncvault.errors import Exit, InputError, StorageError, SyncvaultError
 from syncvault.roots.port import PrivilegedStepNeededError
 from syncvault.store import keys as key_rows
 from syncvault.store import tenants as rows
+from syncvault.vault.erasing.receipt import Statement, issue, verify
 from syncvault.vault.layout import write_durably
-from syncvault.vault.receipt import Statement, issue, verify
 from syncvault.vault.vault import Vault
 
 KEY_TABLES: Final = ("wrapped_keys", "root_generations", "anchors")

@@ -23,11 +23,11 @@ from syncvault.store import resealing as rows
 from syncvault.store.keys import WrappedKeyRow
 from syncvault.store.locks import TenantBusyError, wait_for_tenant
 from syncvault.vault import tenants
-from syncvault.vault.keys import TENANT_PURPOSES
+from syncvault.vault.keyring.keys import TENANT_PURPOSES
+from syncvault.vault.keyring.resealing import Cursor, Page, read_page
+from syncvault.vault.keyring.wrapped import Purpose
 from syncvault.vault.model import Tenant
-from syncvault.vault.resealing import Cursor, Page, read_page
 from syncvault.vault.vault import Vault
-from syncvault.vault.wrapped import Purpose
 
 WORK: Final = "rotation"  # what the tenant's lock says of its holder
 _WAIT_SECONDS: Final = 0.05

@@ -18,10 +18,10 @@ from syncvault.store import tenants as rows
 from syncvault.store.engine import Transaction
 from syncvault.store.ledger import LedgerRow
 from syncvault.store.tenants import PERSONAL_TABLES, TenantRow
-from syncvault.vault import audit
-from syncvault.vault import intent as intents
-from syncvault.vault.intent import Intent
+from syncvault.vault.erasing import intent as intents
+from syncvault.vault.erasing.intent import Intent
 from syncvault.vault.sealing import to_datetime
+from syncvault.vault.trail import audit
 
 OF_A_TENANT: Final = frozenset({"intent", "keys_destroyed", "completed"})  # events; others are about single rows
 

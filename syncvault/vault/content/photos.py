@@ -18,12 +18,12 @@ from syncvault.store.contacts import PhotoDue, PhotoDueChange
 from syncvault.store.folders import FolderRow
 from syncvault.store.mailboxes import MailboxRow
 from syncvault.store.photos import PhotoRow
-from syncvault.vault.diff import open_contact
-from syncvault.vault.keys import TenantKeys
+from syncvault.vault.content.diff import open_contact
+from syncvault.vault.content.pages import open_folder
+from syncvault.vault.content.sources import StoredMailbox, open_mailbox
+from syncvault.vault.keyring.keys import TenantKeys
 from syncvault.vault.model import Tenant
-from syncvault.vault.pages import open_folder
 from syncvault.vault.sealing import open_bytes, open_json, to_instant, to_json
-from syncvault.vault.sources import StoredMailbox, open_mailbox
 from syncvault.vault.vault import Vault
 
 LOOK_AGAIN_SECONDS: Final = 24 * 3600

@@ -18,7 +18,7 @@ from syncvault.store.engine import Database, Role, open_database
 from syncvault.store.transfer import clear, copy_rows, open_archive
 from syncvault.store.upgrade import migrate, schema_revision
 from syncvault.store.urls import parse_url
-from syncvault.vault import archive
+from syncvault.vault.backups import archive
 from syncvault.vault.layout import sync_directory
 
 MARK: Final = "restore"  # in `meta` and `key_meta`: the token

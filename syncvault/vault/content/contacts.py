@@ -15,14 +15,14 @@ from syncvault.store import contacts as rows
 from syncvault.store import folders as folder_rows
 from syncvault.store import photos as photo_rows
 from syncvault.store.contacts import ContactRow
-from syncvault.vault import sources
-from syncvault.vault.diff import open_contacts
-from syncvault.vault.keys import TenantKeys
+from syncvault.vault.content import sources
+from syncvault.vault.content.diff import open_contacts
+from syncvault.vault.content.pages import open_folder
+from syncvault.vault.content.photos import open_details
+from syncvault.vault.content.sources import StoredMailbox
+from syncvault.vault.keyring.keys import TenantKeys
 from syncvault.vault.model import Tenant
-from syncvault.vault.pages import open_folder
-from syncvault.vault.photos import open_details
 from syncvault.vault.sealing import to_datetime
-from syncvault.vault.sources import StoredMailbox
 from syncvault.vault.vault import Vault
 
 

@@ -21,12 +21,12 @@ from syncvault.store import removals as removal_rows
 from syncvault.store.engine import Transaction
 from syncvault.store.folders import CheckpointRow, FolderRow, FolderState, SeenRow
 from syncvault.store.removals import PendingRow
-from syncvault.vault.diff import Diff, Incoming, Standing, Tally, compare, read_stored, write
-from syncvault.vault.keys import TenantKeys
+from syncvault.vault.content.diff import Diff, Incoming, Standing, Tally, compare, read_stored, write
+from syncvault.vault.content.sources import StoredMailbox
+from syncvault.vault.keyring.keys import TenantKeys
 from syncvault.vault.manifest import Changes
 from syncvault.vault.model import Tenant
 from syncvault.vault.sealing import open_bytes, open_json, to_instant, to_json
-from syncvault.vault.sources import StoredMailbox
 from syncvault.vault.vault import Vault
 
 

@@ -19,13 +19,13 @@ from syncvault.store import mailboxes as mailbox_rows
 from syncvault.store import removals as removal_rows
 from syncvault.store import sources as source_rows
 from syncvault.store.contacts import ContactRow
-from syncvault.vault import pages, sources
-from syncvault.vault.diff import Incoming, Tally, content_of, open_contact
+from syncvault.vault.content import pages, sources
+from syncvault.vault.content.diff import Incoming, Tally, content_of, open_contact
+from syncvault.vault.content.pages import IncomingPage, RoundState
+from syncvault.vault.content.photos import DuePhoto, LookedAt
+from syncvault.vault.content.removals import Outlook
+from syncvault.vault.content.sources import Named, StoredMailbox
 from syncvault.vault.model import Tenant
-from syncvault.vault.pages import IncomingPage, RoundState
-from syncvault.vault.photos import DuePhoto, LookedAt
-from syncvault.vault.removals import Outlook
-from syncvault.vault.sources import Named, StoredMailbox
 from syncvault.vault.vault import Vault
 
 

@@ -14,11 +14,12 @@ from syncvault.store import resealing as rows
 from syncvault.store import tenants as tenant_rows
 from syncvault.store.keys import WrappedKeyRow
 from syncvault.store.schema import VAULT_TENANT
-from syncvault.vault import rotation, tenants
+from syncvault.vault import tenants
+from syncvault.vault.keyring import rotation
+from syncvault.vault.keyring.resealing import index_generations
+from syncvault.vault.keyring.wrapped import Purpose
 from syncvault.vault.model import Tenant
-from syncvault.vault.resealing import index_generations
 from syncvault.vault.vault import Vault
-from syncvault.vault.wrapped import Purpose
 
 ROOT: Final = "root"
 

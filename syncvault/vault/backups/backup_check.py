@@ -18,10 +18,21 @@ from syncvault.store import tenants as tenant_rows
 from syncvault.store.engine import Database, Role
 from syncvault.store.transfer import open_archive, row_counts
 from syncvault.store.upgrade import check_schema
-from syncvault.vault import archive, ledger, verify
+from syncvault.vault import verify
 from syncvault.vault.anchors import Anchors
-from syncvault.vault.archive import DATA_FILE, FILES, KEY_FILE, LEDGER_FILE, STATEMENT, Archive, Kind, NotABackupError
-from syncvault.vault.replay import OF_A_TENANT
+from syncvault.vault.backups import archive
+from syncvault.vault.backups.archive import (
+    DATA_FILE,
+    FILES,
+    KEY_FILE,
+    LEDGER_FILE,
+    STATEMENT,
+    Archive,
+    Kind,
+    NotABackupError,
+)
+from syncvault.vault.backups.replay import OF_A_TENANT
+from syncvault.vault.erasing import ledger
 from syncvault.vault.vault import Vault
 from syncvault.vault.verify_rows import Kind as RowKind
 

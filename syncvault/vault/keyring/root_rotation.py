@@ -21,9 +21,9 @@ from syncvault.store import meta
 from syncvault.store.keys import RootRow
 from syncvault.vault import anchors
 from syncvault.vault import layout as layouts
-from syncvault.vault.keys import RootChange, may_change
+from syncvault.vault.keyring.keys import RootChange, may_change
+from syncvault.vault.keyring.roots_in_use import AskPassphrase
 from syncvault.vault.layout import RootPlace
-from syncvault.vault.roots_in_use import AskPassphrase
 from syncvault.vault.vault import Vault
 
 _BY_PASSPHRASE: Final = PassphraseProvider.name

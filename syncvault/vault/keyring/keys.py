@@ -24,9 +24,9 @@ from syncvault.roots.port import Destroyed, Destruction, NotPossible, Pending, R
 from syncvault.store import keys as rows
 from syncvault.store.engine import Database, Transaction
 from syncvault.store.schema import VAULT_TENANT
-from syncvault.vault.roots_in_use import RootsInUse
-from syncvault.vault.wrapped import TENANT_PURPOSES as TENANT_PURPOSES  # noqa: PLC0414  (part of this module's surface)
-from syncvault.vault.wrapped import VAULT_PURPOSES, Purpose, fresh_keys, root_row, unwrap, wrap
+from syncvault.vault.keyring.roots_in_use import RootsInUse
+from syncvault.vault.keyring.wrapped import TENANT_PURPOSES as TENANT_PURPOSES  # noqa: PLC0414  (part of this module's surface)
+from syncvault.vault.keyring.wrapped import VAULT_PURPOSES, Purpose, fresh_keys, root_row, unwrap, wrap
 
 IDLE_SECONDS: Final = 300.0  # a tenant's keys that nobody has used for so long are dropped from memory
 _PENDING: Final = "pending: "

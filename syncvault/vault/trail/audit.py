@@ -17,10 +17,19 @@ from syncvault.policy.calendar import log_purge_instant
 from syncvault.policy.catalogue import DataClass
 from syncvault.store import audit as rows
 from syncvault.store.audit import AuditRow, SegmentRow
-from syncvault.vault import audit_chain
-from syncvault.vault.audit_chain import NOTHING_BEFORE, Chain, begin_segment, is_well_formed
-from syncvault.vault.audit_check import SEQ_FIELD, SIGNATURE_FIELD, VAULT_FIELD, Finding, Report, Stretch, look, verify
 from syncvault.vault.sealing import to_datetime, to_instant
+from syncvault.vault.trail import audit_chain
+from syncvault.vault.trail.audit_chain import NOTHING_BEFORE, Chain, begin_segment, is_well_formed
+from syncvault.vault.trail.audit_check import (
+    SEQ_FIELD,
+    SIGNATURE_FIELD,
+    VAULT_FIELD,
+    Finding,
+    Report,
+    Stretch,
+    look,
+    verify,
+)
 from syncvault.vault.vault import Vault
 
 __all__ = ["Entry", "Finding", "Report", "begin_segment", "export", "listing", "look", "prune", "record"]

@@ -28,12 +28,13 @@ from syncvault.store import ledger as ledger_rows
 from syncvault.store import tenants as rows
 from syncvault.store.engine import Transaction
 from syncvault.store.tenants import PERSONAL_TABLES, TenantRow
-from syncvault.vault import intent as intents
-from syncvault.vault import ledger, outstanding, tenants
-from syncvault.vault.intent import Intent
+from syncvault.vault import tenants
+from syncvault.vault.erasing import intent as intents
+from syncvault.vault.erasing import ledger, outstanding
+from syncvault.vault.erasing.intent import Intent
+from syncvault.vault.erasing.outstanding import KEY_TABLES
+from syncvault.vault.erasing.receipt import Statement
 from syncvault.vault.model import Tenant
-from syncvault.vault.outstanding import KEY_TABLES
-from syncvault.vault.receipt import Statement
 from syncvault.vault.sealing import to_datetime
 from syncvault.vault.vault import MAINTENANCE_SECONDS, Vault
 

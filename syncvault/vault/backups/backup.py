@@ -17,11 +17,12 @@ from syncvault.store import ledger as ledger_rows
 from syncvault.store.engine import Database, Role
 from syncvault.store.transfer import copy_rows, finish_archive, new_archive, row_counts
 from syncvault.store.upgrade import schema_revision
-from syncvault.vault import archive, ledger
 from syncvault.vault import layout as layouts
-from syncvault.vault.archive import DATA_FILE, FILES, KEY_FILE, LEDGER_FILE, STATEMENT, Kind, Statement
+from syncvault.vault.backups import archive
+from syncvault.vault.backups.archive import DATA_FILE, FILES, KEY_FILE, LEDGER_FILE, STATEMENT, Kind, Statement
+from syncvault.vault.backups.staging import new_directory, replaced_directory, require_vacant
+from syncvault.vault.erasing import ledger
 from syncvault.vault.layout import write_durably
-from syncvault.vault.staging import new_directory, replaced_directory, require_vacant
 from syncvault.vault.vault import Vault
 
 

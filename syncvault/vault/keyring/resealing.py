@@ -26,8 +26,8 @@ from syncvault.store.mailboxes import MailboxRow
 from syncvault.store.resealing import Moved, Resealed
 from syncvault.store.sources import SourceRow
 from syncvault.store.tenants import TenantRow
-from syncvault.vault.diff import PLACES
-from syncvault.vault.keys import TenantKeys
+from syncvault.vault.content.diff import PLACES
+from syncvault.vault.keyring.keys import TenantKeys
 from syncvault.vault.manifest import Changes
 from syncvault.vault.sealing import open_bytes, or_nothing
 

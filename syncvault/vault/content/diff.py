@@ -17,11 +17,11 @@ from syncvault.store import photos as photo_rows
 from syncvault.store import removals as removal_rows
 from syncvault.store.contacts import ContactChange, ContactRow, PhotoDueChange
 from syncvault.store.engine import Transaction
-from syncvault.vault.keys import TenantKeys
+from syncvault.vault.content.sources import StoredMailbox
+from syncvault.vault.keyring.keys import TenantKeys
 from syncvault.vault.manifest import Changes
 from syncvault.vault.model import Tenant
 from syncvault.vault.sealing import damaged, or_nothing, to_json
-from syncvault.vault.sources import StoredMailbox
 
 CONTACT: Final = "contact"
 CARD: Final = "card"

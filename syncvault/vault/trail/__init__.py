@@ -1,0 +1,1 @@
+"""The audit trail: entries that nobody can take back, and their check."""
