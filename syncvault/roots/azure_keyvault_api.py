@@ -205,7 +205,8 @@ def _without_answer(who: str, error: Exception) -> RootKeyError:
     if isinstance(error, ClientAuthenticationError):
         return RootKeyError(
             "No Azure credentials work here.",
-            advice="Give the machine a managed identity, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and a secret's file.",
+            advice="Give the machine a managed identity, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and "
+            "AZURE_CLIENT_CERTIFICATE_PATH.",
         )
     return _foreign(who, error)
 
