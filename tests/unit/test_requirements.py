@@ -1,4 +1,4 @@
-"""The pinned requirement files fit what pyproject.toml asks for, and name no place to get it from."""
+"""The pinned requirement files fit pyproject.toml and name no place to get from; what else it names is there."""
 
 from __future__ import annotations
 
@@ -37,3 +37,14 @@ def test_every_pin_has_hashes_and_no_address(file: str) -> None:
     text = (ROOT / file).read_text("utf-8")
     assert re.findall(r"^[a-z0-9].*[^\\]$", text, re.MULTILINE) == []
     assert "://" not in text
+
+
+def test_what_mutation_testing_changes_runs_and_reports_is_in_the_tree() -> None:
+    settings = PROJECT["tool"]["mutmut"]
+    patterns = settings["only_mutate"] + settings["pytest_add_cli_args_test_selection"]
+    assert [each for each in patterns if not list(ROOT.glob(each))] == []
+    reported = re.findall(
+        r"^\| `([a-z_]+/[a-z_/.]*)` \|", (ROOT / "tests" / "MUTATION.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert "crypto/record.py" in reported
+    assert [each for each in reported if not (ROOT / "syncvault" / each).exists()] == []
