@@ -2,7 +2,7 @@
 
 Surface:
 
-    get(tx, tenant_id, *, lock=False) -> ManifestRow | None       `lock` keeps other writers of it out
+    get(tx, tenant_id) -> ManifestRow | None
     put(tx, row: ManifestRow) -> None
     SEALED                                                        table -> its sealed columns
     tags_of_tenant(tx, tenant_id, table) -> Iterator[list[bytes]]
@@ -52,10 +52,9 @@ class ManifestRow(NamedTuple):
     purge_at: int
 
 
-def get(tx: Transaction, tenant_id: bytes, *, lock: bool = False) -> ManifestRow | None:
+def get(tx: Transaction, tenant_id: bytes) -> ManifestRow | None:
     """The tenant's manifest, or None."""
-    suffix = "FOR UPDATE" if lock and tx.dialect.name != "sqlite" else ""  # SQLite lets one writer in
-    return fetch_one(tx, ManifestRow, "manifests", f"WHERE tenant_id = ? {suffix}", tenant_id)
+    return fetch_one(tx, ManifestRow, "manifests", "WHERE tenant_id = ?", tenant_id)
 
 
 def put(tx: Transaction, row: ManifestRow) -> None:

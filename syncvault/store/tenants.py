@@ -143,13 +143,19 @@ def class_counts(tx: Transaction, tenant_id: bytes) -> dict[str, int]:
 
 
 def fence(tx: Transaction, tenant_id: bytes, epoch: int) -> Standing:
-    """Makes sure that the tenant is live and still in this epoch until the transaction ends; returns where it stands.
+    """Makes sure that the tenant is live and in this epoch, and no other's to write, until the transaction ends.
+
+    Returns:
+        Where it stands.
 
     Raises:
         Fenced: It is not: an erasure or a successor has taken it.
     """
-    # SQLite lets one writer in, so reading is enough; PostgreSQL must hold off whoever would change the row.
-    found = first(tx, _FENCE if tx.dialect.name == "sqlite" else f"{_FENCE} FOR SHARE OF t", tenant_id)
+    if tx.dialect.name != "sqlite":  # which lets one writer in
+        # Writers of one tenant take turns: each reads what it replaces, and the manifest counts it. A statement of its
+        # own, because what is read along with a lock may be as it was before the wait for it.
+        first(tx, "SELECT 1 FROM tenants WHERE id = ? FOR NO KEY UPDATE", tenant_id)
+    found = first(tx, _FENCE, tenant_id)
     if found is None or (found[0], found[1]) != ("live", epoch):
         raise Fenced("The tenant was erased or taken over meanwhile.")
     return Standing(*found[2:])

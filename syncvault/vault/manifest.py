@@ -108,7 +108,7 @@ def update(tx: Transaction, keys: TenantKeys, tenant_id: bytes, changes: Changes
     A tenant that never had one, as none of before had, gets it from the rows as they are.
 
     Args:
-        tx: The transaction, in which all has been done.
+        tx: The transaction, in which all has been done, behind the tenant's fence.
         keys: The tenant's.
         tenant_id: Whose.
         changes: What was done.
@@ -117,7 +117,7 @@ def update(tx: Transaction, keys: TenantKeys, tenant_id: bytes, changes: Changes
     Raises:
         DamagedError: The manifest is gone, does not open, or is older than its anchor.
     """
-    row = rows.get(tx, tenant_id, lock=True)
+    row = rows.get(tx, tenant_id)
     if row is None:
         if anchor is not None:
             raise DamagedError(f"The manifest of tenant {UUID(bytes=tenant_id)} is missing.", advice=_ADVICE)

@@ -109,14 +109,14 @@ def test_an_erasure_that_has_begun_fences_everybody_off(data_db: Database) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("database_urls", ["postgresql"], indirect=True)
-def test_an_erasure_waits_for_a_commit_that_passed_the_fence(data_db: Database) -> None:
+def test_an_erasure_and_other_writers_wait_for_a_commit_that_passed_the_fence(data_db: Database) -> None:
     owner = populate(data_db)
     with data_db.write() as other:
         tenants.fence(other, owner.id, 1)
-        with data_db.write() as tx:
-            tenants.fence(tx, owner.id, 1)  # pages of the same tenant do not wait for each other
         with pytest.raises(BusyError), data_db.write() as tx:
             tenants.begin_erasure(impatient(tx), owner.id)
+        with pytest.raises(BusyError), data_db.write() as tx:
+            tenants.fence(impatient(tx), owner.id, 1)
     with data_db.write() as tx:
         assert tenants.begin_erasure(tx, owner.id) == 2
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from threading import Barrier, BrokenBarrierError
+from types import ModuleType
+
+from uuid import UUID
+
 import pytest
 
 from syncvault.errors import BusyError, DamagedError
 from syncvault.store import anchors
+from syncvault.store import credentials as credential_rows
+from syncvault.store import tenants as tenant_rows
+from syncvault.store.engine import Transaction
 from syncvault.vault import credentials, tenants
 from syncvault.vault.content import sources
+from syncvault.vault.erasing import erasure
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.vault_parts import Place, execute, manifest_agrees, register, rows, secret, sync
@@ -111,6 +124,13 @@ def test_the_counter_is_anchored_when_a_run_ends_and_when_the_vault_is_closed(
     assert anchor_of(place.open(), tenant.id) == after_the_run + 1
 
 
+def test_a_tenant_that_is_erased_is_not_anchored_again(vault: Vault) -> None:
+    tenant = register(vault)  # noted, and not yet written down
+    erasure.erase(vault, tenant, reason=erasure.ON_DEMAND, role="root")
+    vault.anchor()
+    assert anchor_of(vault, tenant.id) is None
+
+
 def test_rows_ahead_of_their_anchor_are_healthy(place: Place) -> None:
     vault = place.create()
     tenant = register(vault)
@@ -131,8 +151,10 @@ def test_a_tenant_whose_rows_are_older_than_their_anchor_is_not_written_to(place
     assert before["sources"] == []
     execute(vault.data, "UPDATE manifests SET blob = ?", before["manifests"][0][3])
     assert manifest_agrees(vault, tenant)  # all rows of an older state agree with each other
-    with pytest.raises(DamagedError, match="older than what the key store has seen"):
+    said = f"tenant {UUID(bytes=tenant.id)} are older than what the key store has seen"
+    with pytest.raises(DamagedError, match=said) as refused:
         sources.add(vault, tenant, "user", "eve")
+    assert "restore it from a backup" in refused.value.advice
     assert rows(vault.data, "sources") == []
 
 
@@ -142,8 +164,9 @@ def test_a_tenant_without_its_manifest_is_not_written_to(place: Place) -> None:
     vault.close()
     vault = place.open()
     execute(vault.data, "DELETE FROM manifests")
-    with pytest.raises(DamagedError, match="is missing"):
+    with pytest.raises(DamagedError, match=f"tenant {UUID(bytes=tenant.id)} is missing") as refused:
         sources.add(vault, tenant, "user", "eve")
+    assert "restore it from a backup" in refused.value.advice
 
 
 def test_a_tenant_of_before_gets_its_manifest_at_the_next_write(vault: Vault, exchange: FakeExchange) -> None:
@@ -172,3 +195,33 @@ def test_an_altered_generation_is_damage(vault: Vault, column: str, value: int) 
     execute(vault.data, f"UPDATE manifests SET {column} = {value}")
     with pytest.raises(DamagedError, match="of manifests does not open"):
         sources.add(vault, tenant, "user", "bob")
+
+
+def _replace(vault: Vault, name: str) -> object:
+    return credentials.replace(vault, tenants.find(vault, "acme"), secret(name))
+
+
+def _edit(vault: Vault, name: str) -> object:
+    change = lambda known: replace(known, customer_number=name)  # noqa: E731
+    return tenants.update(vault, tenants.find(vault, "acme"), change)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database_urls", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(("table", "verb"), [(credential_rows, _replace), (tenant_rows, _edit)])
+def test_two_who_replace_the_same_row_at_once_take_turns(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch, table: ModuleType, verb: Callable[[Vault, str], object]
+) -> None:
+    tenant = register(vault)
+    get, both_have_read = table.get, Barrier(2)
+
+    def get_together(tx: Transaction, tenant_id: bytes) -> object:
+        row = get(tx, tenant_id)
+        with suppress(BrokenBarrierError):  # the other waits its turn
+            both_have_read.wait(timeout=0.5)
+        return row
+
+    monkeypatch.setattr(table, "get", get_together)
+    with ThreadPoolExecutor(2) as threads:
+        assert len(list(threads.map(verb, [vault] * 2, ["one", "other"]))) == 2
+    assert manifest_agrees(vault, tenant)
