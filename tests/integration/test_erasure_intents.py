@@ -95,8 +95,9 @@ def test_an_erasure_that_nobody_ordered_destroys_nothing(
 def test_an_erasure_without_any_intent_destroys_nothing(vault: Vault) -> None:
     tenant = register(vault, "acme")
     execute(vault.data, FENCED, None, tenant.id)
-    with pytest.raises(DamagedError):
+    with pytest.raises(DamagedError) as refused:
         erasure.erase(vault, tenants.find(vault, "acme"), reason=erasure.RETENTION, role="root")
+    assert "`syncvault tenant delete NAME --yes`" in refused.value.advice
     shown = retention.preview(vault)
     assert (shown.plans, len(shown.failures)) == ([], 1)
 

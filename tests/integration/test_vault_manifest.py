@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import replace
 from threading import Barrier, BrokenBarrierError
 from types import ModuleType
-
 from uuid import UUID
 
 import pytest
 
-from syncvault.errors import BusyError, DamagedError
+from syncvault.errors import BusyError, DamagedError, StorageError
+from syncvault.roots.port import ValueHolder
 from syncvault.store import anchors
 from syncvault.store import credentials as credential_rows
 from syncvault.store import tenants as tenant_rows
@@ -129,6 +129,43 @@ def test_a_tenant_that_is_erased_is_not_anchored_again(vault: Vault) -> None:
     erasure.erase(vault, tenant, reason=erasure.ON_DEMAND, role="root")
     vault.anchor()
     assert anchor_of(vault, tenant.id) is None
+
+
+def test_a_transaction_that_changes_nothing_sealed_does_not_count(vault: Vault) -> None:
+    tenant = register(vault)
+    before = rows(vault.data, "manifests")
+    with vault.writing(tenant):
+        pass
+    assert rows(vault.data, "manifests") == before
+
+
+def test_threads_may_note_their_commits_in_any_order(vault: Vault) -> None:
+    tenant = register(vault)
+    for counter in (8, 9, 7):
+        vault.anchors.note(tenant.id, counter)
+    vault.anchor()
+    assert anchor_of(vault, tenant.id) == 9
+
+
+def test_what_could_not_be_written_down_stays_noted(vault: Vault) -> None:
+    tenant = register(vault)
+    execute(vault.key_data, "ALTER TABLE anchors RENAME TO anchors_away")
+    with pytest.raises(StorageError):
+        vault.anchor()
+    execute(vault.key_data, "ALTER TABLE anchors_away RENAME TO anchors")
+    vault.anchor()
+    assert anchor_of(vault, tenant.id) == 1
+
+
+def test_the_root_key_provider_holds_how_often_anchors_were_written_down(vault: Vault) -> None:
+    assert isinstance(vault.keys.provider, ValueHolder)
+    tenant = register(vault)
+    vault.anchor()
+    assert vault.keys.provider.held() == 1
+    vault.anchor()  # nothing is new
+    sources.add(vault, tenant, "user", "bob")
+    vault.anchor()
+    assert vault.keys.provider.held() == 2
 
 
 def test_rows_ahead_of_their_anchor_are_healthy(place: Place) -> None:
