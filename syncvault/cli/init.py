@@ -89,7 +89,7 @@ def _choose(call: Call, name: str, key_file: Path | None, options: Mapping[str, 
     import os
 
     from syncvault.roots.port import ProviderSettings
-    from syncvault.roots.registry import survey
+    from syncvault.roots.registry import require_options, survey
     from syncvault.vault import layout as layouts
 
     settings = ProviderSettings(
@@ -109,6 +109,7 @@ def _choose(call: Call, name: str, key_file: Path | None, options: Mapping[str, 
         said = "The value of --root-key is not one of those known." if name else "--root-key is missing."
         usable = next((candidate.name for candidate in candidates if candidate.usable), "passphrase")
         raise UsageError(said, advice=f"Choose one of: {known}; like --root-key {usable}")
+    require_options(name, options)
     return chosen
 
 

@@ -72,6 +72,7 @@ class AwsKmsProvider(RootKeyProvider):
     """Keeps an AWS KMS key per generation, or uses one that is named."""
 
     name = "aws-kms"
+    takes = frozenset({"region", "endpoint", "profile", "key_id"})
 
     def __init__(
         self,

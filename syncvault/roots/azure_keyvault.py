@@ -70,6 +70,7 @@ class AzureKeyVaultProvider(RootKeyProvider):
     """Keeps a key per generation in a vault, or uses one that is named."""
 
     name = "azure-keyvault"
+    takes = frozenset({"vault_url", "algorithm", "key"})
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from syncvault.errors import RootKeyError
 from syncvault.roots.openbao_api import Api, ForbiddenError, Patience, RefusedError
-from syncvault.roots.openbao_options import Place, find_token, locate
+from syncvault.roots.openbao_options import OPTIONS, Place, find_token, locate
 from syncvault.roots.port import (
     ROOT_KEY_BYTES,
     Destroyed,
@@ -71,6 +71,7 @@ class OpenBaoProvider(RootKeyProvider):
     """Wraps each generation by a version of a transit key, which never leaves the server."""
 
     name = "openbao"
+    takes = OPTIONS
 
     def __init__(self, settings: ProviderSettings, *, patience: Patience | None = None) -> None:
         self._settings = settings

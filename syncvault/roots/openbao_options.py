@@ -21,7 +21,7 @@ from syncvault.roots.port import ProviderSettings
 from syncvault.secret import Secret
 
 CREDENTIAL: Final = "syncvault-openbao-token"
-_OPTIONS: Final = ("address", "mount", "key", "exclusive", "ca_file", "namespace")
+OPTIONS: Final = frozenset({"address", "mount", "key", "exclusive", "ca_file", "namespace"})
 _KEY: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,254}[A-Za-z0-9_])?")  # what transit takes as a name
 _PATH: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 # No white space, quotes or braces: a file of another kind that is named by mistake must not travel as a token.
@@ -79,11 +79,6 @@ def locate(settings: ProviderSettings) -> Place:
         raise RootKeyError(
             "No address of an OpenBao or Vault server is given.",
             advice="Give --root-key-option address=https://bao.example:8200, or set BAO_ADDR.",
-        )
-    unknown = sorted(set(settings.options) - set(_OPTIONS))
-    if unknown:
-        raise RootKeyError(
-            f"The provider openbao knows no option {unknown[0]}.", advice=f"It takes: {', '.join(_OPTIONS)}."
         )
     usual = _usual_key(settings.vault_id)
     key = _shaped(_KEY, settings.options.get("key") or usual, "key")

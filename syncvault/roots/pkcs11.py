@@ -59,6 +59,7 @@ class Pkcs11Provider(RootKeyProvider):
     """Keeps an AES key per generation on a token, under the label `syncvault-VAULT-ID-GENERATION`."""
 
     name = "pkcs11"
+    takes = frozenset({"module", "token", "mechanism"})
 
     def __init__(self, settings: ProviderSettings, *, patience: float = SECONDS) -> None:
         self._vault = settings.vault_id

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 from uuid import UUID
 
 from syncvault.errors import RootKeyError
@@ -73,7 +73,13 @@ class ProviderSettings:
 
 
 class RootKeyProvider(Protocol):
-    """Makes, opens and destroys root keys."""
+    """Makes, opens and destroys root keys.
+
+    Attributes:
+        takes: The options that it knows.
+    """
+
+    takes: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ Other packages add theirs by an entry point in the group `syncvault.roots`; the 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import entry_points
@@ -57,9 +57,29 @@ def open_provider(name: str, settings: ProviderSettings) -> RootKeyProvider:
     if name not in names():
         raise UsageError(f"Unknown root-key provider: {name}.", advice=f"Choose one of: {', '.join(names())}.")
     if name in _OURS:
-        module, _, factory = _OURS[name].partition(":")
-        return cast("Factory", getattr(importlib.import_module(module), factory))(settings)
+        return _ours(name)(settings)
     return _open_foreign(name, settings)
+
+
+def require_options(name: str, options: Iterable[str]) -> None:
+    """Refuses options that a provider of ours does not take: kept they would do nothing, and could hold a secret.
+
+    Raises:
+        UsageError: It does not take one of them.
+    """
+    if name not in _OURS:
+        return
+    takes = cast("RootKeyProvider", _ours(name)).takes
+    for unknown in sorted(set(options) - takes):
+        raise UsageError(
+            f"The provider {name} knows no option {unknown!a}.",
+            advice=f"It takes: {', '.join(sorted(takes)) or 'none'}. Give no secrets as options.",
+        )
+
+
+def _ours(name: str) -> Factory:
+    module, _, factory = _OURS[name].partition(":")
+    return cast("Factory", getattr(importlib.import_module(module), factory))
 
 
 def survey(settings: ProviderSettings, files: Mapping[str, Path] | None = None) -> list[Candidate]:

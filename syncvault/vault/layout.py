@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from typing import Any, Final
 from syncvault.errors import NoVaultError, StorageError
 
 FILE_NAME: Final = "vault.toml"
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")  # what TOML takes without quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,8 @@ def _toml(values: Mapping[str, str | None]) -> str:
     # JSON strings are TOML basic strings, once characters beyond the first plane are not written as surrogates, and the
     # one control character that JSON leaves as it is has been escaped.
     return "".join(
-        f"{name} = {json.dumps(value, ensure_ascii=False)}\n".replace("\x7f", "\\u007f")
+        f"{name if _BARE_KEY.fullmatch(name) else json.dumps(name, ensure_ascii=False)} = "
+        f"{json.dumps(value, ensure_ascii=False)}\n".replace("\x7f", "\\u007f")
         for name, value in values.items()
         if value is not None
     )

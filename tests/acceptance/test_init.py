@@ -66,3 +66,11 @@ def test_a_directory_that_is_everybody_s_takes_no_root_key_and_nobody_is_told_to
     assert answer.code == 12
     assert str(shared) in answer.error["message"]
     assert "chmod" not in answer.error["advice"]
+
+
+def test_a_secret_given_as_an_option_is_refused_before_anything_is_kept(shell: Shell) -> None:
+    answer = shell("init", "--root-key", "pkcs11", "--root-key-option", "pin=1234-5678", "--json")
+    assert answer.code == 2
+    assert "no option 'pin'" in answer.error["message"]
+    assert "mechanism, module, token" in answer.error["advice"]
+    assert not shell.home.exists()

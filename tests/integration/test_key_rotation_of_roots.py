@@ -101,6 +101,8 @@ def test_moving_to_where_the_key_lies_already_is_refused(place: Place, vault: Va
         root_rotation.migrate(vault, RootPlace("file", key_file(place)))
     with pytest.raises(UsageError, match="no such root-key provider"):
         root_rotation.migrate(vault, RootPlace("nowhere"))
+    with pytest.raises(UsageError, match="knows no option 'pin'"):
+        root_rotation.migrate(vault, RootPlace("pkcs11", options={"pin": "1234-5678"}))
     with pytest.raises(RootKeyError, match="in the data directory"):
         root_rotation.migrate(vault, RootPlace("file", place.home / "root.key"))
     assert layout.load(place.home) == place.layout

@@ -370,3 +370,13 @@ def test_rows_under_a_key_newer_than_the_key_backup_are_refused(place: Place, fu
     place.close()
     with pytest.raises(InputError, match="lacks the latest keys"):
         bring_back(place, places, data=later(places))
+
+
+def test_an_option_that_the_provider_does_not_take_is_refused_before_anything_is_made(
+    place: Place, full: Vault, places: Backups
+) -> None:
+    back_up(full, places)
+    place.close()
+    with pytest.raises(UsageError, match="knows no option 'pin'"):
+        bring_back(place, places, root_key_options={"pin": "1234-5678"})
+    assert not places.home.exists()

@@ -173,7 +173,7 @@ def test_a_package_cannot_take_one_of_our_names(machine: Machine, drawer: Path, 
     assert "drawer" not in survey["file"]
     assert len([name for name in survey if name == "file"]) == 1
     key = tmp_path / "keys" / "root.key"
-    made = machine.init("file", "--root-key-file", str(key), "--root-key-option", f"folder={drawer}")
+    made = machine.init("file", "--root-key-file", str(key))
     assert made["data"]["root_key"] == "file"
     assert list(drawer.iterdir()) == []
     assert json.loads(key.read_text())["format"] == "syncvault-root-keys v1"

@@ -13,7 +13,7 @@ import pytest
 
 from syncvault.errors import RootKeyError, UsageError
 from syncvault.roots.port import Destroyed, NotPossible, Pending, ProviderSettings, RootKeyProvider
-from syncvault.roots.registry import names, open_provider, survey
+from syncvault.roots.registry import names, open_provider, require_options, survey
 from syncvault.secret import Secret
 from tests.conftest import Authority
 from tests.parts import (
@@ -210,6 +210,16 @@ def test_the_survey_shows_a_secret_file_to_nobody_but_its_provider(tmp_path: Pat
     settings = ProviderSettings(vault_id=uuid4(), options={"address": "https://127.0.0.1:9"}, environment={})
     found = {candidate.name: candidate.why for candidate in survey(settings, {"pkcs11": pin})}
     assert found["openbao"] == "No OpenBao token is given."
+
+
+def test_a_provider_takes_what_it_remembers_and_nothing_else(provider: RootKeyProvider) -> None:
+    require_options(provider.name, getattr(provider, "remembers", {}))
+    with pytest.raises(UsageError, match="knows no option 'secret'"):
+        require_options(provider.name, ["secret"])
+
+
+def test_what_providers_of_others_take_is_theirs_to_say() -> None:
+    require_options("drawer", ["folder"])
 
 
 def test_an_unknown_provider_is_wrong_usage_and_names_those_there_are() -> None:

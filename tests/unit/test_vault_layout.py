@@ -222,3 +222,9 @@ def test_links_are_given_away_themselves_and_what_vanishes_meanwhile_is_passed_b
         layouts.match_owner(home)
     owners = {path.name: path.lstat().st_uid for path in home.iterdir()}
     assert owners == {"owned": 1234, "link": 1234, "dangling": 1234, "journal": 0}
+
+
+@pytest.mark.parametrize("name", ["two words", "a.b", 'quo"te', "ümlaut", "", "line\nfeed"])
+def test_an_option_of_any_name_can_be_read_back(tmp_path: Path, name: str) -> None:
+    layouts.save(at(tmp_path, root_key_options={name: "value"}))
+    assert layouts.load(tmp_path).root_key_options == {name: "value"}

@@ -23,6 +23,7 @@ from syncvault.crypto.multiset import MultisetHash
 from syncvault.crypto.signature import public_key
 from syncvault.errors import BusyError, DamagedError, InputError, NotFoundError, StorageError, UsageError
 from syncvault.roots.port import ValueHolder
+from syncvault.roots.registry import require_options
 from syncvault.store import anchors as anchor_rows
 from syncvault.store import keys as key_rows
 from syncvault.store import ledger as ledger_rows
@@ -171,6 +172,7 @@ def _backups(wanted: Wanted) -> tuple[Archive, Archive]:
 
 def _layout(wanted: Wanted, keys: Archive) -> Layout:
     place, *left = keys.statement.roots
+    require_options(place.provider, wanted.root_key_options)
     layout = Layout(
         home=wanted.home,
         database=wanted.database or layouts.default_database(wanted.home),

@@ -15,7 +15,7 @@ import orjson
 from syncvault.errors import BusyError, InputError, RootKeyError, StorageError, UsageError
 from syncvault.roots.passphrase import PassphraseProvider, WrongPassphraseError
 from syncvault.roots.port import Destroyed, Pending, RootKeyProvider, ValueHolder
-from syncvault.roots.registry import names
+from syncvault.roots.registry import names, require_options
 from syncvault.store import keys as key_rows
 from syncvault.store import meta
 from syncvault.store.keys import RootRow
@@ -69,6 +69,7 @@ def migrate(vault: Vault, place: RootPlace, *, new_passphrase: AskPassphrase | N
     """
     if place.provider not in names():
         raise UsageError("There is no such root-key provider.", advice=f"Choose one of: {', '.join(names())}.")
+    require_options(place.provider, place.options)
     with vault.alone():
         _settle(vault)
         _refuse_present(vault.layout.root_place, place)
