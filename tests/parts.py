@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -172,6 +173,7 @@ def kms_server() -> Iterator[str]:
     It decrypts with a key that waits for its deletion, which AWS never does: that nothing opens any more then is what
     the provider sees to, and erasure cannot be proved with it.
     """
+    from botocore import loaders
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -179,6 +181,9 @@ def kms_server() -> Iterator[str]:
     server.start()
     try:
         host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
+        with pytest.MonkeyPatch.context() as patch:
+            # Else each client reads the library's description of every service anew, which is what a test would take.
+            patch.setattr(loaders, "create_loader", cache(loaders.create_loader))
+            yield f"http://{host}:{port}"
     finally:
         server.stop()

@@ -46,6 +46,17 @@ def postgres_server() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def fresh_files(tmp_path_factory: pytest.TempPathFactory) -> dict[Role, Path]:
+    """SQLite databases with all their tables and nothing in them, made once: migrating takes longer than most tests."""
+    folder = tmp_path_factory.mktemp("fresh")
+    files: dict[Role, Path] = {"data": folder / "vault.db", "keys": folder / "keys.db"}
+    for role, path in files.items():
+        for database in _migrated(f"sqlite:///{path}", role):
+            assert database.dialect == "sqlite"
+    return files
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def database_urls(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DatabaseUrls]:
     """A place for each of the two databases, once on SQLite and once on PostgreSQL."""
@@ -86,12 +97,15 @@ def _migrated(url: str, role: Role) -> Iterator[Database]:
 
 
 @pytest.fixture
-def place(database_urls: DatabaseUrls, tmp_path: Path) -> Iterator[Place]:
+def place(database_urls: DatabaseUrls, fresh_files: dict[Role, Path], tmp_path: Path) -> Iterator[Place]:
     """Where a vault can be made, on each engine, with its root key in a file."""
     home = tmp_path / "home"
     data, keys = database_urls.data, database_urls.keys
     if database_urls.dialect == "sqlite":
         data, keys = default_database(home), default_key_database(home)
+        home.mkdir(mode=0o700)
+        for path in fresh_files.values():
+            shutil.copy(path, home)
     place = Place(Layout(home, data, keys, "file", tmp_path / "root-key" / "root.key"))
     yield place
     place.close()
