@@ -115,6 +115,11 @@ def read_again(vault: Vault, tenant: Tenant) -> Tenant:
     return _to_tenant(vault, row)
 
 
+def as_of(vault: Vault, tx: Transaction, tenant: Tenant) -> Tenant:
+    """The tenant as a transaction sees it; raises what `read_again` does."""
+    return _to_tenant(vault, _row(tx, tenant.id))
+
+
 def is_name_free(vault: Vault, name: str) -> bool:
     """Whether a tenant could be registered under this name."""
     return _row_by_name(vault, name) is None

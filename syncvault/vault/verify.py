@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -18,6 +18,7 @@ from syncvault.crypto.multiset import MultisetHash, Total
 from syncvault.errors import DamagedError, NotFoundError
 from syncvault.roots.port import ValueHolder
 from syncvault.store import anchors as anchor_rows
+from syncvault.store import ledger as ledger_rows
 from syncvault.store import mailboxes as mailbox_rows
 from syncvault.store import manifests, meta
 from syncvault.store import tenants as tenant_rows
@@ -88,7 +89,8 @@ def verify(vault: Vault, name: str | None = None, *, progress: Progress | None =
             if progress is not None:
                 progress(done, total)
     for case, part in zip(cases, parts, strict=True):
-        _settle(vault, case, part, verdict)
+        with suppress(NotFoundError):  # it was erased meanwhile
+            _settle(vault, case, part, verdict)
     if name is None:
         _beyond_tenants(vault, verdict)
     return verdict
@@ -115,6 +117,7 @@ def _chosen(vault: Vault, name: str | None, verdict: Verdict) -> list[Tenant]:
 
 def _case(vault: Vault, tenant: Tenant, verdict: Verdict) -> _Case | None:
     """What is needed to check a tenant; None, with findings, if it cannot be had or there is nothing to check."""
+    anchor = vault.anchors.of(tenant.id)  # before the manifest is read: that may move on, and be anchored anew
     with vault.read() as tx:
         row = tenant_rows.get(tx, tenant.id)
         stored = manifests.get(tx, tenant.id)
@@ -139,7 +142,7 @@ def _case(vault: Vault, tenant: Tenant, verdict: Verdict) -> _Case | None:
             manifest = manifest_of.read(keys, stored)
         except DamagedError as error:
             findings.append(_manifest_finding(tenant.id, error.message))
-    elif vault.anchors.of(tenant.id) is not None:
+    elif anchor is not None:
         findings.append(_manifest_finding(tenant.id, "The tenant's manifest is missing."))
     return _Case(tenant, keys, manifest, mailbox_ids, findings)
 
@@ -213,14 +216,16 @@ def _spread(vault: Vault, cases: list[_Case], work: list[_Work]) -> Iterator[Ite
 
 def _settle(vault: Vault, case: _Case, part: Part, verdict: Verdict) -> None:
     """Compares a tenant's rows with its manifest, and that with its anchor."""
-    if case.manifest is not None:
-        with vault.read() as tx:
-            row = manifests.get(tx, case.tenant.id)
-            if row is None:
-                return  # erased meanwhile
-            manifest = case.manifest
-            if manifest_of.read(vault.keys.tenant(case.tenant.id), row).counter != manifest.counter:
-                manifest, part = _check_as_one(vault, tx, case)
+    manifest = case.manifest
+    with vault.read() as tx:
+        tenant, stored = tenant_rows.get(tx, case.tenant.id), manifests.get(tx, case.tenant.id)
+        if tenant is None or tenant.state != tenants.LIVE:
+            return  # its erasure has begun meanwhile
+        with suppress(DamagedError):  # as it was from the beginning, or the next verification finds
+            present = None if stored is None else manifest_of.read(case.keys, stored)
+            if present is not None and (manifest is None or present.counter != manifest.counter):
+                manifest, part = present, _check_as_one(vault, tx, case, present)
+    if manifest is not None:
         _compare(manifest, part)
         anchor = vault.anchors.of(case.tenant.id)
         if anchor is not None and manifest.counter < anchor:
@@ -232,19 +237,16 @@ def _settle(vault: Vault, case: _Case, part: Part, verdict: Verdict) -> None:
     verdict.findings += part.findings
 
 
-def _check_as_one(vault: Vault, tx: Transaction, case: _Case) -> tuple[Manifest, Part]:
+def _check_as_one(vault: Vault, tx: Transaction, case: _Case, manifest: Manifest) -> Part:
     """Checks a tenant again, in one transaction: it was written to while it was checked."""
     vault.keys.forget(case.tenant.id)
     keys = vault.keys.tenant(case.tenant.id)
-    row = manifests.get(tx, case.tenant.id)
-    manifest = case.manifest if row is None else manifest_of.read(keys, row)
-    assert manifest is not None, "a tenant without a manifest is not compared"  # noqa: S101  (for mypy)
-    current = case.tenant if case.tenant.profile is None else tenants.read_again(vault, case.tenant)
+    current = case.tenant if case.tenant.profile is None else tenants.as_of(vault, tx, case.tenant)
     check = RowCheck(vault, current, keys, MultisetHash(manifest.key))
     check.part.findings += case.findings
     check.head(tx)
     check.mailboxes(lambda: nullcontext(tx), mailbox_rows.ids_of_tenant(tx, case.tenant.id))
-    return manifest, check.part
+    return check.part
 
 
 def _compare(manifest: Manifest, part: Part) -> None:
@@ -266,6 +268,8 @@ def _compare(manifest: Manifest, part: Part) -> None:
 
 def _beyond_tenants(vault: Vault, verdict: Verdict) -> None:
     """Checks the vault's own keys, tenants that are gone without an erasure, the ledger, and the key store's age."""
+    provider = vault.keys.provider
+    held = provider.held() if isinstance(provider, ValueHolder) else None  # before the count that it follows
     with vault.key_data.read() as tx:
         before = anchor_rows.all_of(tx)
         count = int(meta.get(tx, anchors.COUNT, keys=True) or 0)
@@ -273,7 +277,8 @@ def _beyond_tenants(vault: Vault, verdict: Verdict) -> None:
         present = {row.id for row in tenant_rows.list_all(tx)}
     with vault.key_data.read() as tx:  # an erasure takes the anchor before it takes the row
         after = anchor_rows.all_of(tx)
-    for tenant_id in before.keys() & after.keys() - present:
+        erased = {entry.tenant_id for entry in ledger_rows.list_all(tx) if entry.event == "keys_destroyed"}
+    for tenant_id in (before.keys() & after.keys()) - present - erased:
         message = f"Tenant {UUID(bytes=tenant_id)} is gone, and no erasure removed it."
         verdict.findings.append(Finding(tenant_id, "tenants", tenant_id, Kind.MISSING, message, RESTORE))
     advice = "Restore the key store from its latest backup."
@@ -282,8 +287,6 @@ def _beyond_tenants(vault: Vault, verdict: Verdict) -> None:
     for fault in ledger.faults(vault):
         if fault.is_grave:
             verdict.findings.append(Finding(None, "erasure_ledger", None, Kind.UNREADABLE, fault.message, fault.advice))
-    provider = vault.keys.provider
-    held = provider.held() if isinstance(provider, ValueHolder) else None
     if held is not None and count < held:
         message = "The key store is older than what the root-key provider has seen of it."
         verdict.findings.append(Finding(None, "key_meta", None, Kind.ROLLED_BACK, message, advice))

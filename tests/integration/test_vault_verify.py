@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -11,12 +13,14 @@ from syncvault.store.schema import VAULT_TENANT
 from syncvault.vault import credentials, tenants
 from syncvault.vault import verify as verifying
 from syncvault.vault.content import sources
-from syncvault.vault.erasing import erasure
+from syncvault.vault.erasing import erasure, ledger
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
 from syncvault.vault.verify import Verdict, verify
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.vault_parts import Place, execute, register, rows, secret, sync
+
+LONG_AFTER = date(2031, 1, 1)
 
 
 @pytest.fixture
@@ -184,6 +188,22 @@ def test_an_erased_tenant_is_no_finding(vault: Vault, tenant: Tenant) -> None:
     assert verify(vault).findings == []
 
 
+def test_a_process_that_ends_after_an_erasure_brings_no_anchor_back(place: Place) -> None:
+    slow = place.create()
+    tenant = register(slow)  # noted, and not written down yet
+    other = place.open()
+    erasure.erase(other, tenant, reason=erasure.ON_DEMAND, role="root")
+    slow.anchor()
+    assert rows(other.key_data, "anchors") == []
+    assert verify(other).findings == []
+
+
+def test_an_anchor_of_a_tenant_that_the_ledger_calls_erased_is_no_finding(vault: Vault, tenant: Tenant) -> None:
+    erasure.erase(vault, tenant, reason=erasure.ON_DEMAND, role="root")
+    execute(vault.key_data, "INSERT INTO anchors (tenant_id, counter) VALUES (?, 9)", tenant.id)
+    assert verify(vault).findings == []
+
+
 def test_a_missing_manifest_is_found(vault: Vault, tenant: Tenant) -> None:
     vault.anchor()
     vault.anchors.forget(tenant.id)
@@ -247,6 +267,74 @@ def test_a_tenant_that_is_written_to_meanwhile_is_checked_as_one(
         settle(*args)
 
     monkeypatch.setattr(verifying, "_settle", write_first)
+    assert verify(vault).findings == []
+
+
+def test_commits_that_others_anchor_meanwhile_are_no_finding(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.create()
+    vault, other = place.open(), place.open()
+    tenant = register(other)
+    compare = verifying._compare
+
+    def write_first(*args: Any) -> None:
+        sources.add(other, tenant, "user", "eve")
+        other.anchor()
+        compare(*args)
+
+    monkeypatch.setattr(verifying, "_compare", write_first)
+    assert verify(vault).findings == []
+
+
+def test_a_key_store_that_goes_on_meanwhile_is_no_finding(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.create()
+    vault, other = place.open(), place.open()
+    tenant = register(other)
+    faults = ledger.faults
+
+    def write_first(*args: Any) -> Any:
+        sources.add(other, tenant, "user", "eve")
+        other.anchor()
+        return faults(*args)
+
+    monkeypatch.setattr(ledger, "faults", write_first)
+    assert verify(vault).findings == []
+
+
+def test_a_tenant_whose_facts_change_while_it_is_checked_as_one_is_judged_by_those_of_then(
+    vault: Vault, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle, check = verifying._settle, verifying._check_as_one
+
+    def write_first(*args: Any) -> None:
+        sources.add(vault, tenant, "user", "eve")
+        settle(*args)
+
+    def renew_first(*args: Any) -> Any:
+        tenants.update(vault, tenant, lambda facts: replace(facts, subscription=facts.subscription.renew(LONG_AFTER)))
+        return check(*args)
+
+    monkeypatch.setattr(verifying, "_settle", write_first)
+    monkeypatch.setattr(verifying, "_check_as_one", renew_first)
+    assert verify(vault).findings == []
+
+
+def test_a_tenant_that_is_erased_while_it_is_checked_is_no_finding(
+    vault: Vault, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = verifying._settle
+
+    def erase_first(*args: Any) -> None:
+        sources.add(vault, tenant, "user", "eve")
+        intent = erasure._fence(vault, tenant, erasure.ON_DEMAND, "root")
+        with pytest.raises(KeyboardInterrupt):  # it has destroyed the keys, and not removed the rows
+            erasure._delete(vault, tenant.id, intent)
+        settle(*args)
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verifying, "_settle", erase_first)
+    monkeypatch.setattr(vault.anchors, "forget", interrupt)
     assert verify(vault).findings == []
 
 
