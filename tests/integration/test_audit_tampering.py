@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from syncvault.crypto.signature import Subject, public_key, sign
-from syncvault.errors import DamagedError
+from syncvault.errors import DamagedError, StorageError
 from syncvault.store import audit as audit_rows
 from syncvault.vault.trail import audit, audit_chain
 from syncvault.vault.vault import Vault
@@ -162,36 +163,68 @@ def test_a_number_that_is_none_is_a_finding(vault: Vault, value: object) -> None
 # The pins in the key store.
 
 
+LOST_HEAD = "The key store has lost the head of the audit trail."
+LOST_KEY = "The key store has lost the audit key."
+APART = "The audit key and the pins of the audit trail do not belong together."
+DAMAGED_PIN = "A pin of the audit trail is damaged."
+
+
 @pytest.mark.parametrize(
-    "meddle",
+    ("meddle", "said"),
     [
-        in_keys("DELETE FROM audit_segments"),
-        in_keys("DELETE FROM wrapped_keys WHERE purpose = 'audit'"),
-        in_keys("UPDATE audit_segments SET last_seq = 4"),
-        in_keys("UPDATE audit_segments SET first_seq = 2"),
-        in_keys("UPDATE audit_segments SET first_key = ?", b"k" * 32),
-        in_keys("UPDATE audit_segments SET before = ?", b"b" * 64),
-        in_keys("UPDATE audit_segments SET last_signature = ?", b"s" * 64),
-        in_keys("UPDATE audit_segments SET last_signature = ?", b"s" * 65),
-        in_keys("INSERT INTO audit_segments SELECT 9, first_key, before, 9, last_signature FROM audit_segments"),
+        (in_keys("DELETE FROM audit_segments"), LOST_HEAD),
+        (in_keys("DELETE FROM wrapped_keys WHERE purpose = 'audit'"), LOST_KEY),
+        (in_keys("UPDATE audit_segments SET last_seq = 4"), APART),
+        (in_keys("UPDATE audit_segments SET first_seq = 2"), APART),
+        (in_keys("UPDATE audit_segments SET first_seq = -2"), DAMAGED_PIN),
+        (in_keys("UPDATE audit_segments SET first_key = ?", b"k" * 32), APART),
+        (in_keys("UPDATE audit_segments SET first_key = ?", b"k" * 31), DAMAGED_PIN),
+        (in_keys("UPDATE audit_segments SET before = ?", b"b" * 64), APART),
+        (in_keys("UPDATE audit_segments SET before = ?", b"b" * 63), DAMAGED_PIN),
+        (in_keys("UPDATE audit_segments SET last_signature = ?", b"s" * 64), APART),
+        (in_keys("UPDATE audit_segments SET last_signature = ?", b"s" * 65), DAMAGED_PIN),
+        (
+            in_keys("INSERT INTO audit_segments SELECT 9, first_key, before, 9, last_signature FROM audit_segments"),
+            APART,
+        ),
     ],
 )
-def test_meddling_with_the_pins_shows_and_nothing_is_written_on_top(trail: Vault, meddle: Meddling) -> None:
+def test_meddling_with_the_pins_shows_and_nothing_is_written_on_top(trail: Vault, meddle: Meddling, said: str) -> None:
     meddle(trail)
     assert (None, "key") in findings(trail)
-    with pytest.raises(DamagedError):
-        audit.record(trail, verb="sync", tenant_id=None, outcome="ok")
-    with pytest.raises(DamagedError):
-        audit.require_writable(trail, verb="sync")
+    for refusing in (audit.require_writable, partial(audit.record, tenant_id=None, outcome="ok")):
+        with pytest.raises(DamagedError) as refused:
+            refusing(trail, verb="sync")
+        assert refused.value.message == said
+        assert "`syncvault restore`" in refused.value.advice
     assert next(one.seq for one in audit.look(trail)) is None
+
+
+def test_an_audit_key_of_another_form_is_refused(trail: Vault) -> None:
+    with trail.key_data.write() as keys:
+        state = trail.keys.audit_state(keys)
+        assert state is not None
+        trail.keys.keep_audit_state(keys, state + b"x", trail.now)
+    with pytest.raises(DamagedError, match=r"^The audit key has another form\.$") as refused:
+        audit.record(trail, verb="sync", tenant_id=None, outcome="ok")
+    assert "`syncvault restore`" in refused.value.advice
+
+
+def test_the_highest_number_that_an_entry_can_have_is_the_last(trail: Vault) -> None:
+    _unsigned(trail, 2**53 - 2)
+    audit.record(trail, verb="sync", tenant_id=None, outcome="ok")
+    with pytest.raises(StorageError, match=r"^The audit table holds a number after which none can follow\.$") as full:
+        audit.record(trail, verb="sync", tenant_id=None, outcome="ok")
+    assert "`syncvault restore`" in full.value.advice
 
 
 def test_key_and_pins_both_gone_show(trail: Vault) -> None:
     in_keys("DELETE FROM audit_segments")(trail)
     in_keys("DELETE FROM wrapped_keys WHERE purpose = 'audit'")(trail)
     assert findings(trail) == [(None, "key")]
-    with pytest.raises(DamagedError):
+    with pytest.raises(DamagedError, match=r"^The key store has lost the audit key and the head of the") as refused:
         audit.record(trail, verb="sync", tenant_id=None, outcome="ok")
+    assert "`syncvault restore`" in refused.value.advice
 
 
 def _key_state(vault: Vault) -> tuple[Any, list[tuple[Any, ...]]]:
