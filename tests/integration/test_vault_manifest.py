@@ -12,13 +12,13 @@ from uuid import UUID
 
 import pytest
 
-from syncvault.errors import BusyError, DamagedError, StorageError
+from syncvault.errors import BusyError, DamagedError, NotFoundError, StorageError
 from syncvault.roots.port import ValueHolder
 from syncvault.store import anchors
 from syncvault.store import credentials as credential_rows
 from syncvault.store import tenants as tenant_rows
 from syncvault.store.engine import Transaction
-from syncvault.vault import credentials, tenants
+from syncvault.vault import credentials, manifest, tenants
 from syncvault.vault.content import sources
 from syncvault.vault.erasing import erasure
 from syncvault.vault.vault import Vault
@@ -215,6 +215,13 @@ def test_a_tenant_of_before_gets_its_manifest_at_the_next_write(vault: Vault, ex
     sources.add(vault, tenant, "user", "bob")
     assert len(rows(vault.data, "manifests")) == 1
     assert manifest_agrees(vault, tenant)
+
+
+def test_no_manifest_is_made_for_a_tenant_that_is_gone(vault: Vault) -> None:
+    tenant = register(vault)
+    keys = vault.keys.tenant(tenant.id)
+    with pytest.raises(NotFoundError, match=r"^The tenant was erased meanwhile\.$"), vault.write() as tx:
+        manifest.rebuild(tx, keys, b"x" * 16)
 
 
 @pytest.mark.parametrize("column", ["data_generation", "index_generation"])
