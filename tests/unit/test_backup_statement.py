@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import copy
+import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syncvault import __version__
 from syncvault.crypto.signature import Subject, public_key, sign
+from syncvault.errors import StorageError
 from syncvault.vault.backups import archive
 from syncvault.vault.backups.archive import Archive, Content, Kind, NotABackupError, Statement, parse
 from syncvault.vault.layout import RootPlace
@@ -159,3 +163,90 @@ def test_no_values_do_anything_but_be_refused_or_read_as_they_are(said: dict[str
     except NotABackupError:
         return
     assert found.to_dict() == said
+
+
+def test_where_there_is_no_backup_that_is_what_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for directory in (tmp_path / "nothing", tmp_path, tmp_path / "file"):
+        with pytest.raises(NotABackupError) as refused:
+            archive.read(directory)
+        assert refused.value.message == f"There is no backup at {directory}: it has no backup.json."
+        assert refused.value.advice == archive.ANOTHER
+
+
+def test_a_backup_that_was_being_replaced_is_pointed_to(tmp_path: Path) -> None:
+    directory, aside = tmp_path / "backup", tmp_path / ".backup.syncvault-replaced"
+    aside.mkdir()
+    with pytest.raises(NotABackupError) as refused:
+        archive.read(directory)
+    said = f"A backup was interrupted while it replaced this one: rename {aside} back to backup."
+    assert refused.value.advice == said
+    directory.mkdir()
+    with pytest.raises(NotABackupError) as refused:
+        archive.read(directory)
+    assert refused.value.advice == archive.ANOTHER
+
+
+def test_a_statement_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "backup.json"
+    path.mkdir()
+    with pytest.raises(NotABackupError) as refused:
+        archive.read(tmp_path)
+    assert refused.value.message == f"{path} cannot be read: Is a directory."
+    path.rmdir()
+    path.write_bytes(b"{}")
+    with pytest.raises(NotABackupError) as refused:
+        archive.read(tmp_path)
+    assert refused.value.message == f"{path} is damaged, or is no backup's."
+    with pytest.raises(NotABackupError, match=r"^This is no statement of a backup\.$"):
+        parse(b"{}")
+
+
+def test_a_statement_may_be_as_long_as_it_is_read(tmp_path: Path) -> None:
+    content = written(tmp_path, Kind.DATA).ljust(1024 * 1024)
+    (tmp_path / "backup.json").write_bytes(content)
+    assert archive.read(tmp_path).statement == statement(Kind.DATA)
+    (tmp_path / "backup.json").write_bytes(content + b" ")
+    with pytest.raises(NotABackupError):
+        archive.read(tmp_path)
+
+
+def test_the_smallest_and_the_largest_count_are_counts() -> None:
+    document = statement().to_dict()
+    for count in (0, 2**53 - 1):
+        document["rows"] = {"key_meta": count}
+        assert parse(text(document))[0].rows == {"key_meta": count}
+    document["rows"] = {"key_meta": 2**53}
+    with pytest.raises(NotABackupError):
+        parse(text(document))
+
+
+def test_it_is_to_be_deleted_on_a_day_in_utc(tmp_path: Path) -> None:
+    (tmp_path / "vault.db").write_bytes(b"rows")
+    now = datetime(2027, 1, 1, 23, tzinfo=timezone(-timedelta(hours=2)))
+    made = archive.describe(tmp_path, Kind.DATA, bytes(16), now=now, keep_days=10, schema="data_0002", rows={"runs": 1})
+    assert (made.created_at, made.expires_on) == (now, date(2027, 1, 12))
+    assert made.to_dict()["created_at"] == "2027-01-02T01:00:00Z"
+    assert (made.roots, made.rows, made.syncvault) == ((), {"runs": 1}, __version__)
+    assert made.files == {"vault.db": Content(4, hashlib.sha256(b"rows").hexdigest())}
+
+
+def test_a_file_is_measured_and_copied_whole_to_one_that_is_new_and_the_owners(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    content = os.urandom(1024 * 1024 + 1)  # more than is read at once
+    source.write_bytes(content)
+    before = os.umask(0)
+    try:
+        copied = archive.copy_file(source, target)
+    finally:
+        os.umask(before)
+    assert copied == archive.measure(source) == Content(len(content), hashlib.sha256(content).hexdigest())
+    assert target.read_bytes() == content
+    assert target.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(StorageError) as refused:
+        archive.copy_file(source, target)
+    assert refused.value.message == f"{source} cannot be copied to {target}: File exists."
+    with pytest.raises(StorageError) as refused:
+        archive.measure(tmp_path / "gone")
+    assert refused.value.message == f"{tmp_path / 'gone'} cannot be read: No such file or directory."
+    assert refused.value.advice == archive.ANOTHER
