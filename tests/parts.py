@@ -173,7 +173,7 @@ def kms_server() -> Iterator[str]:
     It decrypts with a key that waits for its deletion, which AWS never does: that nothing opens any more then is what
     the provider sees to, and erasure cannot be proved with it.
     """
-    from botocore import loaders
+    from botocore import session
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -183,7 +183,7 @@ def kms_server() -> Iterator[str]:
         host, port = server.get_host_and_port()
         with pytest.MonkeyPatch.context() as patch:
             # Else each client reads the library's description of every service anew, which is what a test would take.
-            patch.setattr(loaders, "create_loader", cache(loaders.create_loader))
+            patch.setattr(session, "create_loader", cache(session.create_loader))
             yield f"http://{host}:{port}"
     finally:
         server.stop()
