@@ -42,10 +42,10 @@ NOUNS: Final = {
     "verify": Noun("Open and compare everything that is stored.", has_verbs=False),
     "backup": Noun("Back up the sealed rows and, apart from them, the keys; check a backup."),
     "restore": Noun("Make a vault of its backups.", has_verbs=False),
-    "audit": Noun("Read the log of changes and disclosures."),
+    "audit": Noun("Read, verify and export the log of changes and disclosures."),
     "purge": Noun("Erase every tenant whose purge date has come.", has_verbs=False),
     "key": Noun("Show and rotate keys, and move the root key."),
-    "receipt": Noun("Verify receipts of erasure."),
+    "receipt": Noun("Verify receipts of erasure, and finalize interim ones."),
 }
 
 

@@ -32,7 +32,7 @@ _COLUMNS: Final = (
 def verify(
     context: typer.Context,
     tenant: Annotated[
-        str | None, typer.Argument(metavar="[TENANT]", help="Check this tenant alone.", show_default=False)
+        str | None, typer.Argument(metavar="TENANT", help="Check this tenant alone.", show_default=False)
     ] = None,
     _json: AsJson = False,
 ) -> int:
