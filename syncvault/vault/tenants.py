@@ -56,7 +56,7 @@ def register(vault: Vault, profile: TenantProfile, credential: Credential) -> Te
         if _row_by_name(vault, profile.name) is not None:
             raise _name_taken()
         tenant_id = uuid4().bytes
-        keys = vault.keys.create_tenant(tenant_id, vault.now)
+        keys = vault.keys.create_tenant(tenant_id, vault.clock())  # not `now`: what is old and has no tenant is swept
         purge_at = profile.subscription.purge_at(vault.now)
         name_ix = vault.keys.names.of(Label.TENANT_NAME, profile.name)
         row = TenantRow(

@@ -23,10 +23,13 @@ from syncvault.errors import (
 )
 from syncvault.roots.file import FileProvider
 from syncvault.store import keys as key_rows
+from syncvault.store import tenants as tenant_rows
 from syncvault.store import upgrade
-from syncvault.vault import layout, tenants
+from syncvault.vault import credentials, layout, tenants
 from syncvault.vault.layout import Layout
 from syncvault.vault.opening import create_vault, open_vault
+from syncvault.vault.trail import audit
+from syncvault.vault.verify import verify
 from tests.integration.killed import kill_after
 from tests.integration.vault_parts import NOW, Place, execute, profile, register, rows, secret
 
@@ -131,6 +134,40 @@ def test_a_registration_killed_between_keys_and_rows_is_swept(place: Place) -> N
     tenants.register(later, profile("later"), secret())
     assert len(rows(later.key_data, "wrapped_keys")) == 6
     assert [tenant.facts.name for tenant in tenants.call_roll(later).tenants] == ["later", "soon"]
+
+
+def test_the_keys_of_a_registration_late_in_a_long_command_are_not_swept(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    importing = place.create()
+    other = place.open(NOW + timedelta(hours=2))
+    insert = tenant_rows.insert
+
+    def insert_later(*args: Any) -> None:
+        monkeypatch.setattr(tenant_rows, "insert", insert)
+        with other.beside_others():
+            tenants._sweep(other)
+        insert(*args)
+
+    monkeypatch.setattr(tenant_rows, "insert", insert_later)
+    tenant = tenants.register(importing, profile("late"), secret())
+    assert credentials.load(place.open(), tenant).kind is secret().kind
+
+
+def test_a_vault_taken_back_a_version_holds_no_key_unknown_there_and_comes_up_again(place: Place) -> None:
+    vault = place.create()
+    tenant = register(vault)
+    audit.record(vault, verb="tenant add", tenant_id=tenant.id, outcome="ok")
+    for database in (vault.data, vault.key_data):
+        upgrade.downgrade(database, upgrade.REVISIONS[database.role][0])
+    with vault.key_data.read() as tx:
+        purposes = set(tx.exec_driver_sql("SELECT purpose FROM wrapped_keys").scalars())
+    assert purposes == {"names", "receipt", "data", "index"}
+    vault = place.open()
+    credentials.replace(vault, tenant, secret("another"))
+    audit.record(vault, verb="credential rotate", tenant_id=tenant.id, outcome="ok")
+    assert verify(vault).findings == []
+    assert audit.verify(vault).findings == ()
 
 
 def test_a_missing_root_key_is_reported_as_such(place: Place) -> None:

