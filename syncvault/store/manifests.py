@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from syncvault.store.engine import Transaction
 from syncvault.store.folders import GONE_AND_EMPTY
 from syncvault.store.removals import STILL_THERE
-from syncvault.store.statements import fetch_one, in_lists, run, upsert
+from syncvault.store.statements import fetch_one, in_lists, parts, run, upsert
 from syncvault.store.tenants import BY_TENANT
 
 Tags = dict[str, list[bytes]]  # by table
@@ -66,8 +66,7 @@ def tags_of_tenant(tx: Transaction, tenant_id: bytes, table: str) -> Iterator[li
     """The tags of all sealed columns of one table, in parts."""
     where = "id = ?" if table == "tenants" else BY_TENANT
     for column in SEALED[table]:
-        found = run(tx, _select(tx, table, column, where), tenant_id)
-        while part := found.fetchmany(_FETCHED):
+        for part in parts(tx, _select(tx, table, column, where), tenant_id, size=_FETCHED):
             yield [bytes(tag) for (tag,) in part]
 
 

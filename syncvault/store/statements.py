@@ -2,7 +2,7 @@
 
 A statement is built once per (dialect, table, columns) and handed to the driver as it is, on a cursor of the driver's
 own: SQLAlchemy would describe every result anew and make rows that become others, which costs four times as much as a
-short statement itself. `run` alone goes through SQLAlchemy, for results that are read piece by piece.
+short statement itself. `run` and `parts` alone go through SQLAlchemy, for results that are read piece by piece.
 """
 
 from __future__ import annotations
@@ -40,6 +40,14 @@ def _overwrite(key: str, columns: tuple[str, ...]) -> str:
 def run(tx: Connection, sql: str, *values: Any) -> CursorResult[*tuple[Any, ...]]:
     """Runs one statement."""
     return tx.exec_driver_sql(_in_dialect(tx.dialect.name, sql), values)
+
+
+def parts(tx: Connection, sql: str, *values: Any, size: int) -> Iterator[Sequence[Any]]:
+    """The rows that one statement gives, so many at a time; no more are held in memory."""
+    # `stream_results`: else the PostgreSQL driver fetches all of them first.
+    options = {"stream_results": True, "yield_per": size}
+    with tx.exec_driver_sql(_in_dialect(tx.dialect.name, sql), values, execution_options=options) as found:
+        yield from found.partitions()
 
 
 def run_many(tx: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:

@@ -31,7 +31,7 @@ from syncvault.errors import StorageError
 from syncvault.store import schema
 from syncvault.store.engine import Database, Role, Transaction
 from syncvault.store.faults import foreign_errors, normalise
-from syncvault.store.statements import run, run_many
+from syncvault.store.statements import parts, run, run_many
 from syncvault.store.upgrade import migrate
 from syncvault.store.urls import sqlite_url
 
@@ -132,11 +132,8 @@ def clear(tx: Transaction, role: Role) -> None:
 
 def _rows(tx: Transaction, table: str, columns: Iterable[str]) -> Iterator[tuple[Any, ...]]:
     statement = f"SELECT {', '.join(columns)} FROM {table}"  # noqa: S608  (our tables)
-    # `stream_results`: else the PostgreSQL driver fetches the whole table first.
-    options = {"stream_results": True, "yield_per": _FETCHED}
-    with tx.exec_driver_sql(statement, execution_options=options) as found:
-        for row in found:
-            yield tuple(row)
+    for part in parts(tx, statement, size=_FETCHED):
+        yield from map(tuple, part)
 
 
 def _batches(rows: Iterable[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:

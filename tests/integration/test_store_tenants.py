@@ -126,6 +126,16 @@ def impatient(tx: Transaction) -> Transaction:
     return tx
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("database_urls", ["postgresql"], indirect=True)
+def test_tags_stay_on_the_server_until_they_are_wanted(data_db: Database) -> None:
+    owner = populate(data_db)
+    with data_db.read() as tx:
+        tags = manifests.tags_of_tenant(tx, owner.id, "contacts")
+        assert len(next(tags)) == 4
+        assert run(tx, "SELECT count(*) FROM pg_cursors").scalar_one() == 1
+
+
 def test_quarantine_keeps_its_first_reason_until_it_is_lifted(data_db: Database) -> None:
     owner = populate(data_db)
     with data_db.write() as tx:
