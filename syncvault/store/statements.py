@@ -47,7 +47,7 @@ def parts(tx: Connection, sql: str, *values: Any, size: int) -> Iterator[Sequenc
     # `stream_results`: else the PostgreSQL driver fetches all of them first.
     options = {"stream_results": True, "yield_per": size}
     with tx.exec_driver_sql(_in_dialect(tx.dialect.name, sql), values, execution_options=options) as found:
-        yield from found.partitions()
+        yield from found.partitions(size)
 
 
 def run_many(tx: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
