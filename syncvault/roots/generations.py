@@ -69,7 +69,10 @@ def from_text(content: bytes, vault: str, where: str) -> dict[int, bytes]:
         known = False
     if not known:
         # Raised outside the handler: a parser's exception carries the text that it could not read.
-        raise RootKeyError(f"{where} holds something other than syncvault's root keys.")
+        raise RootKeyError(
+            f"{where} holds something other than syncvault's root keys.",
+            advice="Bring back the file as syncvault wrote it; a damaged one cannot be repaired.",
+        )
     if owner != vault:
         raise RootKeyError(
             f"{where} holds the root keys of another vault.",

@@ -28,7 +28,10 @@ def read(path: Path) -> bytes | None:
         status = os.fstat(fd)
         _refuse_reachable(path, status, stat.S_IRWXG | stat.S_IRWXO)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LIMIT:
-            raise RootKeyError(f"{path} is not a root key's file.")
+            raise RootKeyError(
+                f"{path} is not a root key's file.",
+                advice="Name the file that the vault was made with, with --root-key-file.",
+            )
         return os.read(fd, _LIMIT)
     return None
 
@@ -118,7 +121,9 @@ def _explained(path: Path) -> Iterator[None]:
             advice="Check the path and its directory, and run as the user that the vault belongs to.",
         ) from error
     except ValueError as error:  # a zero byte or half a surrogate, which no system call takes
-        raise RootKeyError(f"The root key's file cannot have the path {str(path)!a}.") from error
+        raise RootKeyError(
+            f"The root key's file cannot have the path {str(path)!a}.", advice="Name another with --root-key-file."
+        ) from error
 
 
 @contextmanager

@@ -86,7 +86,10 @@ class KeyringProvider(RootKeyProvider):
             if self._ask(backend, "get_password", user) is None:
                 return Destroyed()
             self._ask(backend, "delete_password", user)
-        raise RootKeyError(f"The keyring does not let go of its item {_SERVICE} {user}.")
+        raise RootKeyError(
+            f"The keyring does not let go of its item {_SERVICE} {user}.",
+            advice="Remove it with the keyring's own program, then run the command again.",
+        )
 
     def hold(self, value: int) -> None:
         """Stores the number as an item of its own."""
@@ -129,7 +132,10 @@ class KeyringProvider(RootKeyProvider):
         require_provider(handle, self.name)
         backend = handle_text(handle, "backend")
         if backend not in BACKENDS:  # the handle comes from a database: it must not choose what is imported
-            raise RootKeyError(f"The keyring backend {backend} is not one that syncvault uses.")
+            raise RootKeyError(
+                f"The keyring backend {backend} is not one that syncvault uses.",
+                advice="Restore the key store from its backup.",
+            )
         return backend, self._user(handle_number(handle, "generation"))
 
     def _chosen(self) -> str:

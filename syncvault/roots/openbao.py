@@ -211,7 +211,10 @@ class OpenBaoProvider(RootKeyProvider):
         transit.trim(version)
         state = transit.read_key()
         if state is not None and state.min_available <= version:
-            raise RootKeyError(f"OpenBao does not let go of version {version} of the transit key {place.key}.")
+            raise RootKeyError(
+                f"OpenBao does not let go of version {version} of the transit key {place.key}.",
+                advice="Trim the key with the `bao` program, then run the command again.",
+            )
         return Destroyed()
 
     def _bound_to(self, generation: int, scope: str) -> bytes:

@@ -135,7 +135,10 @@ def _read(credential: Path) -> bytes:
     try:
         return credential.read_bytes()
     except OSError as error:
-        raise RootKeyError(f"The unit's credential {credential} cannot be read: {error.strerror}.") from error
+        raise RootKeyError(
+            f"The unit's credential {credential} cannot be read: {error.strerror}.",
+            advice="Check the unit's user and its LoadCredential settings.",
+        ) from error
 
 
 def _usual_key(vault_id: UUID) -> str:

@@ -158,12 +158,17 @@ def _salt(handle: Handle) -> bytes:
     except ValueError:
         salt = b""
     if len(salt) != _SALT_BYTES:
-        raise RootKeyError("The passphrase's salt in the key store is malformed.")
+        raise RootKeyError(
+            "The passphrase's salt in the key store is malformed.", advice="Restore the key store from its backup."
+        )
     return salt
 
 
 def _bounded(handle: Handle, key: str, most: int) -> int:
     value = handle_number(handle, key)
     if value > most:
-        raise RootKeyError(f"The passphrase's parameter {key} in the key store is malformed: {value}.")
+        raise RootKeyError(
+            f"The passphrase's parameter {key} in the key store is malformed: {value}.",
+            advice="Restore the key store from its backup.",
+        )
     return value

@@ -157,7 +157,10 @@ class Pkcs11Provider(RootKeyProvider):
         if outcome is not None:
             return outcome
         if self._in_session(look):
-            raise RootKeyError(f"The token {self._token} does not let go of its key {label}.")
+            raise RootKeyError(
+                f"The token {self._token} does not let go of its key {label}.",
+                advice="Remove it with the tool that the token's maker ships.",
+            )
         return Destroyed()
 
     def why_unusable(self) -> str | None:

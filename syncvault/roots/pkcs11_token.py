@@ -124,7 +124,10 @@ class TokenAccess:
         except exceptions.PinLocked:
             raise _locked(self._token) from None
         except (exceptions.TokenWriteProtected, exceptions.SessionReadOnly):
-            raise RootKeyError(f"The token {self._token} is write-protected.") from None
+            raise RootKeyError(
+                f"The token {self._token} is write-protected.",
+                advice="Lift the protection with the tool that its maker ships.",
+            ) from None
         with session:
             yield token, session
 

@@ -172,7 +172,10 @@ def require_provider(handle: Handle, name: str) -> None:
     """
     made_by = handle_text(handle, "provider")
     if made_by != name:
-        raise RootKeyError(f"The root key is kept by the provider {made_by}, not by {name}.")
+        raise RootKeyError(
+            f"The root key is kept by the provider {made_by}, not by {name}.",
+            advice="Bring back vault.toml and the key store of one time.",
+        )
 
 
 def require_generation(generation: int) -> None:

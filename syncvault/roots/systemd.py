@@ -63,7 +63,10 @@ class SystemdProvider(RootKeyProvider):
         if generation not in keys:
             self._encrypt(file, {**keys, generation: os.urandom(ROOT_KEY_BYTES)})
             if generation not in self._decrypt(file):
-                raise RootKeyError(f"The credential {file} did not keep what was written to it.")
+                raise RootKeyError(
+                    f"The credential {file} did not keep what was written to it.",
+                    advice="Look for what else writes this file.",
+                )
         return {"provider": self.name, "generation": generation, "file": str(file)}
 
     def unwrap(self, handle: Handle) -> bytes:
@@ -86,7 +89,10 @@ class SystemdProvider(RootKeyProvider):
             )
         key = self._decrypt(file).get(generation)
         if key is None:
-            raise RootKeyError(f"The credential {file} does not hold root key generation {generation}.")
+            raise RootKeyError(
+                f"The credential {file} does not hold root key generation {generation}.",
+                advice="Bring back the credential as syncvault last wrote it.",
+            )
         return key
 
     def destroy(self, handle: Handle) -> Destruction:
@@ -128,7 +134,10 @@ class SystemdProvider(RootKeyProvider):
         require_provider(handle, self.name)
         file = self._named or Path(handle_text(handle, "file"))
         if not file.is_absolute():  # a handle comes from a database: it must not pass for an option or a pipe
-            raise RootKeyError("The key store's note on where the credential lies is malformed: no absolute path.")
+            raise RootKeyError(
+                "The key store's note on where the credential lies is malformed: no absolute path.",
+                advice="Restore the key store from its backup.",
+            )
         return file, handle_number(handle, "generation")
 
     def _unit_credential(self) -> Path | None:
@@ -182,7 +191,8 @@ class SystemdProvider(RootKeyProvider):
         except (OSError, subprocess.TimeoutExpired):
             # Neither is chained: what the program printed so far could be the key.
             raise RootKeyError(
-                f"systemd-creds could not be run, or did not {arguments[0]} {file} within {_SECONDS} s."
+                f"systemd-creds could not be run, or did not {arguments[0]} {file} within {_SECONDS} s.",
+                advice="Check systemd and, where there is one, the TPM; then run the command again.",
             ) from None
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
@@ -198,7 +208,10 @@ class SystemdProvider(RootKeyProvider):
         try:
             return unit.read_bytes()
         except OSError as error:
-            raise RootKeyError(f"The unit's credential {unit} cannot be read: {error.strerror}.") from error
+            raise RootKeyError(
+                f"The unit's credential {unit} cannot be read: {error.strerror}.",
+                advice="Check the unit's user and its LoadCredential settings.",
+            ) from error
 
     def _parse(self, content: bytes, where: Path) -> _Keys:
         return from_text(content, self._vault, str(where))

@@ -80,7 +80,10 @@ def require_same(found: bytes, made: bytes, where: str) -> None:
         RootKeyError: It did.
     """
     if not hmac.compare_digest(found, made):
-        raise RootKeyError(f"{where} did not give back the root key that it had wrapped.")
+        raise RootKeyError(
+            f"{where} did not give back the root key that it had wrapped.",
+            advice="Nothing was stored under it. Look at what answers there.",
+        )
 
 
 def wrapped_text(wrapped: bytes) -> str:

@@ -75,7 +75,10 @@ def migrate(vault: Vault, place: RootPlace, *, new_passphrase: AskPassphrase | N
         _refuse_present(vault.layout.root_place, place)
         provider = vault.roots.open(place, new_passphrase)
         if (why := provider.why_unusable()) is not None:
-            raise RootKeyError(f"The provider {place.provider} cannot be used here: {why}")
+            raise RootKeyError(
+                f"The provider {place.provider} cannot be used here: {why}",
+                advice="The root key stays where it is; `syncvault init` lists what can be used.",
+            )
         coming = replace(place, generation=_current(vault).generation + 1)
         try:
             change = vault.keys.rekey(
