@@ -7,6 +7,7 @@ import copy
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
@@ -211,6 +212,11 @@ def test_a_statement_may_be_as_long_as_it_is_read(tmp_path: Path) -> None:
         archive.read(tmp_path)
 
 
+def test_keys_without_a_place_of_their_root_key_are_refused() -> None:
+    with pytest.raises(NotABackupError):
+        parse(text(statement().to_dict() | {"roots": []}))
+
+
 def test_the_smallest_and_the_largest_count_are_counts() -> None:
     document = statement().to_dict()
     for count in (0, 2**53 - 1):
@@ -221,6 +227,17 @@ def test_the_smallest_and_the_largest_count_are_counts() -> None:
         parse(text(document))
 
 
+@pytest.fixture
+def far_west(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock is ten hours behind UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "WEST10")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_west")
 def test_it_is_to_be_deleted_on_a_day_in_utc(tmp_path: Path) -> None:
     (tmp_path / "vault.db").write_bytes(b"rows")
     now = datetime(2027, 1, 1, 23, tzinfo=timezone(-timedelta(hours=2)))
