@@ -3,7 +3,6 @@
 Surface:
 
     page(tx, kind, table, tenant_id, *, after, limit) -> list[Row]   by ID; small tables only (contacts have a page)
-    photos(tx, contact_ids) -> list[PhotoRow]
     put(tx, table, rows: Sequence[Resealed], *, column="blob") -> bool        False: one was no longer as it had been
     move_seen(tx, moved) -> None                                     what rounds have seen, under new indexes
     drop_unmatched_seen(tx, tenant_id) -> int
@@ -21,8 +20,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from syncvault.store.engine import Transaction
 from syncvault.store.manifests import SEALED
-from syncvault.store.photos import PhotoRow
-from syncvault.store.statements import changed, fetch, in_lists, run, run_many, value
+from syncvault.store.statements import changed, fetch, run, run_many, value
 
 Row = TypeVar("Row", bound=NamedTuple)
 
@@ -58,14 +56,6 @@ def page(tx: Transaction, kind: type[Row], table: str, tenant_id: bytes, *, afte
     key, owner = _KEYS.get(table, "id"), "id" if table == "tenants" else "tenant_id"
     where = f"WHERE {owner} = ? AND {key} > ? ORDER BY {key} LIMIT ?"
     return fetch(tx, kind, table, where, tenant_id, after, limit)
-
-
-def photos(tx: Transaction, contact_ids: Sequence[bytes]) -> list[PhotoRow]:
-    """The photos of those of the contacts that have one, whole."""
-    found: list[PhotoRow] = []
-    for marks, part in in_lists(contact_ids):
-        found += fetch(tx, PhotoRow, "photos", f"WHERE contact_id IN ({marks})", *part)
-    return found
 
 
 def put(tx: Transaction, table: str, rows: Sequence[Resealed], *, column: str = "blob") -> bool:

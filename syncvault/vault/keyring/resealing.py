@@ -244,7 +244,7 @@ def _contacts(tx: Transaction, keys: TenantKeys, tenant_id: bytes, cursor: Curso
 
 def _photos(tx: Transaction, keys: TenantKeys, cursor: Cursor) -> Page:
     now, later = cursor.pictured[:_PHOTOS_AT_ONCE], cursor.pictured[_PHOTOS_AT_ONCE:]
-    found = rows.photos(tx, now)
+    found = photo_rows.of_contacts(tx, now)
     resealed: dict[str, list[Resealed]] = {"details": [], "content": []}
     for row in found:
         for column, place in (("details", Place.PHOTO_DETAILS), ("content", Place.PHOTO_CONTENT)):
