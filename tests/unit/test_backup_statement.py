@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
@@ -210,6 +211,24 @@ def test_a_statement_may_be_as_long_as_it_is_read(tmp_path: Path) -> None:
     (tmp_path / "backup.json").write_bytes(content + b" ")
     with pytest.raises(NotABackupError):
         archive.read(tmp_path)
+
+
+def test_no_more_of_a_statement_is_read_than_one_may_take(tmp_path: Path) -> None:
+    with (tmp_path / "backup.json").open("wb") as file:
+        file.truncate(64 * 1024 * 1024)
+    tracemalloc.start()
+    try:
+        with pytest.raises(NotABackupError):
+            archive.read(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_person_can_read_it(tmp_path: Path) -> None:
+    lines = written(tmp_path, Kind.DATA).splitlines()
+    assert lines[:2] == [b"{", b'  "statement": {']
+    assert lines[-1] == b"}"
 
 
 def test_keys_without_a_place_of_their_root_key_are_refused() -> None:
