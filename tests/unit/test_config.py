@@ -92,6 +92,8 @@ def test_a_dash_stays_standard_input(system: Path) -> None:
         ("mailboxs = 4", "unknown key: 'mailboxs'", "Did you mean mailboxes?"),
         ("qwertzuiop = 4", "unknown key", "Known are: backup.keep_days, database"),
         ("mailboxes = 0", "unusable value for mailboxes", "from 1 to 64"),
+        ("mailboxes = 65", "unusable value for mailboxes", "from 1 to 64"),
+        ("[backup]\nkeep_days = 3661", "unusable value for backup.keep_days", "from 1 to 3660"),
         ("mailboxes = true", "unusable value for mailboxes", "from 1 to 64"),
         ('tenants = "4"', "unusable value for tenants", "from 1 to 64"),
         ("home = 4", "unusable value for home", "text in quotes"),
