@@ -213,16 +213,25 @@ def test_a_statement_may_be_as_long_as_it_is_read(tmp_path: Path) -> None:
         archive.read(tmp_path)
 
 
-def test_no_more_of_a_statement_is_read_than_one_may_take(tmp_path: Path) -> None:
-    with (tmp_path / "backup.json").open("wb") as file:
-        file.truncate(64 * 1024 * 1024)
+@pytest.fixture
+def in_little_memory() -> Iterator[None]:
+    """What the test does takes a few megabytes at a time."""
     tracemalloc.start()
     try:
-        with pytest.raises(NotABackupError):
-            archive.read(tmp_path)
+        yield
         assert tracemalloc.get_traced_memory()[1] < 8 * 1024 * 1024
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.usefixtures("in_little_memory")
+def test_large_files_are_read_piece_by_piece_and_no_more_of_a_statement_than_one_may_take(tmp_path: Path) -> None:
+    path = tmp_path / "backup.json"
+    with path.open("wb") as file:
+        file.truncate(32 * 1024 * 1024)
+    assert archive.measure(path).size == archive.copy_file(path, tmp_path / "copy").size == 32 * 1024 * 1024
+    with pytest.raises(NotABackupError):
+        archive.read(tmp_path)
 
 
 def test_a_person_can_read_it(tmp_path: Path) -> None:
