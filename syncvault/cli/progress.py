@@ -99,9 +99,17 @@ def counted(what: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import Progress as RichProgress
 
     columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn(what, markup=False), TimeElapsedColumn())
-    with RichProgress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+    bars = RichProgress(*columns, console=Console(stderr=True))
+    task = bars.add_task(what, total=None)
+
+    def tell(done: int, total: int) -> None:
+        bars.start()  # only now: it draws in a thread, and the work may have to fork before
+        bars.update(task, completed=done, total=total)
+
+    try:
+        yield tell
+    finally:
+        bars.stop()
 
 
 class _Tenths:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from syncvault.crypto.multiset import MultisetHash, Total
-from syncvault.errors import DamagedError, NotFoundError
+from syncvault.errors import DamagedError, NotFoundError, StorageError
 from syncvault.roots.port import ValueHolder
 from syncvault.store import anchors as anchor_rows
 from syncvault.store import ledger as ledger_rows
@@ -208,8 +210,13 @@ def _spread(vault: Vault, cases: list[_Case], work: list[_Work]) -> Iterator[Ite
         return
     _inherited = vault, cases
     try:
-        with multiprocessing.get_context("fork").Pool(processes) as pool:
-            yield pool.imap_unordered(_check_inherited, work)
+        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("fork")) as pool:
+            yield pool.map(_check_inherited, work)
+    except BrokenProcessPool:
+        raise StorageError(
+            "A process that was verifying was killed.",
+            advice="Look whether the machine is short of memory, then run it again.",
+        ) from None
     finally:
         _inherited = None
 

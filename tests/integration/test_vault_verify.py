@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from syncvault.errors import StorageError
 from syncvault.store.schema import VAULT_TENANT
 from syncvault.vault import credentials, tenants
 from syncvault.vault import verify as verifying
@@ -379,3 +382,13 @@ def test_an_erasure_that_nobody_ordered_is_found(vault: Vault, tenant: Tenant) -
     verdict = verify(vault)
     assert found(verdict) == {("tenants", "unreadable")}
     assert verdict.findings[0].row == tenant.id
+
+
+def test_a_process_that_is_killed_ends_the_verification(
+    vault: Vault, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifying, "_SPREAD_FROM", 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(verifying, "_check", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(StorageError, match="was killed"):
+        verify(vault)

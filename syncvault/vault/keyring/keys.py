@@ -60,6 +60,14 @@ class RootChange:
     destructions: Mapping[int, Destruction]
 
 
+class _Root(NamedTuple):
+    """The root key in force, and what gave it."""
+
+    provider: RootKeyProvider
+    generation: int
+    key: bytes
+
+
 class _Held(NamedTuple):
     """Keys in memory, and when they were last used."""
 
@@ -86,18 +94,17 @@ class KeyRing:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._tenants: OrderedDict[bytes, _Held] = OrderedDict()  # the longest unused first
-        self._root_generation, self._root_key = 0, b""  # none yet: the first keys to be opened bring it
-        self._provider: RootKeyProvider  # what gave it
+        self._in_force: _Root | None = None  # the first keys to be opened bring it; swapped whole, for other threads
         self._vault_keys = self._open_vault_keys()
         self.names: Final = BlindIndex(self._vault_keys[Purpose.NAMES])
 
     def __repr__(self) -> str:
-        return f"KeyRing(root={self._provider.name}/{self._root_generation})"
+        return f"KeyRing(root={self._root.provider.name}/{self._root.generation})"
 
     @property
     def provider(self) -> RootKeyProvider:
         """What keeps the root key in force."""
-        return self._provider
+        return self._root.provider
 
     @property
     def receipt_seed(self) -> bytes:
@@ -153,7 +160,7 @@ class KeyRing:
     @property
     def root(self) -> tuple[str, int]:
         """The root-key provider and the generation in force."""
-        return self._provider.name, self._root_generation
+        return self._root.provider.name, self._root.generation
 
     def forget(self, tenant_id: bytes) -> None:
         """Drops a tenant's keys from memory."""
@@ -165,7 +172,7 @@ class KeyRing:
         with self._lock:
             self._tenants.clear()
             self._vault_keys.clear()
-            self._root_generation, self._root_key = 0, b""
+            self._in_force = None
             self._roots.close()
 
     def drop_idle(self, seconds: float) -> None:
@@ -213,7 +220,7 @@ class KeyRing:
             before_switch: Called when the new generation has been made and read back, and nothing uses it yet.
         """
         self._follow_root(self._current_root())
-        provider, replaced = to or self._provider, self._root_generation
+        provider, replaced = to or self._root.provider, self._root.generation
         handle = provider.create(replaced + 1)
         key = provider.unwrap(handle)
         before_switch()
@@ -221,7 +228,7 @@ class KeyRing:
             rows.insert_root(tx, root_row(provider, replaced + 1, handle, now))
             self._rewrap(tx, replaced + 1, key)
             rows.promote_root(tx, replaced + 1)
-        self._provider, self._root_generation, self._root_key = provider, replaced + 1, key
+        self._in_force = _Root(provider, replaced + 1, key)
         scrub()
         return RootChange(provider.name, replaced + 1, replaced, self.destroy_retired_roots())
 
@@ -277,6 +284,12 @@ class KeyRing:
             row = fresh_keys(cipher, VAULT_TENANT, [Purpose.AUDIT], now)[0]
         rows.put(tx, row._replace(blob=wrap(cipher, row, state), root_generation=cipher.current))
 
+    @property
+    def _root(self) -> _Root:
+        if self._in_force is None:
+            raise RootKeyError("The vault is closed.")
+        return self._in_force
+
     def _current_root(self) -> rows.RootRow | None:
         with self._database.read() as tx:
             return rows.current_root(tx)
@@ -285,10 +298,9 @@ class KeyRing:
         """Gets the root key in force, unless it is at hand; outside of transactions, for it may wait for a person."""
         if root is None:
             raise RootKeyError("The key store names no root key.", advice="Restore the key store from its backup.")
-        if root.generation != self._root_generation:
+        if self._in_force is None or root.generation != self._in_force.generation:
             provider = self._roots.of(root)
-            self._root_key = provider.unwrap(orjson.loads(root.handle))
-            self._provider, self._root_generation = provider, root.generation
+            self._in_force = _Root(provider, root.generation, provider.unwrap(orjson.loads(root.handle)))
 
     def _open_vault_keys(self) -> dict[str, bytes]:
         try:
@@ -343,8 +355,8 @@ class KeyRing:
                 return wrapped
 
     def _root_cipher(self, tenant_id: bytes) -> RecordCipher:
-        keys = {self._root_generation: self._root_key}
-        return RecordCipher(keys, self._root_generation, vault_id=self._vault_id, tenant_id=tenant_id)
+        root = self._root
+        return RecordCipher({root.generation: root.key}, root.generation, vault_id=self._vault_id, tenant_id=tenant_id)
 
     def _rewrap(self, tx: Transaction, generation: int, key: bytes) -> None:
         """Re-wraps every key under a new root, opening each again before it is trusted."""
