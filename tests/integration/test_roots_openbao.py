@@ -437,7 +437,7 @@ def test_an_agent_on_this_machine_may_be_asked_without_tls(vault: UUID, host: st
 
 @pytest.mark.parametrize(
     "options",
-    [{"key": "a/b"}, {"mount": "../sys"}, {"namespace": "a b"}, {"exclusive": "maybe"}, {"adress": "x"}],
+    [{"key": "a/b"}, {"mount": "../sys"}, {"namespace": "a b"}, {"exclusive": "maybe"}],
 )
 def test_an_option_that_cannot_be_right_is_refused_by_name(vault: UUID, options: dict[str, str]) -> None:
     given = {"address": "https://bao.example", **options}
