@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from syncvault.crypto.signature import Subject, public_key, sign
 from syncvault.errors import DamagedError, StorageError
 from syncvault.store import audit as audit_rows
+from syncvault.store.audit import AuditRow
 from syncvault.vault.trail import audit, audit_chain
 from syncvault.vault.trail.audit_chain import Chain
 from syncvault.vault.vault import Vault
@@ -91,6 +93,83 @@ def test_no_key_of_today_makes_an_entry_of_yesterday_verify(vault: Vault) -> Non
         forged = forged._replace(signature=sign(seed, Subject.AUDIT, audit_chain.document(forged, first.signature)))
         execute(vault.data, "UPDATE audit SET verb = ?, signature = ? WHERE seq = 2", forged.verb, forged.signature)
         assert (2, "changed") in findings(vault)
+
+
+def test_what_an_entry_signs_is_what_the_format_says() -> None:
+    row = AuditRow(7, 8, 9, "root", "sync", b"t" * 16, "ok", "audit-entry", 10, b"k" * 32, b"s" * 64)
+    signed = {
+        "seq": 7,
+        "at": 8,
+        "uid": 9,
+        "role": "root",
+        "verb": "sync",
+        "tenant_id": "74" * 16,
+        "outcome": "ok",
+        "purge_at": 10,
+        "next_key": "6b" * 32,
+        "before": "62" * 64,
+    }
+    assert audit_chain.document(row, b"b" * 64) == signed
+    without = row._replace(tenant_id=None, next_key=None)
+    assert audit_chain.document(without, b"b" * 64) == signed | {"tenant_id": None, "next_key": None}
+
+
+ENTRY = AuditRow(7, 8, 9, "root", "sync", b"t" * 16, "ok", "audit-entry", 10, b"k" * 32, b"s" * 64)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, True),
+        ({"tenant_id": None}, True),
+        ({"next_key": None, "signature": None}, True),
+        ({"at": 2**53 - 1}, True),
+        ({"at": 2**53}, False),
+        ({"uid": True}, False),
+        ({"verb": b"sync"}, False),
+        ({"data_class": "contact"}, False),
+        ({"tenant_id": b"t" * 15}, False),
+        ({"next_key": b"k" * 31}, False),
+        ({"signature": b"s" * 63}, False),
+    ],
+    ids=str,
+)
+def test_every_column_of_an_entry_is_of_its_kind(change: dict[str, Any], expected: bool) -> None:
+    assert audit_chain.is_well_formed(ENTRY._replace(**change)) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data_class": "contact"},  # not in what is signed
+        {"next_key": None},
+        {"signature": None},
+        {"verb": "\ud800"},
+        {"verb": "tenant show"},
+    ],
+    ids=str,
+)
+def test_only_a_whole_entry_that_is_signed_as_it_stands_follows(change: dict[str, Any]) -> None:
+    seed, before = b"s" * 32, b"b" * 64
+    link = audit_chain.Link(public_key(seed), before)
+    signed = ENTRY._replace(signature=sign(seed, Subject.AUDIT, audit_chain.document(ENTRY, before)))
+    assert audit_chain.follows(signed, link)
+    assert not audit_chain.follows(signed._replace(**change), link)
+    keyless = ENTRY._replace(next_key=None)
+    keyless = keyless._replace(signature=sign(seed, Subject.AUDIT, audit_chain.document(keyless, before)))
+    assert not audit_chain.follows(keyless, link)
+    assert not audit_chain.follows(signed, link._replace(key=b"short"))
+
+
+def test_an_entry_that_a_crash_left_ahead_of_the_head_is_taken_over_by_the_next(vault: Vault) -> None:
+    record(vault, "init")
+    before = chain_of(vault)
+    record(vault, "sync")
+    with vault.key_data.write() as keys:
+        audit_chain.keep(vault, keys, before)
+    record(vault, "tenant edit")
+    assert (verbs(vault), findings(vault)) == (["init", "sync", "tenant edit"], [])
+    assert [one.last_seq for one in chain_of(vault).segments] == [3]
 
 
 def test_a_rehearsal_writes_nothing(vault: Vault) -> None:
@@ -254,6 +333,27 @@ def test_entries_on_either_side_of_a_gap_stay_where_they_are(vault: Vault, meddl
     record(vault, "restore")
     meddle(vault)
     assert findings(vault) != []
+
+
+def pins(vault: Vault) -> list[tuple[int, int]]:
+    return [(one.first_seq, one.last_seq) for one in chain_of(vault).segments]
+
+
+def test_a_stretch_ends_with_a_signed_entry_and_the_next_begins_behind_every_other(vault: Vault) -> None:
+    record(vault, "init", "sync")
+    statement = "INSERT INTO audit (seq, at, uid, role, verb, outcome, data_class, purge_at)"
+    execute(vault.data, f"{statement} VALUES (9, 1, 0, 'root', 'init', 'ok', 'audit-entry', 9999999999)")
+    audit.begin_segment(vault)
+    assert pins(vault) == [(1, 2), (10, 9)]
+
+
+def test_a_stretch_of_one_entry_is_kept_and_one_of_none_begins_with_the_first(vault: Vault) -> None:
+    audit.begin_segment(vault)
+    assert pins(vault) == [(1, 0)]
+    record(vault, "init")
+    _cut(vault, 1)
+    assert pins(vault) == [(1, 1), (2, 1)]
+    assert findings(vault) == []
 
 
 def test_a_new_stretch_puts_a_damaged_key_store_right(vault: Vault) -> None:
