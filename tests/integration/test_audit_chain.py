@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -170,6 +171,53 @@ def test_an_entry_that_a_crash_left_ahead_of_the_head_is_taken_over_by_the_next(
     record(vault, "tenant edit")
     assert (verbs(vault), findings(vault)) == (["init", "sync", "tenant edit"], [])
     assert [one.last_seq for one in chain_of(vault).segments] == [3]
+
+
+def put_in(vault: Vault, seq: int, next_key: bytes = b"k" * 32) -> None:
+    marks = ", ".join("?" * len(ENTRY))
+    execute(vault.data, f"INSERT INTO audit VALUES ({marks})", *ENTRY._replace(seq=seq, next_key=next_key))
+
+
+@pytest.mark.parametrize("is_earlier", [True, False])
+def test_an_entry_that_a_crash_left_is_taken_over_from_above_or_below_one_that_was_put_in(
+    vault: Vault, is_earlier: bool
+) -> None:
+    record(vault, "init")
+    before = chain_of(vault)
+    if is_earlier:
+        put_in(vault, 50)
+    record(vault, "sync")
+    if not is_earlier:
+        put_in(vault, 50)
+    with vault.key_data.write() as keys:
+        audit_chain.keep(vault, keys, before)
+    record(vault, "tenant edit")
+    assert [seq for seq, _ in findings(vault)] == [50]
+    execute(vault.data, "DELETE FROM audit WHERE seq = 50")
+    assert (verbs(vault), findings(vault)) == (["init", "sync", "tenant edit"], [])
+
+
+def test_an_entry_that_was_put_in_is_not_taken_over_for_its_key(vault: Vault) -> None:
+    record(vault, "init")
+    put_in(vault, 2, public_key(chain_of(vault).next_seed))
+    record(vault, "sync")
+    execute(vault.data, "DELETE FROM audit WHERE seq = 2")
+    assert (verbs(vault), findings(vault)) == (["init", "sync"], [])
+
+
+def test_the_pins_are_tied_to_the_seeds_as_the_format_says(vault: Vault) -> None:
+    record(vault, "init", "sync")
+    audit.begin_segment(vault)
+    chain = chain_of(vault)
+    pins = b"".join(
+        one.first_seq.to_bytes(8, "big") + one.first_key + one.before + one.last_seq.to_bytes(8, "big")
+        + one.last_signature
+        for one in chain.segments
+    )  # fmt: skip
+    with vault.key_data.read() as keys:
+        state = vault.keys.audit_state(keys)
+    assert len(chain.segments) == 2
+    assert state == hashlib.sha256(pins).digest() + chain.seed + chain.next_seed
 
 
 def test_a_rehearsal_writes_nothing(vault: Vault) -> None:
