@@ -32,6 +32,8 @@ from syncvault.roots.aws_kms import AwsKmsProvider
 from syncvault.roots.port import Destroyed, Handle, NotPossible, Pending, ProviderSettings
 from tests.parts import kms_server
 
+pytestmark = pytest.mark.slow  # against a server or a token of its own
+
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"  # moto's
 SECRET = "wJalrXUtnFEMI/canary/EXAMPLEKEY"

@@ -29,6 +29,8 @@ from tests.conftest import Authority
 from tests.simulators.key_vault import TOKEN, Fault, KeyVaultStub
 from tests.simulators.serving import Answer, Cut
 
+pytestmark = pytest.mark.slow  # against a server or a token of its own
+
 
 @pytest.fixture(autouse=True)
 def machine(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:

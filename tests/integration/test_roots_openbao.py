@@ -23,6 +23,8 @@ from tests.integration.openbao_parts import key_of, provider
 from tests.integration.vault_parts import Place, register
 from tests.parts import OpenBao, openbao_server
 
+pytestmark = pytest.mark.slow  # against a server or a token of its own
+
 ANY_KEY = 'path "transit/keys/+" { capabilities = ["read"] }'
 UNWRAPS = 'path "transit/decrypt/*" { capabilities = ["update"] }'
 WRAPS = f'{ANY_KEY} {UNWRAPS} path "transit/encrypt/*" {{ capabilities = ["update"] }}'

@@ -22,6 +22,8 @@ from tests.conftest import Authority
 from tests.integration.openbao_parts import Respond, Stub, answers, key_of, provider
 from tests.parts import OpenBao
 
+pytestmark = pytest.mark.slow  # against a server or a token of its own
+
 HURRY = Patience(connect=0.3, read=0.3, total=0.6)
 
 

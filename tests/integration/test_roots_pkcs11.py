@@ -30,6 +30,8 @@ from syncvault.roots.pkcs11 import Pkcs11Provider
 from syncvault.roots.port import Destroyed, Handle, NotPossible, ProviderSettings
 from tests.parts import softhsm_module, softhsm_token
 
+pytestmark = pytest.mark.slow  # against a server or a token of its own
+
 LABEL = "phone books"
 PIN = "right-pin-42"
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow  # against a server or a token of its own
+
 ROOT = Path(__file__).parents[2]
 
 DRAWER = '''
