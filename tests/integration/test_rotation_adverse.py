@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from uuid import UUID
 
 import pytest
 
-from syncvault.errors import StorageError
+from syncvault.errors import DamagedError, StorageError
 from syncvault.store import keys as key_rows
 from syncvault.store.engine import Database
 from syncvault.store.statements import run, value
@@ -29,6 +30,8 @@ from tests.integration.fake_exchange import FakeExchange
 from tests.integration.killed import first_scene
 from tests.integration.rotating import everything, generations, is_sound
 from tests.integration.vault_parts import Place, execute, register, sync
+
+pytestmark = pytest.mark.slow  # many whole vaults
 
 ROTATE = """
 import sys
@@ -151,6 +154,22 @@ def test_a_full_disk_says_so_and_leaves_the_root_key_as_it_was(place: Place, vau
     assert everything(again) == before
     with again.key_data.read() as tx:
         assert [root.state for root in key_rows.roots(tx)].count("current") == 1
+
+
+@pytest.mark.parametrize(
+    "tampered", ["DELETE FROM contacts", "DELETE FROM mailboxes", "UPDATE contacts SET remote_ix = id || 'x'"]
+)
+def test_rows_that_hang_on_nothing_end_a_rotation_instead_of_holding_it_up(
+    place: Place, vault: Vault, tenant: Tenant, tampered: str
+) -> None:
+    if vault.data.dialect != "sqlite":
+        return  # it keeps what rows hang on
+    with sqlite3.connect(place.home / "vault.db") as behind_its_back:
+        behind_its_back.execute(tampered)
+    behind_its_back.close()
+    with pytest.raises(DamagedError, match="cannot reach them"):
+        rotation.rotate(vault, tenant)
+    assert rotation.unfinished(vault, tenant.id) == {Purpose.DATA, Purpose.INDEX}
 
 
 def test_the_keys_in_use_are_listed_with_the_rows_that_need_them(

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Final, NamedTuple
+from uuid import UUID
 
-from syncvault.errors import InputError
+from syncvault.errors import DamagedError, InputError
 from syncvault.store import keys as key_rows
 from syncvault.store import manifests
 from syncvault.store import resealing as rows
@@ -229,7 +230,18 @@ def _finish(vault: Vault, tenant: Tenant, purposes: Set[Purpose]) -> int:
         if is_done:
             vault.keys.retire(tenant.id, purposes, vault.clock())
             return resealed
-        resealed += _walk(vault, present, purposes, nullcontext, NOBODY)
+        once = _walk(vault, present, purposes, nullcontext, NOBODY)
+        if not once and _has_older(vault, tenant.id):
+            raise DamagedError(
+                f"Rows of tenant {UUID(bytes=tenant.id)} hang on nothing: the rotation cannot reach them.",
+                advice="Run `syncvault verify`. The older keys stay; rotate again when the rows are put right.",
+            )
+        resealed += once
+
+
+def _has_older(vault: Vault, tenant_id: bytes) -> bool:
+    with vault.read() as tx:
+        return not rows.generations(tx, tenant_id).keys() <= {vault.keys.tenant(tenant_id).cipher.current}
 
 
 def _patiently(vault: Vault, tenant: Tenant, follower: Follower) -> Hold:
