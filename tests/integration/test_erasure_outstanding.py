@@ -15,7 +15,7 @@ from uuid import UUID
 
 import pytest
 
-from syncvault.errors import InputError, RootKeyError, StorageError
+from syncvault.errors import RootKeyError, StorageError
 from syncvault.retention import purge as retention
 from syncvault.roots.file import FileProvider
 from syncvault.roots.port import NotPossible, Pending, PrivilegedStepNeededError
@@ -168,9 +168,11 @@ def test_another_vaults_receipt_is_not_finalized(place: Place, waiting: Erased) 
         outstanding.finalize(stranger, waiting.receipt)
 
 
-def test_a_final_receipt_is_refused_as_input(vault: Vault) -> None:
-    with pytest.raises(InputError, match="final already"):
-        outstanding.finalize(vault, erase(vault, register(vault, "acme")).receipt)
+def test_a_final_receipt_stays_as_it_was_issued(vault: Vault) -> None:
+    final = erase(vault, register(vault, "acme")).receipt
+    root = vault.keys.root
+    assert outstanding.finalize(vault, final).content == final
+    assert vault.keys.root == root
 
 
 def test_other_files_among_the_receipts_do_not_count(vault: Vault, waiting: Erased) -> None:
@@ -210,6 +212,17 @@ def test_finalizing_killed_after_any_step_is_done_by_doing_it_again(place: Place
             assert key_rows.roots(tx)[0].state == "destroyed"
         place.close()
     assert step > 4
+
+
+def test_another_tenants_damaged_key_makes_the_receipt_interim(vault: Vault) -> None:
+    damaged = register(vault, "damaged")
+    execute(vault.key_data, "UPDATE wrapped_keys SET blob = substr(blob, 1, 90) WHERE tenant_id = ?", damaged.id)
+    erased = erase(vault, register(vault, "acme"))
+    assert len(erased.outstanding) == 1
+    assert erased.outstanding[0].startswith("root key: not replaced yet. A key of something else does not open: ")
+    assert outstanding.finalize(vault, erased.receipt).statement.outstanding == erased.outstanding
+    erase(vault, damaged)
+    assert is_genuine(vault, outstanding.finalize(vault, erased.receipt).content, "final")
 
 
 def _refuse(self: FileProvider, generation: int) -> Any:

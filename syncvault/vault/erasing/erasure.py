@@ -180,10 +180,10 @@ def _make_unrecoverable(vault: Vault, intent: Intent, keys: list[str], *, vacuum
         change = vault.keys.rekey(vault.now, lambda: vault.key_data.scrub(KEY_TABLES))
         root = {"provider": change.provider, "generation": change.generation, "replaced": change.replaced}
         left = outstanding.of_root(vault, change.replaced)
-    except PrivilegedStepNeededError as error:
+    except (PrivilegedStepNeededError, DamagedError) as error:
         provider, generation = vault.keys.root
         root = {"provider": provider, "generation": generation, "replaced": None}
-        left = outstanding.of_root(vault, generation, f"{error.message} {error.advice}")
+        left = outstanding.of_root(vault, generation, outstanding.why_in_force(error))
     with vault.key_data.write() as tx:
         ledger.append(vault, tx, "completed", intent.tenant_id, {"outstanding": list(left)})
     ledger.mirror(vault)

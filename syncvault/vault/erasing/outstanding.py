@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from syncvault.errors import Exit, InputError, StorageError, SyncvaultError
+from syncvault.errors import DamagedError, Exit, StorageError, SyncvaultError
 from syncvault.roots.port import PrivilegedStepNeededError
 from syncvault.store import keys as key_rows
 from syncvault.store import tenants as rows
@@ -21,6 +21,7 @@ from syncvault.vault.layout import write_durably
 from syncvault.vault.vault import Vault
 
 KEY_TABLES: Final = ("wrapped_keys", "root_generations", "anchors")
+_DAMAGED: Final = "A key of something else does not open: run `syncvault verify`, and put right what it names."
 _REPLACE: Final = "Replace it with `syncvault key rotate-root`."
 
 
@@ -85,16 +86,21 @@ def of_root(vault: Vault, last: int, why: str = _REPLACE) -> tuple[str, ...]:
     return tuple(left)
 
 
+def why_in_force(error: SyncvaultError) -> str:
+    """What a receipt says of a root key that could not be replaced."""
+    # Whose key it is that does not open concerns nobody who reads the receipt of another tenant.
+    return _DAMAGED if isinstance(error, DamagedError) else f"{error.message} {error.advice}"
+
+
 def finalize(vault: Vault, receipt: bytes) -> Kept:
     """Issues the final receipt in the place of an interim one, after doing what can be done to end what is outstanding.
 
     Returns:
-        The final receipt, which the vault also keeps; or, while something is outstanding, the interim one with what
-        that is now, which is stored nowhere.
+        The final receipt, which the vault also keeps (the one that was given, if that is final already); or, while
+        something is outstanding, the interim one with what that is now, which is stored nowhere.
 
     Raises:
         ForeignReceiptError: It is no receipt of this vault.
-        InputError: It is final already.
         BusyError: Somebody else kept reading the vault.
         RootKeyError: The provider cannot be reached.
     """
@@ -104,7 +110,7 @@ def finalize(vault: Vault, receipt: bytes) -> Kept:
             "This is no receipt of this vault, or it was changed.", advice="Give it as `tenant delete` wrote it."
         )
     if not statement.outstanding:
-        raise InputError("This receipt is final already.", advice="Nothing is outstanding; there is nothing to do.")
+        return Kept(statement, receipt, path_of(vault, statement))  # as it was issued
     why = _REPLACE
     if statement.rows is None:
         with vault.alone():
@@ -174,8 +180,8 @@ def _destroy_roots(vault: Vault, last: int, *, only_changed: bool = False) -> st
         return ""
     try:
         vault.keys.rekey(vault.now, lambda: vault.key_data.scrub(KEY_TABLES))
-    except PrivilegedStepNeededError as error:
-        return f"{error.message} {error.advice}"
+    except (PrivilegedStepNeededError, DamagedError) as error:
+        return why_in_force(error)
     return ""
 
 
