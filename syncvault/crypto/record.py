@@ -199,11 +199,12 @@ class RecordCipher:
             WrongKeyError: It was sealed under another key.
             AlteredError: It was changed, or moved to another row, column, tenant or vault.
         """
-        decrypt = self._unlock(blob)
         try:
+            decrypt = self._unlock(blob)
             data = place.associated_data(self._scope, row_id, _VERSION(blob), bound)
             return decrypt(_NONCE(blob), _BODY(blob), data)
-        except (InvalidTag, ValueError) as error:  # ValueError: also a record cut inside its nonce
+        except (InvalidTag, ValueError, TypeError) as error:  # ValueError: also a record cut inside its nonce
+            # TypeError: SQLite lets text and numbers stand in any column.
             raise AlteredError(_ALTERED) from error
 
     def open_rows(
@@ -230,7 +231,7 @@ class RecordCipher:
             prefixes = list(map(_PREFIX, blobs))
             keys = {prefix: self._unlock(blob) for prefix, blob in dict(zip(prefixes, blobs, strict=True)).items()}
             return list(map(call, map(keys.__getitem__, prefixes), *parts))
-        except (InvalidTag, ValueError) as error:
+        except (InvalidTag, ValueError, TypeError) as error:
             raise AlteredError(_ALTERED) from error
 
     def _associated_data(

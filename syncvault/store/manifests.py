@@ -67,7 +67,7 @@ def tags_of_tenant(tx: Transaction, tenant_id: bytes, table: str) -> Iterator[li
     where = "id = ?" if table == "tenants" else BY_TENANT
     for column in SEALED[table]:
         for part in parts(tx, _select(tx, table, column, where), tenant_id, size=_FETCHED):
-            yield [bytes(tag) for (tag,) in part]
+            yield [_tag(found) for (found,) in part]
 
 
 def tags_of(tx: Transaction, table: str, ids: Sequence[bytes]) -> list[bytes]:
@@ -114,8 +114,15 @@ def _among(tx: Transaction, table: str, key: str, ids: Sequence[bytes]) -> list[
 
 def _where(tx: Transaction, table: str, where: str, *values: bytes) -> list[bytes]:
     return [
-        bytes(tag) for column in SEALED[table] for tag in run(tx, _select(tx, table, column, where), *values).scalars()
+        _tag(found)
+        for column in SEALED[table]
+        for found in run(tx, _select(tx, table, column, where), *values).scalars()
     ]
+
+
+def _tag(found: object) -> bytes:
+    """The tag of a record; zeros where the column holds no record, which SQLite does not prevent."""
+    return found.rjust(16, b"\0") if isinstance(found, bytes) else bytes(16)
 
 
 def _select(tx: Transaction, table: str, column: str, where: str) -> str:

@@ -88,7 +88,7 @@ def generations(tx: Transaction, tenant_id: bytes) -> dict[int, int]:
         for named, but in scopes:
             statement = f"SELECT {named}, count(*) FROM {table} WHERE {owner} = ? {but} GROUP BY 1"  # noqa: S608
             for generation, count in run(tx, statement, tenant_id):
-                found[int.from_bytes(generation, "big")] += count
+                found[int.from_bytes(generation, "big") if isinstance(generation, bytes) else 0] += count  # no record
     return dict(found)
 
 

@@ -72,6 +72,6 @@ class Anchors:
 
 def next_count(tx: Transaction) -> int:
     """Counts one more writing down."""
-    count = int(meta.get(tx, COUNT, keys=True) or 0) + 1
+    count = meta.number(tx, COUNT, keys=True) + 1
     meta.put(tx, COUNT, str(count), keys=True)
     return count

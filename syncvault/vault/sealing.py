@@ -66,7 +66,8 @@ def or_nothing(column: bytes | None) -> bytes:
 
 def to_datetime(instant: int) -> datetime:
     """A stored instant as an aware UTC datetime; one that no calendar has (nobody vouches for tags) is bounded."""
-    return datetime.fromtimestamp(min(max(instant, 0), _LATEST), UTC)
+    number = instant if isinstance(instant, int) else 0  # SQLite lets text stand in any column
+    return datetime.fromtimestamp(min(max(number, 0), _LATEST), UTC)
 
 
 def to_instant(moment: datetime) -> int:

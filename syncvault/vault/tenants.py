@@ -259,7 +259,7 @@ def _sweep(vault: Vault) -> None:
     with a later one.
     """
     with vault.key_data.write() as keys, vault.data.read() as tx:
-        if vault.instant < int(meta.get(keys, KEPT_UNTIL, keys=True) or 0):
+        if vault.instant < meta.number(keys, KEPT_UNTIL, keys=True):
             return
         known = {row.id for row in rows.list_all(tx)} | {VAULT_TENANT}
         old = {row.tenant_id for row in key_rows.list_all(keys) if row.created_at < vault.instant - _ORPHAN_SECONDS}

@@ -26,6 +26,7 @@ from syncvault.vault.keyring.roots_in_use import RootsInUse
 from syncvault.vault.layout import Layout
 from syncvault.vault.manifest import Changes
 from syncvault.vault.model import Tenant
+from syncvault.vault.sealing import to_datetime
 
 _CLOCK: Final = "latest_time_seen"
 MAINTENANCE_SECONDS: Final = 60.0  # how long an erasure waits for readers to end
@@ -147,8 +148,8 @@ class Vault:
     def latest_time_seen(self) -> datetime | None:
         """The latest instant at which a command was at work here."""
         with self.read() as tx:
-            seen = meta.get(tx, _CLOCK)
-        return None if seen is None else datetime.fromtimestamp(int(seen), UTC)
+            seen = meta.number(tx, _CLOCK)
+        return to_datetime(seen) if seen else None
 
     def note_time(self, *, confirmed: bool = False) -> None:
         """Records the present instant as seen, unless the clock is doubtful and nobody has confirmed it."""

@@ -279,7 +279,7 @@ def _beyond_tenants(vault: Vault, verdict: Verdict) -> None:
     held = provider.held() if isinstance(provider, ValueHolder) else None  # before the count that it follows
     with vault.key_data.read() as tx:
         before = anchor_rows.all_of(tx)
-        count = int(meta.get(tx, anchors.COUNT, keys=True) or 0)
+        count = meta.number(tx, anchors.COUNT, keys=True)
     with vault.read() as tx:
         present = {row.id for row in tenant_rows.list_all(tx)}
     with vault.key_data.read() as tx:  # an erasure takes the anchor before it takes the row

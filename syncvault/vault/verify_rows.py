@@ -232,7 +232,9 @@ class RowCheck:
 
     def _sum(self, table: str, records: Sequence[bytes]) -> None:
         self.part.checked += len(records)
-        total = self._multiset.of([record[-16:].rjust(16, b"\0") for record in records])
+        total = self._multiset.of(
+            [record[-16:].rjust(16, b"\0") if isinstance(record, bytes) else bytes(16) for record in records]
+        )
         self.part.totals[table] = self.part.totals.get(table, Total()).plus(total)
 
     def _same(self, table: str, row: bytes, column: object, expected: Iterable[object]) -> None:

@@ -61,3 +61,18 @@ def test_a_database_that_is_gone_is_missed_where_a_vault_is(vault: Shell) -> Non
     assert (answer.code, answer.error["code"]) == (10, "no-vault")
     assert "keys.db" in answer.error["message"]
     assert "init" not in answer.error["advice"]
+
+
+def test_a_contact_whose_mailbox_is_gone_is_named(vault: Shell, online: OnlineSimulator) -> None:
+    vault.add_online(online)
+    vault.did("source", "add", "cloud", "--user", NILS)
+    vault.did("sync", "cloud")
+    contact = vault.did("contact", "list", "cloud", "--json").items[0]["id"]
+    with sqlite3.connect(vault.home / "vault.db") as database:
+        database.execute("DELETE FROM mailboxes")
+    database.close()
+    shown = vault("contact", "show", "cloud", contact, "--json")
+    assert (shown.code, shown.error["code"]) == (1, "damaged")
+    assert contact in shown.error["message"]
+    rotated = vault("key", "rotate-tenant", "cloud", "--json")
+    assert (rotated.code, rotated.error["code"]) == (1, "damaged")

@@ -29,6 +29,7 @@ from syncvault.vault import credentials, layout, tenants
 from syncvault.vault.layout import Layout
 from syncvault.vault.opening import create_vault, open_vault
 from syncvault.vault.trail import audit
+from syncvault.vault.vault import Vault
 from syncvault.vault.verify import verify
 from tests.integration.killed import kill_after
 from tests.integration.vault_parts import NOW, Place, execute, profile, register, rows, secret
@@ -260,6 +261,21 @@ def test_one_thread_may_nest_what_it_holds_of_the_vault(place: Place) -> None:
         pass
     with vault.alone(), vault.read():
         pass
+
+
+@pytest.mark.parametrize("handle", ["{", "", "[]", "null"])
+def test_a_root_key_that_the_key_store_no_longer_finds_is_a_root_key_error(place: Place, handle: str) -> None:
+    with place.create() as vault:
+        execute(vault.key_data, "UPDATE root_generations SET handle = ?", handle)
+    with pytest.raises(RootKeyError, match="damaged"):
+        place.open()
+
+
+@pytest.mark.parametrize("value", ["", "soon", "9" * 5000])
+def test_a_latest_time_that_is_none_counts_as_missing(vault: Vault, value: str) -> None:
+    vault.note_time()
+    execute(vault.data, "UPDATE meta SET value = ? WHERE name = 'latest_time_seen'", value)
+    assert vault.latest_time_seen() is None
 
 
 class TestLayout:

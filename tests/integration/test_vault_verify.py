@@ -17,6 +17,7 @@ from syncvault.vault import credentials, tenants
 from syncvault.vault import verify as verifying
 from syncvault.vault.content import sources
 from syncvault.vault.erasing import erasure, ledger
+from syncvault.vault.keyring import keys_in_use
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
 from syncvault.vault.verify import Verdict, verify
@@ -24,6 +25,7 @@ from tests.integration.fake_exchange import FakeExchange
 from tests.integration.vault_parts import Place, execute, register, rows, secret, sync
 
 LONG_AFTER = date(2031, 1, 1)
+SEALED_BLOBS = ("credentials", "sources", "mailboxes", "folders", "checkpoints", "contacts")
 
 
 @pytest.fixture
@@ -137,6 +139,30 @@ def test_what_was_done_to_the_database_is_found(
     assert (table, kind) in found(verify(vault, "acme"))
 
 
+@pytest.mark.parametrize(
+    ("tamper", "table", "kind"),
+    [
+        *((set_column(table, "blob", 7), table, "unreadable") for table in SEALED_BLOBS),
+        *((set_column(table, "blob", "text"), table, "unreadable") for table in SEALED_BLOBS),
+        *((set_column(table, "blob", b""), table, "unreadable") for table in SEALED_BLOBS),
+        (set_column("tenants", "profile", "text"), "tenants", "unreadable"),
+        (set_column("photos", "details", "text"), "photos", "unreadable"),
+        (set_column("photos", "content", "text"), "photos", "unreadable"),
+        (set_column("manifests", "blob", "text"), "manifests", "manifest"),
+        (set_column("mailboxes", "address_ix", "text"), "mailboxes", "unreadable"),
+        (set_column("contacts", "purge_at", "text"), "contacts", "purge_date"),
+    ],
+)  # fmt: skip
+def test_a_column_that_holds_another_type_is_found(
+    vault: Vault, tenant: Tenant, tamper: Tampering, table: str, kind: str
+) -> None:
+    if vault.data.dialect != "sqlite":
+        return  # it keeps columns to their types
+    tamper(vault)
+    assert (table, kind) in found(verify(vault))
+    assert keys_in_use.listing(vault)
+
+
 def test_a_finding_names_the_row(vault: Vault, tenant: Tenant) -> None:
     victim = some(vault, "contacts", "id")
     execute(vault.data, "UPDATE contacts SET purge_at = 5 WHERE id = ?", victim)
@@ -207,6 +233,15 @@ def test_an_anchor_of_a_tenant_that_the_ledger_calls_erased_is_no_finding(vault:
     assert verify(vault).findings == []
 
 
+@pytest.mark.parametrize("value", ["", "text", "-1", "9" * 5000])
+def test_a_count_of_the_key_store_that_is_no_number_is_found(place: Place, value: str) -> None:
+    with place.create() as vault:
+        register(vault, "acme")
+    with place.open() as vault:
+        execute(vault.key_data, "UPDATE key_meta SET value = ? WHERE name = 'anchored'", value)
+        assert found(verify(vault)) == {("key_meta", "rolled_back")}
+
+
 def test_a_missing_manifest_is_found(vault: Vault, tenant: Tenant) -> None:
     vault.anchor()
     vault.anchors.forget(tenant.id)
@@ -220,6 +255,8 @@ def test_a_missing_manifest_is_found(vault: Vault, tenant: Tenant) -> None:
         "DELETE FROM wrapped_keys WHERE purpose = 'data' AND tenant_id = ?",
         "UPDATE wrapped_keys SET blob = substr(blob, 1, 90) WHERE purpose = 'data' AND tenant_id = ?",
         "DELETE FROM wrapped_keys WHERE tenant_id = ?",
+        "UPDATE wrapped_keys SET state = 'retired' WHERE purpose = 'data' AND tenant_id = ?",
+        "UPDATE wrapped_keys SET state = 'retired' WHERE purpose = 'index' AND tenant_id = ?",
     ],
 )
 def test_a_tenants_key_that_is_damaged_or_gone_is_found(vault: Vault, tenant: Tenant, sql: str) -> None:

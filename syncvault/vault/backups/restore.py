@@ -313,7 +313,7 @@ def _make_ready(vault: Vault, layout: Layout, entries: list[LedgerRow], token: s
         meta.put(keys, RESTORED_AT, str(vault.instant), keys=True)
         kept_until = to_instant(vault.now + timedelta(days=keep_days))
         meta.put(keys, KEPT_UNTIL, str(kept_until), keys=True)
-        count = max(held or 0, int(meta.get(keys, anchors.COUNT, keys=True) or 0)) + 1
+        count = max(held or 0, meta.number(keys, anchors.COUNT, keys=True)) + 1
         meta.put(keys, anchors.COUNT, str(count), keys=True)
         tenants, rows = len(tenant_rows.list_all(data)), sum(row_counts(data, "data").values())
     if isinstance(vault.keys.provider, ValueHolder):

@@ -66,7 +66,10 @@ def get(vault: Vault, tenant: Tenant, contact_id: bytes) -> StoredContact:
         raise NotFoundError(
             f"The tenant has no contact {UUID(bytes=contact_id)}.", advice="Run `syncvault contact list`."
         )
-    return _open_page(vault, tenant, [row], sources.mailboxes_by_id(vault, tenant), {})[0]
+    opened = _open_page(vault, tenant, [row], sources.mailboxes_by_id(vault, tenant), {})
+    if not opened:
+        raise DamagedError(f"Row {UUID(bytes=row.id)} of contacts names a mailbox that is not there.")
+    return opened[0]
 
 
 def _open_page(

@@ -15,8 +15,6 @@ from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
-import orjson
-
 from syncvault.crypto.index import BlindIndex
 from syncvault.crypto.record import RecordCipher
 from syncvault.errors import DamagedError, NotFoundError, RootKeyError
@@ -26,7 +24,7 @@ from syncvault.store.engine import Database, Transaction
 from syncvault.store.schema import VAULT_TENANT
 from syncvault.vault.keyring.roots_in_use import RootsInUse
 from syncvault.vault.keyring.wrapped import TENANT_PURPOSES as TENANT_PURPOSES  # noqa: PLC0414  (part of this module's surface)
-from syncvault.vault.keyring.wrapped import VAULT_PURPOSES, Purpose, fresh_keys, root_row, unwrap, wrap
+from syncvault.vault.keyring.wrapped import VAULT_PURPOSES, Purpose, fresh_keys, handle_of, root_row, unwrap, wrap
 
 IDLE_SECONDS: Final = 300.0  # a tenant's keys that nobody has used for so long are dropped from memory
 _PENDING: Final = "pending: "
@@ -249,7 +247,7 @@ class KeyRing:
     def _destroy(self, root: rows.RootRow) -> Destruction:
         keeper = self._roots.keeper_of(root)
         if keeper is not None:
-            return keeper.destroy(orjson.loads(root.handle))
+            return keeper.destroy(handle_of(root))
         why = f"it was kept by the provider {root.provider}, which this vault has left"
         return NotPossible((root.outstanding or why).removeprefix(_NOT_POSSIBLE).removeprefix(_PENDING))
 
@@ -300,7 +298,7 @@ class KeyRing:
             raise RootKeyError("The key store names no root key.", advice="Restore the key store from its backup.")
         if self._in_force is None or root.generation != self._in_force.generation:
             provider = self._roots.of(root)
-            self._in_force = _Root(provider, root.generation, provider.unwrap(orjson.loads(root.handle)))
+            self._in_force = _Root(provider, root.generation, provider.unwrap(handle_of(root)))
 
     def _open_vault_keys(self) -> dict[str, bytes]:
         try:
@@ -313,7 +311,7 @@ class KeyRing:
 
     def _open_tenant_keys(self, tenant_id: bytes) -> TenantKeys:
         opened = self._open_all(tenant_id)
-        if set(opened) != set(TENANT_PURPOSES):
+        if set(opened) != set(TENANT_PURPOSES) or not all(current for _, current in opened.values()):
             raise DamagedError(f"The key store lacks keys of tenant {UUID(bytes=tenant_id)}.")
         data, current = opened[Purpose.DATA]
         index, current_index = opened[Purpose.INDEX]

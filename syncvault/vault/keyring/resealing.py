@@ -281,4 +281,4 @@ def _computed(form: _Form, index: BlindIndex, row: Any, plain: dict[str, str]) -
 
 
 def _is_current(keys: TenantKeys, record: bytes) -> bool:
-    return len(record) >= OVERHEAD and generation(record) == keys.cipher.current
+    return isinstance(record, bytes) and len(record) >= OVERHEAD and generation(record) == keys.cipher.current

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-import orjson
-
 from syncvault.errors import BusyError, InputError, RootKeyError, StorageError, UsageError
 from syncvault.roots.passphrase import PassphraseProvider, WrongPassphraseError
 from syncvault.roots.port import Destroyed, Pending, RootKeyProvider, ValueHolder
@@ -23,6 +21,7 @@ from syncvault.vault import anchors
 from syncvault.vault import layout as layouts
 from syncvault.vault.keyring.keys import RootChange, may_change
 from syncvault.vault.keyring.roots_in_use import AskPassphrase
+from syncvault.vault.keyring.wrapped import handle_of
 from syncvault.vault.layout import RootPlace
 from syncvault.vault.vault import Vault
 
@@ -159,14 +158,14 @@ def _switched(vault: Vault, place: RootPlace, provider: RootKeyProvider | None) 
         vault.roots.adopt(place, provider)
         if isinstance(provider, ValueHolder):
             with vault.key_data.read() as tx:
-                provider.hold(int(meta.get(tx, anchors.COUNT, keys=True) or 0))
+                provider.hold(meta.number(tx, anchors.COUNT, keys=True))
     _settle(vault)
     vault.key_data.scrub(_KEY_TABLES)
 
 
 def _refuse_same(vault: Vault, provider: RootKeyProvider) -> None:
     try:
-        provider.unwrap(orjson.loads(_current(vault).handle))
+        provider.unwrap(handle_of(_current(vault)))
     except WrongPassphraseError:
         return
     raise InputError("The new passphrase is the present one.", advice="Choose another; nothing was changed.")

@@ -39,6 +39,24 @@ def root_row(provider: RootKeyProvider, generation: int, handle: Handle, now: da
     return rows.RootRow(generation, provider.name, text, "creating", int(now.timestamp()))
 
 
+def handle_of(root: rows.RootRow) -> Handle:
+    """How its provider finds the key of a root generation.
+
+    Raises:
+        RootKeyError: The key store does not say it any more.
+    """
+    try:
+        handle = orjson.loads(root.handle)
+    except orjson.JSONDecodeError:
+        handle = None
+    if not isinstance(handle, dict):
+        raise RootKeyError(
+            f"What the key store says of root key generation {root.generation} is damaged.",
+            advice="Restore the key store from its backup.",
+        )
+    return handle
+
+
 def fresh_keys(
     root: RecordCipher, tenant_id: bytes, purposes: Iterable[Purpose], now: datetime, *, generation: int = 1
 ) -> list[rows.WrappedKeyRow]:
