@@ -15,6 +15,10 @@ SECRET_LIMIT: Final = 64 * 1024  # bytes; the longest sensible secret is a certi
 FILE_LIMIT: Final = 8 * 1024 * 1024
 
 
+class EmptySecretError(InputError):
+    """A secret that is nothing."""
+
+
 def read_file(path: Path, name: str, *, limit: int = FILE_LIMIT) -> bytes:
     """The bytes of a file that was given.
 
@@ -67,12 +71,21 @@ def can_ask() -> bool:
 def passphrase(path: Path | None, *, confirm: bool) -> Secret:
     """The passphrase of the root key.
 
+    Args:
+        path: Where it lies, if a file was named.
+        confirm: Whether it is new.
+
     Raises:
-        RootKeyError: No file is named and nobody can be asked.
-        InputError: It is empty, or typed differently the second time.
+        RootKeyError: No file is named and nobody can be asked; or an empty one shall open a vault.
+        InputError: A new one is empty, or typed differently the second time.
     """
     if path is not None:
-        return secret_from_file(path, "--passphrase-file")
+        try:
+            return secret_from_file(path, "--passphrase-file")
+        except EmptySecretError as error:
+            if confirm:
+                raise
+            raise RootKeyError(error.message, advice="Give the passphrase the vault was made with.") from None
     if not can_ask():
         raise RootKeyError(
             "The vault's passphrase is needed and nobody can be asked for it.",
@@ -118,7 +131,9 @@ def _secret(content: bytes, name: str) -> Secret:
     """The secret without the one line break that editors and `echo` add."""
     content = content.removesuffix(b"\r\n") if content.endswith(b"\r\n") else content.removesuffix(b"\n")
     if not content.strip():
-        raise InputError(f"The secret given by {name} is empty.", advice="Nothing was stored; give the secret itself.")
+        raise EmptySecretError(
+            f"The secret given by {name} is empty.", advice="Nothing was stored; give the secret itself."
+        )
     if not _is_text(content):
         raise InputError(f"The secret given by {name} is not UTF-8 text.", advice="Save it as UTF-8.")
     return Secret(content)

@@ -83,3 +83,12 @@ def test_without_a_terminal_a_passphrase_needs_a_file(monkeypatch: pytest.Monkey
     with pytest.raises(RootKeyError) as caught:
         secrets_in.passphrase(None, confirm=False)
     assert "--passphrase-file" in caught.value.advice
+
+
+def test_an_empty_standard_input_is_no_passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed(monkeypatch, b"\n")
+    with pytest.raises(RootKeyError):
+        secrets_in.passphrase(STDIN, confirm=False)
+    feed(monkeypatch, b"\n")
+    with pytest.raises(InputError, match="empty"):
+        secrets_in.passphrase(STDIN, confirm=True)
