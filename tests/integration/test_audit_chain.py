@@ -314,7 +314,8 @@ def test_two_processes_that_write_all_the_time_make_one_trail(place: Place) -> N
 
 def _writer(home: Path) -> subprocess.Popen[str]:
     program = (
-        "import sys; from pathlib import Path; from syncvault.vault import opening; from syncvault.vault.trail import audit\n"
+        "import sys; from pathlib import Path\n"
+        "from syncvault.vault import opening\nfrom syncvault.vault.trail import audit\n"
         "vault = opening.open_vault(Path(sys.argv[1])); print('ready', flush=True); sys.stdin.readline()\n"
         "for n in range(100): audit.record(vault, verb=f'verb {n}', tenant_id=None, outcome='ok')\n"
     )
