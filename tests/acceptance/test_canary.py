@@ -90,7 +90,7 @@ def online_options(aviary: Aviary, online: OnlineSimulator) -> list[str]:
 def plant_keys(aviary: Aviary, passphrase: str = "") -> None:
     """Every key of the vault, as it is while the vault is open."""
     with open_vault(aviary.shell.home, passphrase=lambda: Secret(passphrase)) as vault:
-        aviary.plant("root key", Kind.SECRET, vault.keys._root_key)
+        aviary.plant("root key", Kind.SECRET, vault.keys._root.key)
         for purpose, key in vault.keys._vault_keys.items():
             aviary.plant(f"vault key {purpose}", Kind.SECRET, key)
         for tenant in tenants.call_roll(vault).tenants:
