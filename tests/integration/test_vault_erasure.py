@@ -408,7 +408,7 @@ def test_a_damaged_key_of_another_tenant_is_not_lost_with_the_old_root_key(
     execute(vault.key_data, "UPDATE wrapped_keys SET blob = ? WHERE id = ?", row.blob[:-4] + b"xxxx", row.id)
     root = vault.keys.root
     erased = erase(vault, filled)
-    assert str(UUID(bytes=other.id)) in erased.outstanding[0]
+    assert "A key of something else does not open" in erased.outstanding[0]  # `verify` says whose
     assert vault.keys.root == root
     execute(vault.key_data, "UPDATE wrapped_keys SET blob = ? WHERE id = ?", row.blob, row.id)  # from a backup
     again = place.open()
