@@ -102,7 +102,7 @@ def _candidate(name: str, settings: ProviderSettings) -> Candidate:
         why, describes = provider.why_unusable(), provider.describe()
     except RootKeyError as error:
         why, describes = error.message, ""
-    except Exception as error:
+    except Exception as error:  # a foreign factory fails in its own way
         if name in _OURS:
             raise
         why, describes = _broken(name, error).message, ""  # a foreign package may fail in any way
