@@ -6,18 +6,16 @@ the database. Opening records keeps a processor busy, so large vaults are spread
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from syncvault.crypto.multiset import MultisetHash, Total
-from syncvault.errors import DamagedError, NotFoundError, StorageError
+from syncvault.errors import DamagedError, NotFoundError
 from syncvault.roots.port import ValueHolder
 from syncvault.store import anchors as anchor_rows
 from syncvault.store import ledger as ledger_rows
@@ -29,6 +27,7 @@ from syncvault.store.schema import VAULT_TENANT
 from syncvault.vault import anchors, tenants
 from syncvault.vault import manifest as manifest_of
 from syncvault.vault.erasing import erasure, ledger
+from syncvault.vault.forking import spread
 from syncvault.vault.keyring.keys import TenantKeys
 from syncvault.vault.manifest import Manifest
 from syncvault.vault.model import Tenant
@@ -84,12 +83,11 @@ def verify(vault: Vault, name: str | None = None, *, progress: Progress | None =
     work = [piece for number, case in enumerate(cases) for piece in _pieces(number, case)]
     parts = [Part(case.tenant.id, findings=list(case.findings)) for case in cases]
     total, done = sum(len(case.mailbox_ids) for case in cases), 0
-    with _spread(vault, cases, work) as results:
-        for piece, part in results:
-            parts[piece.case].take_in(part)
-            done += len(piece.mailbox_ids)
-            if progress is not None:
-                progress(done, total)
+    for piece, part in _results(vault, cases, work):
+        parts[piece.case].take_in(part)
+        done += len(piece.mailbox_ids)
+        if progress is not None:
+            progress(done, total)
     for case, part in zip(cases, parts, strict=True):
         with suppress(NotFoundError):  # it was erased meanwhile
             _settle(vault, case, part, verdict)
@@ -192,33 +190,12 @@ def _multiset(case: _Case) -> MultisetHash:
     return MultisetHash(case.manifest.key if case.manifest else bytes(32))
 
 
-_inherited: tuple[Vault, list[_Case]] | None = None  # what a forked process works on
-
-
-def _check_inherited(piece: _Work) -> tuple[_Work, Part]:
-    assert _inherited is not None, "only called in processes forked by `_spread`"  # noqa: S101  (for mypy)
-    return _check(*_inherited, piece)
-
-
-@contextmanager
-def _spread(vault: Vault, cases: list[_Case], work: list[_Work]) -> Iterator[Iterator[tuple[_Work, Part]]]:
-    """Does the work here, or in forked processes, which inherit the keys instead of being told them."""
-    global _inherited  # noqa: PLW0603  (set for the moment of forking)
-    processes = min(os.cpu_count() or 1, _MOST_PROCESSES, len(work))
+def _results(vault: Vault, cases: list[_Case], work: list[_Work]) -> Iterator[tuple[_Work, Part]]:
+    check = partial(_check, vault, cases)
+    processes = min(os.cpu_count() or 1, _MOST_PROCESSES)
     if processes < 2 or sum(held.contacts for held in tenants.counts(vault).values()) < _SPREAD_FROM:
-        yield (_check(vault, cases, piece) for piece in work)
-        return
-    _inherited = vault, cases
-    try:
-        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("fork")) as pool:
-            yield pool.map(_check_inherited, work)
-    except BrokenProcessPool:
-        raise StorageError(
-            "A process that was verifying was killed.",
-            advice="Look whether the machine is short of memory, then run it again.",
-        ) from None
-    finally:
-        _inherited = None
+        return map(check, work)
+    return spread(check, work, processes)
 
 
 def _settle(vault: Vault, case: _Case, part: Part, verdict: Verdict) -> None:
