@@ -9,7 +9,8 @@ from uuid import UUID
 import orjson
 import pytest
 
-from syncvault.errors import BusyError, NotFoundError
+from syncvault.errors import BusyError, DamagedError, NotFoundError
+from syncvault.policy.catalogue import RULE_VERSION
 from syncvault.retention import purge as retention
 from syncvault.service import health
 from syncvault.store import ledger as ledger_rows
@@ -59,7 +60,10 @@ def test_contacts_go_with_their_photos_and_the_others_stay(vault: Vault, filled:
     assert said.valid
     assert (said.content["status"], said.content["outstanding"]) == ("interim", [UNTIL])
     assert said.content["counts"] == {"contacts": 2, "photos": 2}
-    assert said.content["keys_destroyed"] == []
+    assert (said.content["keys_destroyed"], said.content["reason"]) == ([], erasure.ON_DEMAND)
+    assert said.content["root_key"] == {"provider": "file", "generation": 1, "replaced": None}
+    assert (said.content["requested_by"], said.content["rule_version"]) == ("root", RULE_VERSION)
+    assert (kept.statement.requested_at, kept.statement.issued_at) == (vault.now, vault.now)
     assert set(said.content["rows"]["contacts"]) == {str(UUID(bytes=each)) for each in wanted}
     assert said.content["rows"]["backups_until"] == "2026-07-06T12:00:00Z"
     assert kept.path.read_bytes() == kept.content
@@ -122,11 +126,50 @@ def test_what_is_not_there_is_refused_and_not_written_down(vault: Vault, filled:
     stranger = ids(vault, register(vault, "other"), "a1")
     assert stranger == []
     for wanted in ([], [b"x" * 16]):
-        with pytest.raises(NotFoundError):
+        with pytest.raises(NotFoundError, match=r"^The tenant has nothing of what") as refused:
             erase_contacts(vault, filled, wanted, role="root")
+        assert refused.value.advice.startswith("Run `syncvault contact list`")
     with pytest.raises(NotFoundError):
         erase_mailbox(vault, tenants.find(vault, "other"), sources.mailbox(vault, filled, "ann").id, role="root")
     assert orders(vault) == []
+    assert len(held(vault, filled)["ann"]) == 4
+
+
+def test_what_was_erased_before_has_nothing_to_do_with_what_is_not_there(vault: Vault, filled: Tenant) -> None:
+    erase_contacts(vault, filled, ids(vault, filled, "a1"), role="root")
+    erase_mailbox(vault, filled, sources.mailbox(vault, filled, "bob").id, role="root")
+    with pytest.raises(NotFoundError):
+        erase_contacts(vault, filled, [b"x" * 16], role="root")
+
+
+def test_an_order_that_was_not_carried_out_is_not_written_down_again(
+    vault: Vault, filled: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = ids(vault, filled, "a1")
+    with monkeypatch.context() as patch:
+        patch.setattr(erasing_rows, "_finish", lambda *_: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            erase_contacts(vault, filled, wanted, role="root")
+    assert erase_contacts(vault, filled, wanted, role="service").statement.requested_by == "root"
+    assert ["contacts" in each for each in orders(vault)] == [True, False]
+
+
+def test_a_receipt_is_never_older_than_what_it_answers(vault: Vault, filled: Tenant, place: Place) -> None:
+    wanted = ids(vault, filled, "a1")
+    kept = erase_contacts(vault, filled, wanted, role="root")
+    place.now -= timedelta(hours=1)  # somebody set the clock back
+    assert erase_contacts(vault, filled, wanted, role="root").statement.issued_at == vault.now
+    assert outstanding.finalize(vault, kept.content).statement.issued_at == vault.now
+
+
+@pytest.mark.parametrize("detail", [{}, {"contacts": ["zz"], "mailboxes": []}, {"contacts": [1], "mailboxes": []}])
+def test_a_ledger_that_cannot_be_understood_stops_it(
+    vault: Vault, filled: Tenant, detail: dict[str, list[object]]
+) -> None:
+    with vault.key_data.write() as tx:
+        ledger.add(vault, tx, "rows_erased", filled.id, detail)
+    with pytest.raises(DamagedError, match=f"^The erasure ledger cannot be understood.*{UUID(bytes=filled.id)}"):
+        erase_contacts(vault, filled, ids(vault, filled, "a2"), role="root")
     assert len(held(vault, filled)["ann"]) == 4
 
 
@@ -218,11 +261,13 @@ def copy(source: Path, target: Path) -> None:
 
 
 def test_it_becomes_final_when_the_last_backup_has_expired(vault: Vault, filled: Tenant, place: Place) -> None:
-    kept = erase_contacts(vault, filled, ids(vault, filled, "a1"), role="root")
+    first = ids(vault, filled, "a1")
+    kept = erase_contacts(vault, filled, first, role="root")
     early = place.open(vault.now + timedelta(days=35) - timedelta(seconds=1))
     assert outstanding.finalize(early, kept.content).statement.outstanding == (UNTIL,)
     assert retention.purge(early, role="root").finished == ()
     late = place.open(vault.now + timedelta(days=35))
+    assert erase_contacts(late, filled, first, role="root").statement.status == "final"
     final = outstanding.finalize(late, kept.content)
     assert (final.statement.status, final.statement.issued_at) == ("final", late.now)
     assert verify(final.content, vault.receipt_public_key.encode()).valid

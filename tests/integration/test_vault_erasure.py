@@ -374,6 +374,32 @@ def test_a_tenant_in_use_stays_fenced_until_its_holder_lets_go(
     assert erase(vault, tenants.find(vault, "acme")).status == "final"
 
 
+def test_an_erasure_that_another_process_finishes_first_says_so(
+    vault: Vault, place: Place, filled: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fence = erasure._fence
+
+    def be_overtaken(*args: Any) -> Any:
+        monkeypatch.undo()
+        intent = fence(*args)
+        erase(place.open(), filled)
+        return intent
+
+    monkeypatch.setattr(erasure, "_fence", be_overtaken)
+    with pytest.raises(BusyError, match=r"^Another process has just finished this erasure") as refused:
+        erase(vault, filled)
+    assert refused.value.advice.startswith("Its receipt is in the vault")
+    assert events(vault, filled) == ["intent", "keys_destroyed", "completed"]
+
+
+@pytest.mark.parametrize("database_urls", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("vacuum", [False, True])
+def test_the_database_file_is_written_anew_if_that_is_asked_for(vault: Vault, filled: Tenant, *, vacuum: bool) -> None:
+    options = {"vacuum": True} if vacuum else {}
+    erased = erasure.erase(vault, filled, reason=erasure.ON_DEMAND, role="root", **options)
+    assert ("VACUUM" in erased.receipt.decode()) == vacuum
+
+
 @pytest.mark.parametrize(
     ("table", "column"), [("tenants", "profile"), ("credentials", "blob"), ("contacts", "blob"), ("sources", "blob")]
 )
