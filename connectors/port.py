@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import ClassVar, Protocol
 
 from connectors.contact import Contact
+from connectors.selection import UserFilter
 
 
 class SourceKind(StrEnum):
@@ -21,15 +22,21 @@ class SourceKind(StrEnum):
 
     USER = "user"  # online: an object ID
     GROUP = "group"  # online: an object ID
+    ALL_USERS = "all-users"  # online: everybody whom a filter lets through
+    ORG_CONTACTS = "org-contacts"  # online: the contacts of the organisation, who have no mailbox there
     MAILBOX = "mailbox"  # on-premises: an SMTP address
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One registered source; `ref` is an object ID (user, group) or an SMTP address (mailbox)."""
+    """One registered source; `ref` is an object ID (user, group) or an SMTP address (mailbox), else empty.
+
+    `filter` counts for `ALL_USERS` alone.
+    """
 
     kind: SourceKind
-    ref: str = field(repr=False)
+    ref: str = field(default="", repr=False)
+    filter: UserFilter = field(default_factory=UserFilter, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +48,13 @@ class Mailbox:
             address in lower case (on-premises).
         address: Its primary address as the server writes it (online: mail, else user principal name); empty if none.
         enabled: Whether the account may sign in; disabled members of a group are not pulled.
+        opens: Whether there is a mailbox to open; contacts of the organisation only have a card.
     """
 
     key: str = field(repr=False)
     address: str = field(default="", repr=False)
     enabled: bool = True
+    opens: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +131,29 @@ Checkpoints = Mapping[str, str]  # folder ID -> the checkpoint of the last commi
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """A mailbox to read, and where its folders' rounds stand; folders without a checkpoint are read in full."""
+
+    mailbox: Mailbox
+    checkpoints: Checkpoints = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A mailbox has been read to its end, or as far as its `error` let it."""
+
+    error: ConnectorError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What became of one of the mailboxes being read."""
+
+    mailbox: Mailbox
+    outcome: Page | FolderGone | Ended
+
+
+@dataclass(frozen=True, slots=True)
 class PhotoRef:
     """A photo to look at: a contact's (`folder_id` and `item_id` given) or a card's (both empty).
 
@@ -143,7 +175,7 @@ class PhotoState(StrEnum):
     FAILED = "failed"  # `error` says why
 
 
-PHOTO_LIMIT: int = 8 * 1024 * 1024  # bytes; a larger photo is FAILED with code "photo-too-large", never buffered
+PHOTO_LIMIT: int = 4 * 1024 * 1024  # bytes; a larger photo is FAILED with code "photo-too-large", never buffered
 
 
 @dataclass(frozen=True, slots=True)
