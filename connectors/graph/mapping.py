@@ -1,4 +1,4 @@
-"""Graph's JSON into the canonical contact; the closed field list is also what `$select` asks for.
+"""Graph's JSON into the canonical contact; the fields that are wanted are also what `$select` asks for.
 
 Sources: Microsoft Graph, "contact resource type" and "user resource type".
 """
@@ -6,103 +6,59 @@ Sources: Microsoft Graph, "contact resource type" and "user resource type".
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 from connectors.contact import NOTES_LIMIT, Contact, PostalAddress, clean_list, clean_text
+from connectors.selection import FULL
 
 Json = dict[str, Any]
+Fields = frozenset[str]  # names of connectors.selection.FIELDS
 
-_CONTACT_TEXTS: Final = (
-    ("displayName", "display_name"),
-    ("givenName", "given_name"),
-    ("middleName", "middle_name"),
-    ("surname", "surname"),
-    ("title", "title"),
-    ("generation", "generation"),
-    ("initials", "initials"),
-    ("nickName", "nickname"),
-    ("companyName", "company"),
-    ("department", "department"),
-    ("jobTitle", "job_title"),
-    ("officeLocation", "office_location"),
-    ("profession", "profession"),
-    ("manager", "manager"),
-    ("assistantName", "assistant"),
-    ("mobilePhone", "mobile_phone"),
-    ("businessHomePage", "web_page"),
-    ("spouseName", "spouse"),
-)
-_CONTACT_LISTS: Final = (
-    ("businessPhones", "business_phones"),
-    ("homePhones", "home_phones"),
-    ("imAddresses", "im_addresses"),
-    ("children", "children"),
-)
-_CONTACT_ADDRESSES: Final = (
-    ("businessAddress", "business_address"),
-    ("homeAddress", "home_address"),
-    ("otherAddress", "other_address"),
-)
-_USER_TEXTS: Final = (
-    ("displayName", "display_name"),
-    ("givenName", "given_name"),
-    ("surname", "surname"),
-    ("companyName", "company"),
-    ("department", "department"),
-    ("jobTitle", "job_title"),
-    ("officeLocation", "office_location"),
-    ("mobilePhone", "mobile_phone"),
-)
+_Rule = tuple[str, str, Callable[[Any], Any]]  # Graph's property, our field, how the one becomes the other
+
 _NO_ADDRESS: Final = PostalAddress()
+_NO_ADDRESSES: Final = {"business_address": _NO_ADDRESS, "home_address": _NO_ADDRESS, "other_address": _NO_ADDRESS}
 _ISO_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}(?!\d)")
-
-CONTACT_SELECT: Final = ",".join(
-    ["id"]
-    + [source for source, _ in (*_CONTACT_TEXTS, *_CONTACT_LISTS, *_CONTACT_ADDRESSES)]
-    + ["emailAddresses", "birthday", "personalNotes"]
-)
-CARD_SELECT: Final = ",".join(
-    ["id", "mail", "userPrincipalName", "otherMails", "proxyAddresses", "businessPhones"]
-    + [source for source, _ in _USER_TEXTS]
-    + ["streetAddress", "city", "state", "postalCode", "country"]
-)
+_MAILBOX_PROPERTIES: Final = ("id", "mail", "userPrincipalName", "accountEnabled", "showInAddressList")
+_CARD_ADDRESSES: Final = ("mail", "proxyAddresses", "otherMails")
+_CARD_POSTAL: Final = ("streetAddress", "city", "state", "postalCode", "country")
 
 
-def contact_from(entry: Json) -> Contact:
-    """A contact of a mailbox. Whatever has an unexpected type counts as empty."""
+def contact_select(fields: Fields) -> str:
+    """The properties of a contact to ask for: its ID and those that fill the fields."""
+    return ",".join(["id", *(source for source, _, _ in _contact_rules(fields))])
+
+
+def contact_from(entry: Json, fields: Fields = FULL) -> Contact:
+    """A contact of a mailbox with the fields that are wanted. Whatever has an unexpected type counts as empty."""
     get = entry.get
-    filled: Json = {target: clean_text(value) for source, target in _CONTACT_TEXTS if (value := get(source))}
-    for source, target in _CONTACT_LISTS:
-        if value := get(source):
-            filled[target] = _texts(value)
-    for source, target in _CONTACT_ADDRESSES:
-        filled[target] = _address(value) if (value := get(source)) else _NO_ADDRESS
-    if value := get("emailAddresses"):
-        filled["email_addresses"] = _mail_addresses(value)
-    if value := get("personalNotes"):
-        filled["notes"] = clean_text(value, limit=NOTES_LIMIT)
-    if value := get("birthday"):
-        filled["birthday"] = _date(value)
+    filled: Json = {**_NO_ADDRESSES}
+    filled.update({target: read(value) for source, target, read in _contact_rules(fields) if (value := get(source))})
     return Contact(**filled)
 
 
-def card_from(entry: Json) -> Contact:
-    """A user of the directory, as a card."""
-    filled: Json = {target: clean_text(value) for source, target in _USER_TEXTS if (value := entry.get(source))}
-    return Contact(
-        **filled,
-        email_addresses=_card_addresses(entry),
-        business_phones=_texts(entry.get("businessPhones")),
-        business_address=_address(
-            {
-                "street": entry.get("streetAddress"),
-                "city": entry.get("city"),
-                "state": entry.get("state"),
-                "postalCode": entry.get("postalCode"),
-                "countryOrRegion": entry.get("country"),
-            }
-        ),
-    )
+def card_select(fields: Fields) -> str:
+    """The properties of a user to ask for: those that make a mailbox and those that fill the fields."""
+    asked = [*_MAILBOX_PROPERTIES, *(source for source, _, _ in _card_rules(fields))]
+    if "email_addresses" in fields:
+        asked += _CARD_ADDRESSES
+    if "business_address" in fields:
+        asked += _CARD_POSTAL
+    return ",".join(dict.fromkeys(asked))
+
+
+def card_from(entry: Json, fields: Fields = FULL) -> Contact:
+    """A user of the directory, as a card with the fields that are wanted."""
+    get = entry.get
+    filled: Json = {**_NO_ADDRESSES}
+    filled.update({target: read(value) for source, target, read in _card_rules(fields) if (value := get(source))})
+    if "email_addresses" in fields:
+        filled["email_addresses"] = _card_addresses(entry)
+    if "business_address" in fields:
+        filled["business_address"] = PostalAddress(*(clean_text(get(source)) for source in _CARD_POSTAL))
+    return Contact(**filled)
 
 
 def _texts(value: object) -> tuple[str, ...]:
@@ -146,3 +102,64 @@ def _card_addresses(entry: Json) -> tuple[str, ...]:
 def _date(value: object) -> str:
     # Graph gives an instant (11:59 UTC on the day); Outlook shows its date.
     return match.group(0) if isinstance(value, str) and (match := _ISO_DATE.match(value)) else ""
+
+
+def _notes(value: object) -> str:
+    return clean_text(value, limit=NOTES_LIMIT)
+
+
+_TEXTS: Final[tuple[tuple[str, str], ...]] = (
+    ("displayName", "display_name"),
+    ("givenName", "given_name"),
+    ("surname", "surname"),
+    ("companyName", "company"),
+    ("department", "department"),
+    ("jobTitle", "job_title"),
+    ("officeLocation", "office_location"),
+    ("mobilePhone", "mobile_phone"),
+)  # of contacts and users alike
+_CONTACT_RULES: Final[tuple[_Rule, ...]] = (
+    *((source, target, clean_text) for source, target in _TEXTS),
+    ("middleName", "middle_name", clean_text),
+    ("title", "title", clean_text),
+    ("generation", "generation", clean_text),
+    ("initials", "initials", clean_text),
+    ("nickName", "nickname", clean_text),
+    ("profession", "profession", clean_text),
+    ("manager", "manager", clean_text),
+    ("assistantName", "assistant", clean_text),
+    ("businessHomePage", "web_page", clean_text),
+    ("spouseName", "spouse", clean_text),
+    ("emailAddresses", "email_addresses", _mail_addresses),
+    ("businessPhones", "business_phones", _texts),
+    ("homePhones", "home_phones", _texts),
+    ("imAddresses", "im_addresses", _texts),
+    ("children", "children", _texts),
+    ("businessAddress", "business_address", _address),
+    ("homeAddress", "home_address", _address),
+    ("otherAddress", "other_address", _address),
+    ("birthday", "birthday", _date),
+    ("personalNotes", "notes", _notes),
+)
+_CARD_RULES: Final[tuple[_Rule, ...]] = (
+    *((source, target, clean_text) for source, target in _TEXTS),
+    ("businessPhones", "business_phones", _texts),
+)
+
+
+def _wanted(rules: Iterable[_Rule], fields: Fields) -> tuple[_Rule, ...]:
+    return tuple(rule for rule in rules if rule[1] in fields)
+
+
+@lru_cache(maxsize=64)
+def _contact_rules(fields: Fields) -> tuple[_Rule, ...]:
+    return _wanted(_CONTACT_RULES, fields)
+
+
+@lru_cache(maxsize=64)
+def _card_rules(fields: Fields) -> tuple[_Rule, ...]:
+    return _wanted(_CARD_RULES, fields)
+
+
+CONTACT_SELECT: Final = contact_select(FULL)
+CARD_SELECT: Final = card_select(FULL)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.contact import LIST_LIMIT, NOTES_LIMIT, Contact, PostalAddress
-from connectors.graph.mapping import CARD_SELECT, CONTACT_SELECT, card_from, contact_from
+from connectors.graph.mapping import card_from, card_select, contact_from, contact_select
+from connectors.selection import BUSINESS, FULL
 
 
 def test_every_field_of_a_contact_arrives() -> None:
@@ -101,10 +102,30 @@ def test_a_card_has_the_primary_address_first_and_no_other_schemes() -> None:
     assert card.business_address == PostalAddress("S", "C", "R", "P", "L")
 
 
-def test_what_is_asked_for_is_what_is_mapped() -> None:
-    assert "personalNotes" in CONTACT_SELECT.split(",")
-    assert "proxyAddresses" in CARD_SELECT.split(",")
-    assert "photo" not in CONTACT_SELECT
+def test_everything_that_is_wanted_is_asked_for() -> None:
+    assert "personalNotes" in contact_select(FULL).split(",")
+    assert "proxyAddresses" in card_select(FULL).split(",")
+    assert "photo" not in contact_select(FULL)
+
+
+def test_nothing_else_is_asked_for() -> None:
+    assert contact_select(frozenset({"surname", "birthday", "photo"})) == "id,surname,birthday"
+    unwanted = {"personalNotes", "birthday", "spouseName", "children", "homeAddress", "nickName", "imAddresses"}
+    assert not unwanted & set(contact_select(BUSINESS).split(","))
+
+
+def test_a_card_always_says_whose_it_is() -> None:
+    asked = "id,mail,userPrincipalName,accountEnabled,showInAddressList"
+    assert card_select(frozenset()) == asked
+    assert card_select(frozenset({"surname"})) == f"{asked},surname"
+    assert card_select(FULL).split(",").count("mail") == 1
+
+
+def test_nothing_else_is_handed_over_even_if_it_comes() -> None:
+    entry = {"mail": "ada@example.com", "surname": "King", "city": "C", "businessPhones": ["1"], "personalNotes": "n"}
+    wanted = frozenset({"surname"})
+    assert contact_from(entry, wanted) == Contact(surname="King")
+    assert card_from(entry, wanted) == Contact(surname="King")
 
 
 def test_limits_hold() -> None:
@@ -128,7 +149,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(f"{CONTACT_SELECT},{CARD_SELECT}".split(",")), JSON))
+@given(st.dictionaries(st.sampled_from(f"{contact_select(FULL)},{card_select(FULL)}".split(",")), JSON))
 def test_no_json_is_too_odd_to_be_mapped_and_stored(entry: dict[str, Any]) -> None:
     for contact in (contact_from(entry), card_from(entry)):
         stored = json.loads(json.dumps(contact.to_dict(), ensure_ascii=False).encode())
