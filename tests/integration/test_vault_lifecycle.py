@@ -25,7 +25,9 @@ from syncvault.roots.file import FileProvider
 from syncvault.store import keys as key_rows
 from syncvault.store import tenants as tenant_rows
 from syncvault.store import upgrade
+from syncvault.store.engine import Database
 from syncvault.vault import credentials, layout, tenants
+from syncvault.vault.keyring import root_rotation
 from syncvault.vault.layout import Layout
 from syncvault.vault.opening import create_vault, open_vault
 from syncvault.vault.trail import audit
@@ -50,8 +52,9 @@ def test_a_vault_is_made_and_opened(place: Place) -> None:
 
 def test_a_second_vault_is_not_made_over_the_first(place: Place) -> None:
     place.create()
-    with pytest.raises(InputError, match="already"):
+    with pytest.raises(InputError, match=rf"{place.home} already") as caught:
         place.create()
+    assert "--home" in caught.value.advice
 
 
 def test_there_is_no_vault_where_none_was_made(tmp_path: Path) -> None:
@@ -61,8 +64,81 @@ def test_there_is_no_vault_where_none_was_made(tmp_path: Path) -> None:
 
 
 def test_keys_and_data_do_not_share_a_database(place: Place) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="share one database") as caught:
         create_vault(replace(place.layout, key_database=place.layout.database))
+    assert "--key-database" in caught.value.advice
+
+
+def nowhere(tmp_path: Path, home: Path) -> Layout:
+    """A layout of which nothing exists yet, not even the directories above it."""
+    databases = layout.default_database(home), layout.default_key_database(home)
+    return Layout(home, *databases, "file", tmp_path / "new-root-key" / "root.key")
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_a_vault_that_is_made_where_nothing_was_is_its_owners_alone(tmp_path: Path) -> None:
+    home = tmp_path / "new" / "home"
+    before = os.umask(0)
+    try:
+        create_vault(nowhere(tmp_path, home)).close()
+    finally:
+        os.umask(before)
+    assert (mode(home), mode(home / "receipts")) == (0o700, 0o700)
+    with open_vault(home) as vault:
+        register(vault)
+        assert verify(vault).findings == []
+
+
+def test_a_directory_that_was_there_is_closed_to_others_only_if_nothing_is_in_it(tmp_path: Path) -> None:
+    for name, has_files in (("empty", False), ("shared", True)):
+        home = tmp_path / name
+        home.mkdir(mode=0o755)
+        if has_files:
+            (home / "theirs").touch()
+            (home / "receipts").mkdir()
+        create_vault(replace(nowhere(tmp_path, home), root_key_file=tmp_path / f"{name}.key")).close()
+        assert mode(home) == (0o755 if has_files else 0o700)
+
+
+def test_a_directory_whose_mode_others_decide_holds_a_vault_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    create_vault(nowhere(tmp_path, tmp_path / "home")).close()
+    assert mode(tmp_path / "home") == 0o700
+
+
+def test_a_vault_that_cannot_be_made_or_opened_leaves_no_database_open(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    close = Database.close
+
+    def count(self: Database) -> None:
+        closed.append(self.role)
+        close(self)
+
+    def fail(*_: Any) -> None:
+        raise StorageError("disk full")
+
+    monkeypatch.setattr(Database, "close", count)
+    with monkeypatch.context() as patch:
+        patch.setattr(layout, "save", fail)
+        with pytest.raises(StorageError, match="disk full"):
+            place.create()
+    assert sorted(closed) == ["data", "keys"]
+    place.create().close()
+    closed.clear()
+    monkeypatch.setattr(root_rotation, "finish", fail)
+    with pytest.raises(StorageError, match="disk full"):
+        place.open()
+    assert sorted(closed) == ["data", "keys"]
 
 
 def test_a_database_of_another_vault_is_refused(place: Place, tmp_path: Path) -> None:
@@ -75,9 +151,10 @@ def test_a_database_of_another_vault_is_refused(place: Place, tmp_path: Path) ->
         "file",
         tmp_path / "second-root-key" / "root.key",
     )
-    with pytest.raises(InputError, match="database holds the rows"):
+    with pytest.raises(InputError, match="database holds the rows of another vault") as caught:
         create_vault(replace(fresh, database=place.layout.database))
-    with pytest.raises(InputError, match="key database holds the keys"):
+    assert "--database" in caught.value.advice
+    with pytest.raises(InputError, match="key database holds the keys of another vault") as caught:
         create_vault(
             replace(
                 fresh,
@@ -86,6 +163,7 @@ def test_a_database_of_another_vault_is_refused(place: Place, tmp_path: Path) ->
                 key_database=place.layout.key_database,
             )
         )
+    assert "--key-database" in caught.value.advice
 
 
 @pytest.mark.slow
@@ -112,14 +190,16 @@ def test_an_init_begun_with_another_provider_is_not_taken_over(place: Place, mon
         patch.setattr(layout, "save", fail)
         with pytest.raises(StorageError):
             place.create()
-    with pytest.raises(InputError, match="provider file"):
+    with pytest.raises(InputError, match=r"interrupted init .* provider file") as caught:
         create_vault(replace(place.layout, root_key="passphrase"), passphrase=lambda: secret().secret)
-    place.create()
+    assert "--root-key file" in caught.value.advice
+    made = place.create()
+    assert place.open().id == made.id
 
 
 def test_a_home_that_cannot_be_made_is_a_storage_error(place: Place, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError, match=rf"{tmp_path}/file/home cannot be made: Not a directory"):
         create_vault(replace(place.layout, home=tmp_path / "file" / "home"))
 
 
@@ -193,9 +273,18 @@ def test_the_wrong_root_key_is_reported_as_such(place: Place) -> None:
 def test_databases_of_different_vaults_are_told_apart(place: Place) -> None:
     vault = place.create()
     execute(vault.data, "UPDATE meta SET value = ? WHERE name = 'vault_id'", "00" * 16)
-    with pytest.raises(RootKeyError, match="different vaults"):
+    with pytest.raises(RootKeyError, match="different vaults") as refused:
         place.open()
+    assert "key database that goes with the data" in refused.value.advice
     execute(vault.data, "DELETE FROM meta WHERE name = 'vault_id'")
+    with pytest.raises(SchemaError, match="empty") as caught:
+        place.open()
+    assert "one backup" in caught.value.advice
+
+
+def test_a_key_database_without_the_vaults_id_is_told_as_empty(place: Place) -> None:
+    vault = place.create()
+    execute(vault.key_data, "DELETE FROM key_meta WHERE name = 'vault_id'")
     with pytest.raises(SchemaError, match="empty"):
         place.open()
 

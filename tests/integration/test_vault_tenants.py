@@ -108,6 +108,7 @@ def test_a_credential_comes_back_whole_and_its_length_is_hidden(vault: Vault) ->
     credentials.replace(vault, tenant, whole)
     found = credentials.load(vault, tenant)
     assert found.to_dict() == whole.to_dict()
+    assert found == replace(whole, id=rows(vault.data, "credentials")[0][0], secret=found.secret)
     assert "kkk" not in repr(found)
     credentials.replace(vault, tenant, secret("s"))
     assert len(rows(vault.data, "credentials")[0][2]) == len(short)
