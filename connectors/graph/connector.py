@@ -29,6 +29,7 @@ from connectors.port import (
     SourceGone,
     SourceKind,
 )
+from connectors.selection import FULL
 from connectors.throttle import Now, RetryPolicy, Sleep
 
 _PROBE: Final = RetryPolicy(attempts=3, patience=10.0)
@@ -70,16 +71,16 @@ class GraphConnector:
         """The mailboxes of a source, each once; a group gives its transitive members, disabled ones included."""
         with _normalised(USERS):
             if source.kind is SourceKind.USER:
-                yield directory.user(self._client, source.ref)
+                yield directory.user(self._client, source.ref, FULL).mailbox
             elif source.kind is SourceKind.GROUP:
-                yield from directory.members(self._client, source.ref)
+                yield from (card.mailbox for card in directory.members(self._client, source.ref, FULL))
             else:
                 raise SourceGone("An online tenant has users and groups as sources, not mailbox addresses.")
 
     def card(self, mailboxes: Sequence[Mailbox]) -> Iterator[Card]:
         """The directory entry of each mailbox, one outcome per mailbox."""
         with _normalised(USERS):
-            yield from directory.cards(self._client, mailboxes)
+            yield from directory.cards(self._client, mailboxes, FULL)
 
     def changes(self, mailbox: Mailbox, checkpoints: Checkpoints) -> Iterator[Page | FolderGone]:
         """What changed in the mailbox's contact folders since the checkpoints; folders without one in full."""
