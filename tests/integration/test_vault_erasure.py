@@ -16,13 +16,14 @@ import pytest
 
 from syncvault.crypto.index import Label, normalise_address
 from syncvault.errors import BusyError, InputError, NotFoundError, RootKeyError, StorageError
+from syncvault.policy.catalogue import RULE_VERSION
 from syncvault.roots.file import FileProvider
 from syncvault.roots.port import Handle, Pending, PrivilegedStepNeededError
 from syncvault.store import keys as key_rows
 from syncvault.store import ledger as ledger_rows
 from syncvault.store.engine import Transaction
 from syncvault.store.tenants import PERSONAL_TABLES
-from syncvault.vault import layout, tenants
+from syncvault.vault import credentials, layout, tenants
 from syncvault.vault.erasing import erasure, ledger, outstanding
 from syncvault.vault.erasing.erasure import Erased
 from syncvault.vault.erasing.receipt import verify
@@ -83,6 +84,7 @@ def test_erasing_leaves_no_row_and_a_final_receipt(vault: Vault, filled: Tenant)
     said = verdict.content
     assert (said["status"], said["reason"], said["requested_by"]) == ("final", "on-demand", "root")
     assert said["tenant_id"] == str(UUID(bytes=filled.id))
+    assert (said["requested_at"], said["rule_version"]) == ("2026-06-01T12:00:00Z", RULE_VERSION)
     assert said["keys_destroyed"] == ["data/1", "index/1"]
     assert said["root_key"] == {"provider": "file", "generation": 2, "replaced": 1}
     assert said["counts"]["contacts"] == 4
@@ -91,6 +93,51 @@ def test_erasing_leaves_no_row_and_a_final_receipt(vault: Vault, filled: Tenant)
         tenants.find(vault, "acme")
     with pytest.raises(NotFoundError):
         erase(vault, filled)
+
+
+@pytest.mark.parametrize(("reason", "due_on"), [(erasure.ON_DEMAND, "2026-06-02"), (erasure.RETENTION, "2027-03-01")])
+def test_a_plan_says_on_which_day_of_the_tenant_it_is_due(place: Place, reason: str, due_on: str) -> None:
+    tenant = register(place.create(), "acme")
+    in_the_night = place.open(NOW.replace(hour=23))  # the next day has begun in Berlin
+    assert erasure.plan(in_the_night, tenant, reason).due_on.isoformat() == due_on
+
+
+def test_half_way_nothing_is_left_of_a_tenant_but_its_emptied_row(
+    vault: Vault, filled: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenants.quarantine(vault, filled, refused=credentials.load(vault, filled), code="sign-in", advice="Sign in again.")
+    vault.anchor()
+    assert any(filled.id in row for row in rows(vault.key_data, "anchors"))
+    with monkeypatch.context() as patch:
+        patch.setattr(erasure, "_make_unrecoverable", lambda *_, **__: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            erase(vault, filled)
+    vault.anchor()
+    assert not any(filled.id in row for row in rows(vault.key_data, "anchors"))
+    assert remains(vault, filled) == ["tenants"]
+    with vault.read() as tx:
+        row = tenants.rows.get(tx, filled.id)
+    assert row is not None
+    assert (row.profile, row.quarantine, row.quarantine_advice) == (b"", None, None)
+    erased = erase(vault, tenants.find(vault, "acme"))
+    assert (erased.plan.contacts, events(vault, filled)) == (4, ["intent", "keys_destroyed", "completed"])
+
+
+@pytest.mark.parametrize("database_urls", ["sqlite"], indirect=True)
+def test_what_the_old_root_key_opens_is_overwritten_before_that_is_destroyed(
+    vault: Vault, place: Place, filled: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = [bytes(row[6]) for row in rows(vault.key_data, "wrapped_keys")]
+    assert len(_found(place, blobs)) == len(blobs)
+    left, destroy = [], FileProvider.destroy
+
+    def look_first(self: FileProvider, handle: Handle) -> Any:
+        left.append(_found(place, blobs))
+        return destroy(self, handle)
+
+    monkeypatch.setattr(FileProvider, "destroy", look_first)
+    erase(vault, filled)
+    assert left == [set()]
 
 
 def test_the_other_tenants_live_on(vault: Vault, place: Place, filled: Tenant) -> None:
@@ -126,6 +173,11 @@ def test_the_mirrored_ledger_has_every_entry_and_nothing_personal(vault: Vault, 
     erase(vault, filled)
     lines = [json.loads(line) for line in path.read_bytes().splitlines()]
     assert [line["event"] for line in lines] == ["intent", "keys_destroyed", "completed"]
+    assert [json.loads(line["detail"]) for line in lines] == [
+        {"reason": "on-demand", "rule_version": RULE_VERSION},
+        {"keys": ["data/1", "index/1"]},
+        {"outstanding": []},
+    ]
     assert {line["tenant_id"] for line in lines} == {filled.id.hex()}
     assert path.stat().st_mode & 0o777 == 0o600
     path.write_bytes(path.read_bytes()[:-7])  # cut off by a crash
@@ -329,6 +381,8 @@ def test_a_root_key_that_another_user_has_to_replace_makes_the_receipt_interim(
     erased = erase(vault, filled)
     assert erased.status == "interim"
     assert "Only root can do that. Run it as root." in erased.outstanding[0]
+    said = verify(erased.receipt, vault.receipt_public_key.encode()).content
+    assert said["root_key"] == {"provider": "file", "generation": 1, "replaced": None}
     assert remains(vault, filled) == []
 
 
@@ -443,7 +497,7 @@ def test_a_damaged_key_of_another_tenant_is_not_lost_with_the_old_root_key(
 
 
 def test_a_reason_of_ones_own_is_refused(vault: Vault, filled: Tenant) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"^because is no reason"):
         erasure.erase(vault, filled, reason="because", role="root")
     assert tenants.find(vault, "acme").profile is not None
 
