@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from syncvault.vault import credentials, tenants, verify
-from syncvault.vault.backups import backup, restore
+from syncvault.vault.backups import archive, backup, restore
 from syncvault.vault.backups.backup import Made
 from syncvault.vault.backups.restore import Restored, Wanted
 from syncvault.vault.content import contacts, photos, sources
@@ -68,6 +70,21 @@ def back_up(vault: Vault, places: Backups, **changes: Any) -> Made:
 def bring_back(place: Place, places: Backups, **changes: Any) -> Restored:
     """A restore into another home."""
     return restore.restore(places.wanted(**changes), progress=Quiet(), clock=lambda: place.now)
+
+
+def alter(database: Path, seed: bytes, statement: str) -> None:
+    """Changes a database of a backup and signs the backup anew, as another version would have made it."""
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute(statement)
+        connection.commit()
+    sign_anew(database.parent, seed)
+
+
+def sign_anew(directory: Path, seed: bytes, **changes: Any) -> None:
+    """Has a backup's statement say what its files are now, and whatever else is given."""
+    said = archive.read(directory).statement
+    files = {name: archive.measure(directory / name) for name in said.files}
+    archive.write(directory, replace(said, files=files, **changes), seed)
 
 
 def everything(vault: Vault, name: str) -> dict[str, Any]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,12 +15,13 @@ from syncvault.store import transfer, upgrade
 from syncvault.store.engine import Role, open_database
 from syncvault.vault import layout as layouts
 from syncvault.vault import tenants, verify
-from syncvault.vault.backups import archive, placing, restore
+from syncvault.vault.backups import placing, restore
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.restoring import (
     Backups,
     Quiet,
+    alter,
     assert_sound,
     back_up,
     bring_back,
@@ -31,6 +29,7 @@ from tests.integration.restoring import (
     everything,
     fill,
     reopened,
+    sign_anew,
 )
 from tests.integration.vault_parts import NOW, Place, execute, register
 
@@ -151,11 +150,11 @@ def test_a_backup_of_a_newer_version_is_refused_and_an_older_one_brought_up(
     back_up(full, places)
     seed = full.keys.receipt_seed
     place.close()
-    _alter(places.data, seed, "UPDATE data_schema SET version_num = 'data_9999'")
+    alter(places.data / "vault.db", seed, "UPDATE data_schema SET version_num = 'data_9999'")
     with pytest.raises(SchemaError, match="data_9999"):
         bring_back(place, places)
     assert not places.home.exists()
-    _alter(places.data, seed, "UPDATE data_schema SET version_num = 'data_0002'")
+    alter(places.data / "vault.db", seed, "UPDATE data_schema SET version_num = 'data_0002'")
     _downgrade(places.data, seed)
     bring_back(place, places)
     with reopened(places) as vault:
@@ -163,26 +162,11 @@ def test_a_backup_of_a_newer_version_is_refused_and_an_older_one_brought_up(
         assert verify.verify(vault).findings == []
 
 
-def _alter(directory: Path, seed: bytes, statement: str) -> None:
-    """Makes another backup of one, as another version would have."""
-    with closing(sqlite3.connect(directory / "vault.db")) as connection:
-        connection.execute(statement)
-        connection.commit()
-    _sign_anew(directory, seed)
-
-
 def _downgrade(directory: Path, seed: bytes) -> None:
     database = open_database(f"sqlite:///{directory / 'vault.db'}")
     upgrade.downgrade(database, "data_0001")
     transfer.settle(database)
-    _sign_anew(directory, seed)
-
-
-def _sign_anew(directory: Path, seed: bytes) -> None:
-    said = archive.read(directory).statement
-    archive.write(
-        directory, replace(said, files={name: archive.measure(directory / name) for name in said.files}), seed
-    )
+    sign_anew(directory, seed)
 
 
 def test_rows_that_did_not_add_up_when_they_were_backed_up_are_told_and_still_found(
