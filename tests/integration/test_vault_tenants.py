@@ -25,7 +25,7 @@ from syncvault.vault.model import (
 from syncvault.vault.trail import audit
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
-from tests.integration.vault_parts import NOW, Place, execute, profile, register, rows, secret, sync
+from tests.integration.vault_parts import NOW, Place, execute, manifest_agrees, profile, register, rows, secret, sync
 
 
 def test_a_tenant_is_found_by_its_name_with_all_its_facts(place: Place) -> None:
@@ -97,6 +97,7 @@ def test_a_quarantine_keeps_its_first_reason_until_the_credential_is_replaced(va
     assert found.quarantine is None
     assert credentials.load(vault, found).secret.reveal() == b"another"
     assert len(rows(vault.data, "credentials")) == 1
+    assert manifest_agrees(vault, found)
 
 
 def test_a_credential_comes_back_whole_and_its_length_is_hidden(vault: Vault) -> None:
@@ -117,9 +118,11 @@ def test_a_credential_comes_back_whole_and_its_length_is_hidden(vault: Vault) ->
 def test_a_missing_credential_is_damage_with_advice(vault: Vault) -> None:
     tenant = register(vault, "acme")
     execute(vault.data, "DELETE FROM credentials")
-    with pytest.raises(DamagedError) as caught:
+    with pytest.raises(DamagedError, match=r"^The tenant has no credential") as caught:
         credentials.load(vault, tenant)
-    assert "credential rotate" in caught.value.advice
+    assert caught.value.advice.startswith("Store one with `syncvault credential rotate`")
+    credentials.replace(vault, tenant, secret("the next one"))
+    assert credentials.load(vault, tenant).secret.reveal() == b"the next one"
 
 
 @pytest.mark.parametrize("table", ["tenants", "credentials", "sources", "contacts", "mailboxes", "folders", "photos"])

@@ -59,8 +59,9 @@ def test_a_killed_process_is_an_error_and_leaves_nobody() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return piece
 
-    with pytest.raises(StorageError, match="was killed"):
+    with pytest.raises(StorageError, match=r"^A process that was verifying was killed") as caught:
         list(spread(die, range(100), 2))
+    assert caught.value.advice.startswith("Look whether the machine is short of memory")
     assert not multiprocessing.active_children()
 
 
