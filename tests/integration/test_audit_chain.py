@@ -17,6 +17,7 @@ from syncvault.store import audit as audit_rows
 from syncvault.store.audit import AuditRow
 from syncvault.vault.trail import audit, audit_chain
 from syncvault.vault.trail.audit_chain import Chain
+from syncvault.vault.trail.audit_check import Journal, Report
 from syncvault.vault.vault import Vault
 from tests.integration.killed import kill_after
 from tests.integration.vault_parts import NOW, Place, execute, rows
@@ -56,7 +57,8 @@ def test_a_trail_of_several_pages_verifies(vault: Vault, monkeypatch: pytest.Mon
 
 
 def test_a_vault_without_any_entry_verifies(vault: Vault) -> None:
-    assert audit.verify(vault).findings == ()
+    nothing = Report(0, 0, (), (), Journal(0, "there is nothing to compare"))
+    assert audit.verify(vault) == nothing
 
 
 def test_the_seeds_change_with_every_entry(vault: Vault) -> None:
@@ -382,6 +384,15 @@ def test_entries_on_either_side_of_a_gap_stay_where_they_are(vault: Vault, meddl
     record(vault, "restore")
     meddle(vault)
     assert findings(vault) != []
+
+
+def test_an_entry_that_was_put_into_a_gap_shows(vault: Vault) -> None:
+    record(vault, *["sync"] * 5)
+    _cut(vault, 3)
+    record(vault, "restore")
+    copied = "at, uid, role, verb, tenant_id, outcome, data_class, purge_at, next_key, signature"
+    execute(vault.data, f"INSERT INTO audit (seq, {copied}) SELECT 5, {copied} FROM audit WHERE seq = 3")
+    assert findings(vault) == [(5, "inserted")]
 
 
 def pins(vault: Vault) -> list[tuple[int, int]]:

@@ -76,6 +76,10 @@ def findings(vault: Vault, program: str) -> list[tuple[int | None, str]]:
     return [(one.seq, one.finding) for one in audit.verify(vault, program=program).findings]
 
 
+def sentences(vault: Vault, program: str) -> list[str]:
+    return [one.message for one in audit.verify(vault, program=program).findings]
+
+
 def test_every_entry_is_sent_with_its_number_and_signature(vault: Vault, listening: Journal) -> None:
     record(vault, "init")
     with vault.data.read() as tx:
@@ -134,8 +138,10 @@ def test_a_trail_set_back_together_with_its_key_store_shows_in_the_journal(vault
     _put_back(vault, older)
     assert findings(vault, "/nowhere/journalctl") == []  # nothing else can know
     assert findings(vault, listening.program()) == [(2, "journal")]
+    assert sentences(vault, listening.program()) == ["The journal remembers, and the table lacks, entry 2."]
     record(vault, "tenant show")
     assert findings(vault, listening.program()) == [(2, "journal")]
+    assert sentences(vault, listening.program()) == ["The journal holds another entry 2."]
 
 
 def test_what_was_pruned_is_not_missed(vault: Vault, listening: Journal) -> None:

@@ -91,6 +91,46 @@ def test_what_was_taken_away_shows(trail: Vault, meddle: Meddling, found: list[t
     assert findings(trail) == found
 
 
+MISSING = "Entry 3 is missing."
+UNSIGNED = "Entry 3 is not signed."
+CHANGED = "Entry {} was changed, or does not follow the one before it."
+PUT_IN = "INSERT INTO audit SELECT {}, at, uid, role, verb, tenant_id, outcome, data_class, purge_at, next_key"
+
+
+@pytest.mark.parametrize(
+    ("meddle", "sentences"),
+    [
+        (in_data("DELETE FROM audit WHERE seq = 3"), [MISSING]),
+        (in_data("DELETE FROM audit WHERE seq IN (3, 4)"), ["Entries 3 to 4 are missing."]),
+        (in_data("DELETE FROM audit WHERE seq > 4"), ["Entries 5 to 6 are missing."]),
+        (in_data("UPDATE audit SET uid = 7 WHERE seq = 3"), [CHANGED.format(3)]),
+        (in_data("UPDATE audit SET signature = NULL WHERE seq = 3"), [UNSIGNED, CHANGED.format(4)]),
+        (in_data("UPDATE audit SET next_key = NULL WHERE seq = 3"), [CHANGED.format(3), CHANGED.format(4)]),
+        (
+            in_data("UPDATE audit SET signature = zeroblob(64) WHERE seq = 6"),
+            [CHANGED.format(6), "Entry 6 is not the one that the key store remembers as the last."],
+        ),
+        (
+            in_data(f"{PUT_IN.format(9)}, signature FROM audit WHERE seq = 2"),
+            ["Entry 9 stands where none was written."],
+        ),
+        (
+            in_data("UPDATE audit SET seq = 9 WHERE seq = 6"),
+            [
+                "Entry 6 is missing.",
+                "Entry 9 stands where none was written.",
+                "Entry 6 is not the one that the key store remembers as the last.",
+            ],
+        ),
+        (in_keys("DELETE FROM audit_segments"), ["The key store has lost the head of the audit trail."]),
+    ],
+)
+@pytest.mark.parametrize("database_urls", ["sqlite"], indirect=True)
+def test_what_is_wrong_is_said_in_a_sentence(trail: Vault, meddle: Meddling, sentences: list[str]) -> None:
+    meddle(trail)
+    assert [one.message for one in audit.verify(trail, program="/nowhere/journalctl").findings] == sentences
+
+
 def test_two_entries_that_changed_places_show(trail: Vault) -> None:
     for old, new in ((2, 99), (4, 2), (99, 4)):
         execute(trail.data, "UPDATE audit SET seq = ? WHERE seq = ?", new, old)
@@ -191,7 +231,9 @@ DAMAGED_PIN = "A pin of the audit trail is damaged."
 )
 def test_meddling_with_the_pins_shows_and_nothing_is_written_on_top(trail: Vault, meddle: Meddling, said: str) -> None:
     meddle(trail)
-    assert (None, "key") in findings(trail)
+    (found,) = (one for one in audit.verify(trail, program="/nowhere/journalctl").findings if one.finding == "key")
+    assert (found.seq, found.message) == (None, said)
+    assert "`syncvault restore`" in found.advice
     for refusing in (audit.require_writable, partial(audit.record, tenant_id=None, outcome="ok")):
         with pytest.raises(DamagedError) as refused:
             refusing(trail, verb="sync")
@@ -221,7 +263,10 @@ def test_the_highest_number_that_an_entry_can_have_is_the_last(trail: Vault) -> 
 def test_key_and_pins_both_gone_show(trail: Vault) -> None:
     in_keys("DELETE FROM audit_segments")(trail)
     in_keys("DELETE FROM wrapped_keys WHERE purpose = 'audit'")(trail)
-    assert findings(trail) == [(None, "key")]
+    (lost,) = audit.verify(trail, program="/nowhere/journalctl").findings
+    assert (lost.seq, lost.finding) == (None, "key")
+    assert lost.message == "The key store knows nothing of the signed entries."
+    assert "`syncvault restore`" in lost.advice
     with pytest.raises(DamagedError, match=r"^The key store has lost the audit key and the head of the") as refused:
         audit.record(trail, verb="sync", tenant_id=None, outcome="ok")
     assert "`syncvault restore`" in refused.value.advice
@@ -245,7 +290,10 @@ def test_an_older_key_store_shows_once_it_is_more_than_a_crash_behind(trail: Vau
         audit.record(trail, verb="sync", tenant_id=None, outcome="ok")
     in_keys("UPDATE wrapped_keys SET blob = ? WHERE purpose = 'audit'", older)(trail)
     in_keys("UPDATE audit_segments SET last_seq = ?, last_signature = ?", *segments[0][3:])(trail)
-    assert findings(trail) == [(LAST + 1, "head")]
+    (head,) = audit.verify(trail, program="/nowhere/journalctl").findings
+    assert (head.seq, head.finding) == (LAST + 1, "head")
+    assert head.message == "2 entries are newer than the head that the key store remembers."
+    assert head.advice.startswith("The key store is of an earlier time")
     for _ in range(3):  # what is written now hangs where nothing may hang any more
         audit.record(trail, verb="sync", tenant_id=None, outcome="ok")
         assert findings(trail) != []
@@ -254,7 +302,10 @@ def test_an_older_key_store_shows_once_it_is_more_than_a_crash_behind(trail: Vau
 def test_a_glance_sees_whether_the_newest_entry_is_there(trail: Vault) -> None:
     assert audit.look(trail) == []
     in_data("DELETE FROM audit WHERE seq = 6")(trail)
-    assert [(one.seq, one.finding) for one in audit.look(trail)] == [(6, "head")]
+    (newest,) = audit.look(trail)
+    assert (newest.seq, newest.finding) == (6, "head")
+    assert newest.message.startswith("Entry 6, the newest, is missing")
+    assert newest.advice.startswith("Find out who could write")
 
 
 # Vaults from before entries were signed.
