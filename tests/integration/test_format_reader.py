@@ -18,6 +18,7 @@ from syncvault.secret import Secret
 from syncvault.vault import credentials, tenants
 from syncvault.vault.content import pages, photos, sources
 from syncvault.vault.content.diff import Incoming
+from syncvault.vault.content.filters import UserFilter
 from syncvault.vault.erasing import erasure
 from syncvault.vault.layout import Layout, default_database, default_key_database, default_root_key_file
 from syncvault.vault.model import (
@@ -74,9 +75,10 @@ def filled(vault: Vault, tenant: Tenant) -> None:
     """Two sources, two mailboxes (one without an address), two folders, contacts, a card, a photo."""
     group = sources.add(vault, tenant, "group", "0d4f6c1b-5e2a-4b7d-9a38-c7f1e6d20b95")
     sources.add(vault, tenant, "user", "5B7E9C02-1D4F-4A68-8E3B-F60A2C9D7184")
-    named = [sources.Named("5b7e9c02", "Zoë@Müller.example"), sources.Named("1d4f4a68", "")]
+    sources.add(vault, tenant, "all-users", "", UserFilter(department="Human Resources", hidden=True))
+    named = [sources.Named("5b7e9c02", "Zoë@Müller.example"), sources.Named("1d4f4a68", "", opens=False)]
     sources.name_mailboxes(vault, tenant, group.id, named)
-    first, second = (sources.mailbox(vault, tenant, key) for key, _ in named)
+    first, second = (sources.mailbox(vault, tenant, entry.key) for entry in named)
     entries = [
         Incoming("AAMk=", {"display_name": "old"}),
         Incoming("aamk=", {"display_name": "other"}),
@@ -164,8 +166,16 @@ def test_sources_mailboxes_folders_and_checkpoints_open_and_are_found_by_index(v
     for source in read["sources"]:
         value = f"{source['kind']}:{format_reader.normalised(source['ref'])}"
         assert source["ix"] == format_reader.index(key, "source", value)
-    assert {source["kind"] for source in read["sources"]} == {"group", "user"}
-    assert {mailbox["address"] for mailbox in read["mailboxes"].values()} == {"Zoë@Müller.example", ""}
+    assert {source["kind"]: source.get("filter") for source in read["sources"]} == {
+        "group": None,
+        "user": None,
+        "all-users": {"department": "Human Resources", "hidden": True},
+    }
+    assert {source["ref"] for source in read["sources"] if "filter" in source} == {
+        'department="Human Resources" hidden'
+    }
+    found = {mailbox["address"]: mailbox.get("opens") for mailbox in read["mailboxes"].values()}
+    assert found == {"Zoë@Müller.example": None, "": False}
     for mailbox in read["mailboxes"].values():
         assert mailbox["key_ix"] == format_reader.index(key, "mailbox-key", format_reader.normalised(mailbox["key"]))
         address = format_reader.normalised(mailbox["address"])

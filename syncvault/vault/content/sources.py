@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
 from syncvault.crypto.index import Label, normalise_address
@@ -17,6 +17,7 @@ from syncvault.store import manifests
 from syncvault.store import sources as rows
 from syncvault.store.mailboxes import MailboxChange, MailboxRow
 from syncvault.store.sources import MembershipRow, SourceRow
+from syncvault.vault.content.filters import UserFilter
 from syncvault.vault.keyring.keys import TenantKeys
 from syncvault.vault.model import Tenant
 from syncvault.vault.sealing import open_json, or_nothing, to_datetime, to_instant, to_json
@@ -25,22 +26,27 @@ from syncvault.vault.vault import Vault
 
 @dataclass(frozen=True, slots=True)
 class StoredSource:
-    """A registered source; `ref` is an object ID or an address."""
+    """A registered source; `ref` is an object ID, an address, the text of the `filter`, or empty."""
 
     id: bytes
     kind: str
     ref: str = field(repr=False)
     mailboxes: int
     purge_at: datetime
+    filter: UserFilter = field(default_factory=UserFilter)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredMailbox:
-    """A mailbox; `key` is its object ID (online) or its address in lower case (on-premises)."""
+    """A mailbox; `key` is its object ID (online) or its address in lower case (on-premises).
+
+    `opens` is False where there is nothing to open: a contact of the organisation has a card alone.
+    """
 
     id: bytes
     key: str = field(repr=False)
     address: str = field(repr=False)
+    opens: bool = True
 
     @property
     def ref(self) -> str:
@@ -53,10 +59,28 @@ class Named(NamedTuple):
 
     key: str
     address: str
+    opens: bool = True
+
+    def plain(self) -> dict[str, Any]:
+        """What is sealed of it; that it opens goes without saying."""
+        return {"key": self.key, "address": self.address} | ({} if self.opens else {"opens": False})
 
 
-def add(vault: Vault, tenant: Tenant, kind: str, ref: str) -> StoredSource:
-    """Registers a source; one that is registered already is given back as it is."""
+_NO_FILTER: Final = UserFilter()
+
+
+def add(vault: Vault, tenant: Tenant, kind: str, ref: str, wanted: UserFilter = _NO_FILTER) -> StoredSource:
+    """Registers a source; one that is registered already is given back as it is.
+
+    Args:
+        vault: Where to.
+        tenant: Whose.
+        kind: One of `connectors.port.SourceKind`.
+        ref: Object ID or address; empty where a filter says who is meant: its text stands there then.
+        wanted: Which people are meant, of a source of all.
+    """
+    ref, given = ref or wanted.text, wanted.given()
+    plain = {"kind": kind, "ref": ref} | ({"filter": given} if given else {})
     keys = vault.keys.tenant(tenant.id)
     known_as = _indexes(keys, Label.SOURCE, f"{kind}:{normalise_address(ref)}")
     ref_ix = known_as[0]
@@ -66,7 +90,7 @@ def add(vault: Vault, tenant: Tenant, kind: str, ref: str) -> StoredSource:
         tenant_id=tenant.id,
         kind=kind,
         ref_ix=ref_ix,
-        blob=keys.cipher.seal(Place.SOURCE, source_id, to_json({"kind": kind, "ref": ref}), ref_ix),
+        blob=keys.cipher.seal(Place.SOURCE, source_id, to_json(plain), ref_ix),
         data_class=DataClass.SOURCE,
         purge_at=to_instant(tenant.purge_at),
     )
@@ -120,7 +144,7 @@ def name_mailboxes(vault: Vault, tenant: Tenant, source_id: bytes, named: Sequen
         row = known.get(key_ix) or fresh.get(key_ix)
         if row is None:
             row = fresh[key_ix] = _mailbox_row(keys, tenant.id, uuid4().bytes, entry, purge_at)
-        elif key_ix in known and open_mailbox(keys, row).address != entry.address:
+        elif key_ix in known and _differs(open_mailbox(keys, row), entry):
             changed = _mailbox_row(keys, tenant.id, row.id, entry, purge_at)
             moved.append(MailboxChange(changed.address_ix, changed.blob, row.id, tenant.id))
         ids.append(row.id)
@@ -192,20 +216,25 @@ def mailboxes_by_id(vault: Vault, tenant: Tenant) -> dict[bytes, StoredMailbox]:
 
 def _to_source(keys: TenantKeys, row: SourceRow, counts: dict[bytes, int]) -> StoredSource:
     plain = open_json(keys.cipher, Place.SOURCE, row.id, row.blob, row.ref_ix)
-    return StoredSource(row.id, plain["kind"], plain["ref"], counts.get(row.id, 0), to_datetime(row.purge_at))
+    wanted = UserFilter(**plain.get("filter", {}))
+    return StoredSource(row.id, plain["kind"], plain["ref"], counts.get(row.id, 0), to_datetime(row.purge_at), wanted)
+
+
+def _differs(stored: StoredMailbox, entry: Named) -> bool:
+    return (stored.address, stored.opens) != (entry.address, entry.opens)
 
 
 def _mailbox_row(keys: TenantKeys, tenant_id: bytes, mailbox_id: bytes, entry: Named, purge_at: int) -> MailboxRow:
     key_ix = _key_index(keys, entry.key)
     address_ix = _address_index(keys, entry.address) if entry.address else None
-    blob = keys.cipher.seal(Place.MAILBOX, mailbox_id, to_json(entry._asdict()), key_ix, or_nothing(address_ix))
+    blob = keys.cipher.seal(Place.MAILBOX, mailbox_id, to_json(entry.plain()), key_ix, or_nothing(address_ix))
     return MailboxRow(mailbox_id, tenant_id, key_ix, address_ix, blob, DataClass.MAILBOX, purge_at)
 
 
 def open_mailbox(keys: TenantKeys, row: MailboxRow) -> StoredMailbox:
     """A mailbox from its row."""
     plain = open_json(keys.cipher, Place.MAILBOX, row.id, row.blob, row.key_ix, or_nothing(row.address_ix))
-    return StoredMailbox(row.id, plain["key"], plain["address"])
+    return StoredMailbox(row.id, plain["key"], plain["address"], plain.get("opens", True))
 
 
 def _indexes(keys: TenantKeys, label: Label, value: str) -> list[bytes]:
