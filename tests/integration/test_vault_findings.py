@@ -427,8 +427,8 @@ def test_a_tenant_that_gets_its_first_manifest_meanwhile_is_compared_with_it(
         execute(vault.data, "DELETE FROM credentials")
 
     at_its_end(monkeypatch, write_and_lose)
-    found = {(each.table, str(each.kind)) for each in verify(vault).findings if "sealed records" in each.message}
-    assert found == {("credentials", "missing")}
+    found = [each for each in verify(vault).findings if "sealed records" in each.message]
+    assert said(found, DATABASE) == [(tenant.id, "credentials", None, "missing", DATABASE)]
 
 
 def test_keys_that_change_meanwhile_are_read_again(

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from syncvault.crypto.record import row_version
 from syncvault.errors import BusyError, DamagedError, InputError, NotFoundError
 from syncvault.store import tenants as tenant_rows
 from syncvault.vault import credentials, tenants
@@ -78,11 +79,41 @@ def test_new_facts_move_every_purge_date(vault: Vault, exchange: FakeExchange) -
     assert sum(1 for tags in found.values() if tags) >= 7
 
 
+def test_facts_that_are_written_again_are_of_the_next_version(vault: Vault) -> None:
+    tenant = register(vault, "acme", ends=date(2026, 1, 1), term="P1M")
+    for version in (2, 3):
+        changed = tenants.update(vault, tenant, lambda facts: facts)
+        assert row_version(rows(vault.data, "tenants")[0][5]) == version
+    assert changed == tenant == tenants.find(vault, "acme")
+    assert tenant.purge_at == datetime(2026, 9, 28, 22, tzinfo=UTC)  # 90 days after the term that runs
+    assert manifest_agrees(vault, tenant)
+
+
+def test_the_roll_is_called_by_name(vault: Vault) -> None:
+    names = ["zeta", "acme", "mid", "beta"]
+    for name in names:
+        register(vault, name)
+    assert [one.facts.name for one in tenants.call_roll(vault).tenants] == sorted(names)
+
+
+def test_a_tenant_to_erase_is_found_though_its_facts_or_keys_are_gone(vault: Vault) -> None:
+    sound, damaged, keyless = (register(vault, name) for name in ("sound", "damaged", "keyless"))
+    execute(vault.data, "UPDATE tenants SET profile = ? WHERE id = ?", b"x" * 200, damaged.id)
+    execute(vault.key_data, "DELETE FROM wrapped_keys WHERE tenant_id = ?", keyless.id)
+    vault.keys.forget(keyless.id)
+    assert tenants.find_to_erase(vault, "sound") == sound
+    assert tenants.find_to_erase(vault, "damaged") == replace(damaged, profile=None)
+    assert tenants.find_to_erase(vault, "keyless") == replace(keyless, profile=None)
+    with pytest.raises(NotFoundError, match="no tenant named nobody"):
+        tenants.find_to_erase(vault, "nobody")
+
+
 def test_a_tag_that_disagrees_is_repaired_once(vault: Vault) -> None:
     tenant = register(vault, "acme", "ann")
     assert not tenants.repair_tags(vault, tenant)
     execute(vault.data, "UPDATE sources SET purge_at = 1")
     assert tenants.repair_tags(vault, tenant)
+    assert {row[-1] for row in rows(vault.data, "sources")} == {int(tenant.purge_at.timestamp())}
     assert not tenants.repair_tags(vault, tenant)
 
 
