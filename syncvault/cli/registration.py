@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from syncvault.cli import secrets_in, values
+from syncvault.cli.scoping import scope_given
 from syncvault.errors import InputError, UsageError
 from syncvault.policy.subscription import Subscription, SubscriptionKind
 from syncvault.vault.model import (
@@ -77,6 +78,7 @@ def profile(kind: TenantKind, given: Given) -> TenantProfile:
         billing_mail=given.optional("billing-mail", values.address),
         customer_number=given.optional("customer-number", values.plain_text),
         locale=given.optional("locale", _one_of(values.LOCALES), "en"),
+        scope=scope_given(given.texts),
     )
 
 

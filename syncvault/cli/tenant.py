@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from syncvault.cli import erasing, output, registration, tenant_add, values
+from syncvault.cli import erasing, output, registration, scoping, tenant_add, values
 from syncvault.cli.audited import audited, write_after
 from syncvault.cli.call import AsJson, Call, Reveal, begin
 from syncvault.cli.lookup import damage, living
@@ -108,6 +108,10 @@ def edit(
     username: Annotated[str | None, typer.Option(metavar="USER", help="The service account.")] = None,
     auth: Annotated[str | None, typer.Option(metavar="ntlm|basic", help="How the account signs in.")] = None,
     ca_bundle: Annotated[str | None, typer.Option(metavar="FILE", help='Authorities trusted besides; "" none.')] = None,
+    profile: scoping.Profile = None,
+    folder: scoping.Folder = None,
+    photo_size: scoping.PhotoSize = None,
+    include_private: scoping.Private = None,
     _json: AsJson = False,
 ) -> None:
     """Change what is known of a tenant."""
@@ -201,7 +205,8 @@ def _edited(facts: TenantProfile, texts: Any, changed: set[str]) -> TenantProfil
         subscription = replace(subscription, zone=values.zone(texts["time-zone"], "--time-zone"))
     plain: dict[str, Any] = {key.replace("-", "_"): _parsed(key, texts[key]) for key in changed & _PLAIN}
     connection: Any = facts.connection  # either kind: `parts` holds none but its own fields
-    return replace(facts, connection=replace(connection, **parts), subscription=subscription, **plain)
+    scope = scoping.scope_given(texts, facts.scope)
+    return replace(facts, connection=replace(connection, **parts), subscription=subscription, scope=scope, **plain)
 
 
 _MAY_BE_EMPTY: Final = frozenset({"billing-mail", "customer-number", "authority", "graph-url"})
@@ -219,7 +224,7 @@ _PARSERS: Final[dict[str, registration.Parser]] = {
     "username": values.account,
     "auth": lambda text, name: values.choice(text, name, values.AUTH_SCHEMES),
 }
-_EDITABLE: Final = (*_PARSERS, "time-zone", "ca-bundle")
+_EDITABLE: Final = (*_PARSERS, "time-zone", "ca-bundle", *scoping.KEYS)
 
 
 def _parsed(key: str, text: str) -> str:
@@ -229,7 +234,9 @@ def _parsed(key: str, text: str) -> str:
 def _print_tenant(call: Call, row: dict[str, Any]) -> None:
     quarantine = row["quarantined"]
     lines: Sequence[tuple[str, object]] = [
-        (key.replace("_", " "), value) for key, value in row.items() if key != "quarantined" and value not in {None, ""}
+        (key.replace("_", " "), ", ".join(value) if isinstance(value, list) else value)
+        for key, value in row.items()
+        if key != "quarantined" and value not in (None, "", [])
     ]
     if quarantine:
         lines = [*lines, ("quarantined", f"{quarantine['code']} since {quarantine['since']}\n{quarantine['advice']}")]

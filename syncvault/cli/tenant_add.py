@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from syncvault.cli import output, registration
+from syncvault.cli import output, registration, scoping
 from syncvault.cli.audited import audited, write_after
 from syncvault.cli.call import AsJson, Call, begin
 from syncvault.cli.registration import Given
@@ -64,6 +64,10 @@ def add_online(
     term: Term = "",
     time_zone: TimeZone = "",
     locale: Locale = "",
+    profile: scoping.Profile = None,
+    folder: scoping.Folder = None,
+    photo_size: scoping.PhotoSize = None,
+    include_private: scoping.Private = None,
     ca_bundle: CaBundle = None,
     no_probe: NoProbe = False,
     _json: AsJson = False,
@@ -89,6 +93,10 @@ def add_onprem(
     term: Term = "",
     time_zone: TimeZone = "",
     locale: Locale = "",
+    profile: scoping.Profile = None,
+    folder: scoping.Folder = None,
+    photo_size: scoping.PhotoSize = None,
+    include_private: scoping.Private = None,
     ca_bundle: CaBundle = None,
     no_probe: NoProbe = False,
     _json: AsJson = False,

@@ -17,7 +17,7 @@ from syncvault.vault.model import Credential, TenantKind, TenantProfile
 
 _COMMON: Final = frozenset(
     {"name", "admin-mail", "billing-mail", "customer-number", "trial-until", "paid-until", "term"}
-    | {"time-zone", "locale", "ca-bundle", "no-probe", "kind"}
+    | {"time-zone", "locale", "ca-bundle", "no-probe", "kind", "profile", "folder", "photo-size", "include-private"}
 )
 _ONLINE: Final = frozenset(
     {"directory-id", "client-id", "cloud", "authority", "graph-url"}
@@ -25,6 +25,7 @@ _ONLINE: Final = frozenset(
 )
 _ONPREM: Final = frozenset({"ews-url", "username", "auth", "password-file"})
 _FILES: Final = frozenset({"ca-bundle", "certificate", "certificate-password-file", "secret-file", "password-file"})
+_TRUTHS: Final = frozenset({"no-probe", "include-private"})
 _EXAMPLE: Final = 'Begin each tenant with [[tenant]] and go on with lines like: name = "acme"'
 
 
@@ -96,10 +97,14 @@ def _text(where: str, key: str, value: object, allowed: frozenset[str], director
         near = difflib.get_close_matches(key, allowed, n=1)
         advice = f"Did you mean {near[0]}?" if near else f"Known are: {', '.join(sorted(allowed))}."
         raise UsageError(f"{where}: unknown key {key!r}.", advice=advice)
-    if key == "no-probe":
+    if key in _TRUTHS:
         if isinstance(value, bool):
             return value
-        raise UsageError(f"{where}: no-probe is neither true nor false.", advice="Give it like no-probe = true")
+        raise UsageError(f"{where}: {key} is neither true nor false.", advice=f"Give it like {key} = true")
+    if key == "folder":
+        if isinstance(value, list) and all(isinstance(pattern, str) for pattern in value):
+            return value
+        raise UsageError(f"{where}: folder is not a list of texts.", advice='Give it like folder = ["Customers*"]')
     if isinstance(value, date):  # TOML has dates of its own
         return value.isoformat()
     if isinstance(value, bool) or not isinstance(value, str | int):
