@@ -74,7 +74,9 @@ def test_while_the_window_is_open_it_stays_interim_and_nothing_is_written(
 ) -> None:
     assert waiting.outstanding == ("root key generation 1: pending until the service deletes it on 2026-07-01",)
     before = waiting.receipt_path.read_bytes()
-    assert outstanding.finalize(vault, waiting.receipt).statement.outstanding == waiting.outstanding
+    unsettled = outstanding.finalize(vault, waiting.receipt)
+    assert unsettled.statement.outstanding == waiting.outstanding
+    assert (unsettled.content, unsettled.path) == (b"", waiting.receipt_path)
     assert retention.purge(vault, role="root").finished == ()
     assert waiting.receipt_path.read_bytes() == before
     assert "2026-07-01" in warned(place)[0]
@@ -155,8 +157,9 @@ def test_what_this_vault_did_not_issue_is_not_finalized(vault: Vault, waiting: E
     forged = waiting.receipt[:start] + change + waiting.receipt[start + len(change) :]
     assert forged != waiting.receipt
     for content in (forged, b"", b"{}", waiting.receipt[:-9]):
-        with pytest.raises(ForeignReceiptError):
+        with pytest.raises(ForeignReceiptError, match=r"^This is no receipt of this vault") as refused:
             outstanding.finalize(vault, content)
+        assert refused.value.advice.startswith("Give it as `tenant delete` wrote it")
 
 
 def test_another_vaults_receipt_is_not_finalized(place: Place, waiting: Erased) -> None:
@@ -169,9 +172,10 @@ def test_another_vaults_receipt_is_not_finalized(place: Place, waiting: Erased) 
 
 
 def test_a_final_receipt_stays_as_it_was_issued(vault: Vault) -> None:
-    final = erase(vault, register(vault, "acme")).receipt
+    erased = erase(vault, register(vault, "acme"))
     root = vault.keys.root
-    assert outstanding.finalize(vault, final).content == final
+    kept = outstanding.finalize(vault, erased.receipt)
+    assert (kept.content, kept.path, kept.statement.status) == (erased.receipt, erased.receipt_path, "final")
     assert vault.keys.root == root
 
 
@@ -222,7 +226,9 @@ def test_another_tenants_damaged_key_makes_the_receipt_interim(vault: Vault) -> 
     assert erased.outstanding[0].startswith("root key: not replaced yet. A key of something else does not open: ")
     assert outstanding.finalize(vault, erased.receipt).statement.outstanding == erased.outstanding
     erase(vault, damaged)
-    assert is_genuine(vault, outstanding.finalize(vault, erased.receipt).content, "final")
+    final = outstanding.finalize(vault, erased.receipt)
+    assert is_genuine(vault, final.content, "final")
+    assert final.statement.root_key == {"provider": "file", "generation": 2, "replaced": 1}
 
 
 def _refuse(self: FileProvider, generation: int) -> Any:

@@ -280,6 +280,8 @@ def test_the_purge_makes_it_final(vault: Vault, filled: Tenant, place: Place) ->
     late = place.open(vault.now + timedelta(days=36))
     (finished,) = retention.purge(late, role="root").finished
     assert (finished.path, finished.statement.status) == (kept.path, "final")
+    assert finished.statement.root_key == kept.statement.root_key
+    assert late.keys.root == ("file", 1)  # other keys open the rows: nothing is gained by replacing this one
 
 
 def test_the_doctor_does_not_complain_of_backups_that_expire(vault: Vault, filled: Tenant, place: Place) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -18,12 +17,8 @@ from syncvault.errors import DamagedError, StorageError
 from syncvault.store import keys as key_rows
 from syncvault.store.engine import Database
 from syncvault.store.statements import run, value
-from syncvault.vault import tenants
-from syncvault.vault.keyring import keys_in_use, resealing, root_rotation, rotation
-from syncvault.vault.keyring.keys_in_use import KeyInUse
-from syncvault.vault.keyring.rotation import NOBODY
+from syncvault.vault.keyring import resealing, root_rotation, rotation
 from syncvault.vault.keyring.wrapped import Purpose
-from syncvault.vault.layout import RootPlace
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
@@ -170,52 +165,3 @@ def test_rows_that_hang_on_nothing_end_a_rotation_instead_of_holding_it_up(
     with pytest.raises(DamagedError, match="cannot reach them"):
         rotation.rotate(vault, tenant)
     assert rotation.unfinished(vault, tenant.id) == {Purpose.DATA, Purpose.INDEX}
-
-
-def test_the_keys_in_use_are_listed_with_the_rows_that_need_them(
-    vault: Vault, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = keys_in_use.listing(vault)
-    assert [one for one in found if one.tenant is None and one.purpose in {"root", "names"}] == [
-        KeyInUse(None, "root", 1, "current", len(found) - 1),
-        KeyInUse(None, "names", 1, "current", 1),
-    ]
-    (data, index) = keys_in_use.of_tenant(vault, tenant)
-    assert (data.tenant, data.purpose, data.generation, data.state) == ("acme", "data", 1, "current")
-    assert (index.tenant, index.purpose, index.generation, index.state) == ("acme", "index", 1, "current")
-    # Two sources, two mailboxes, two folders, six contacts with cards; without an index: profile, credential,
-    # two checkpoints, two photos and the manifest.
-    assert (index.rows, data.rows) == (12, 12 + 7)
-
-
-@pytest.mark.parametrize("purpose", list(Purpose)[-2:])
-def test_meanwhile_the_rows_of_both_generations_add_up(
-    vault: Vault, tenant: Tenant, purpose: Purpose, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(resealing, "PAGE", 1)
-    expected = {one.purpose: one.rows for one in keys_in_use.of_tenant(vault, tenant)}
-    seen: list[dict[int, int]] = []
-
-    def look(done: int, of: int) -> None:
-        del done, of
-        found = [one for one in keys_in_use.listing(vault) if one.tenant == "acme" and one.purpose == purpose]
-        seen.append({one.generation: one.rows for one in found})
-
-    rotation.rotate(vault, tenant, {purpose}, NOBODY._replace(done=look))
-    assert {sum(each.values()) for each in seen} == {expected[purpose]}
-    assert [each[2] for each in seen] == sorted(each[2] for each in seen)
-    assert seen[-1] == {1: 0, 2: expected[purpose]}
-    assert len({each[2] for each in seen}) > 5
-
-
-def test_the_keys_of_a_tenant_that_cannot_be_named_are_listed_by_its_id(vault: Vault, tenant: Tenant) -> None:
-    execute(vault.data, "UPDATE tenants SET profile = ?", b"torn")
-    found = [one for one in keys_in_use.listing(vault) if one.tenant]
-    assert {one.tenant for one in found} == {str(UUID(bytes=tenant.id))}
-
-
-def test_a_moved_root_key_is_listed_under_its_new_generation(vault: Vault, tenant: Tenant, tmp_path: Path) -> None:
-    root_rotation.migrate(vault, RootPlace("file", tmp_path / "elsewhere" / "root.key"))
-    roots = [one for one in keys_in_use.listing(vault) if one.purpose == "root"]
-    assert [(one.generation, one.state) for one in roots] == [(2, "current")]
-    assert tenants.find(vault, "acme").id == tenant.id

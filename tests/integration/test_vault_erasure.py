@@ -91,7 +91,7 @@ def test_erasing_leaves_no_row_and_a_final_receipt(vault: Vault, filled: Tenant)
     assert events(vault, filled) == ["intent", "keys_destroyed", "completed"]
     with pytest.raises(NotFoundError):
         tenants.find(vault, "acme")
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError, match=r"^The tenant is gone already"):
         erase(vault, filled)
 
 
@@ -121,6 +121,13 @@ def test_half_way_nothing_is_left_of_a_tenant_but_its_emptied_row(
     assert (row.profile, row.quarantine, row.quarantine_advice) == (b"", None, None)
     erased = erase(vault, tenants.find(vault, "acme"))
     assert (erased.plan.contacts, events(vault, filled)) == (4, ["intent", "keys_destroyed", "completed"])
+
+
+def test_a_receipt_is_never_older_than_what_it_answers(vault: Vault, place: Place, filled: Tenant) -> None:
+    erasure._fence(vault, filled, erasure.ON_DEMAND, "root")
+    place.now = NOW.replace(hour=3)  # somebody set the clock back
+    erased = erase(vault, tenants.find(vault, "acme"))
+    assert json.loads(erased.receipt)["statement"]["issued_at"] == "2026-06-01T12:00:00Z"
 
 
 @pytest.mark.parametrize("database_urls", ["sqlite"], indirect=True)
