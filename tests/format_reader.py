@@ -253,15 +253,16 @@ def check_intent(text: str, tenant_id: bytes, epoch: int, public_pem: bytes) -> 
     return intent
 
 
-def check_ledger(content: bytes, public_pem: bytes) -> list[dict[str, Any]]:
-    """The entries in `erasure.ledger`; raises unless this vault wrote all that are signed, in this order."""
+def check_ledger(content: bytes, public_pem: bytes, unsigned_until: int) -> list[dict[str, Any]]:
+    """The entries in `erasure.ledger`; raises unless this vault wrote them, in this order."""
     number, before, entries = (
         0,
         "",
         [json.loads(line) for line in content.splitlines(keepends=True) if line[-1:] == b"\n"],
     )
     for entry in entries:
-        if entry["seq"] <= number or (before and "signature" not in entry):
+        is_late = bool(before) or entry["seq"] > unsigned_until
+        if entry["seq"] <= number or (is_late and "signature" not in entry):
             raise Refused(f"entry {entry['seq']}")
         number = entry["seq"]
         if "signature" in entry:
@@ -300,10 +301,11 @@ def read_vault(home: Path) -> dict[str, Any]:
         tenants = [
             _Tenant(data, vault_id, row, opened).read() for row in data.execute("SELECT * FROM tenants").fetchall()
         ]
-    names = opened[VAULT]["names"]
+    names, signing_key = opened[VAULT]["names"], next(iter(opened[VAULT]["receipt"][0].values()))
     return {
         "vault_id": vault_id,
-        "receipt_seed": next(iter(opened[VAULT]["receipt"][0].values())),
+        "receipt_seed": signing_key[:32],
+        "unsigned_until": int.from_bytes(signing_key[32:], "big"),
         "name_key": names[0][names[1]],
         "tenants": {tenant["profile"]["name"]: tenant for tenant in tenants},
     }

@@ -22,7 +22,7 @@ from syncvault.errors import Exit
 
 if TYPE_CHECKING:
     from syncvault.secret import Secret
-    from syncvault.vault.keyring.keys import RootChange
+    from syncvault.vault.keyring.destruction import RootChange
     from syncvault.vault.keyring.keys_in_use import KeyInUse
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -122,7 +122,7 @@ def rotate_tenant(
     from syncvault.vault.keyring import keys_in_use, rotation
     from syncvault.vault.keyring.wrapped import Purpose
 
-    call = begin(context)
+    call, resumed = begin(context), list[str]()
     with call.open_vault() as vault:
         if check:
             found = keys_in_use.of_tenant(vault, tenants.find_to_erase(vault, tenant))
@@ -130,9 +130,12 @@ def rotate_tenant(
             with audited(vault, call.command) as entry, counted("rows") as done:
                 chosen = living(vault, tenant, entry)
                 purposes = {Purpose(purpose)} if purpose else {Purpose.DATA, Purpose.INDEX}
-                rotation.rotate(vault, chosen, purposes, rotation.Follower(_tell_wait, done))
+                rotation.rotate(vault, chosen, purposes, rotation.Follower(_tell_wait, done, resumed.extend))
             found = keys_in_use.of_tenant(vault, chosen)
-    output.print_items(call, _items(found), _COLUMNS, none="No keys.")
+    more = {} if check else {"resumed": sorted(resumed)}
+    output.print_items(call, _items(found), _COLUMNS, none="No keys.", more=more)
+    for each in sorted(resumed):
+        note(f"An earlier rotation of the {each} key was finished, and no new key made. For one, run this again.")
 
 
 def _tell_wait(said: str) -> None:

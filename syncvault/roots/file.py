@@ -17,6 +17,7 @@ from syncvault.roots.port import (
     Destroyed,
     Destruction,
     Handle,
+    Held,
     ProviderSettings,
     RootKeyProvider,
     handle_number,
@@ -78,14 +79,14 @@ class FileProvider(RootKeyProvider):
             keyfiles.replace(path, to_text(self._vault, keys))
         return Destroyed()
 
-    def hold(self, value: int) -> None:
+    def hold(self, what: Held, value: int) -> None:
         """Writes the number into a file beside the key's."""
-        if (place := self._beside()) is not None:
+        if (place := self._beside(what)) is not None:
             keyfiles.replace(place, count_to_text(self._vault, value))
 
-    def held(self) -> int | None:
+    def held(self, what: Held) -> int | None:
         """Reads the number from that file."""
-        place = self._beside()
+        place = self._beside(what)
         content = None if place is None else keyfiles.read(place)
         return None if content is None else count_from_text(content, self._vault, str(place))
 
@@ -104,8 +105,8 @@ class FileProvider(RootKeyProvider):
             "protect against root, against whoever runs as the same user, or against a copy of the whole machine."
         )
 
-    def _beside(self) -> Path | None:
-        return None if self._named is None else self._named.with_name(f"{self._named.name}.count")
+    def _beside(self, what: Held) -> Path | None:
+        return None if self._named is None else self._named.with_name(f"{self._named.name}.{what}")
 
     def _add(self, path: Path, generation: int) -> None:
         fresh = {generation: os.urandom(ROOT_KEY_BYTES)}

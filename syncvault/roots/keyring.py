@@ -19,6 +19,7 @@ from syncvault.roots.port import (
     Destroyed,
     Destruction,
     Handle,
+    Held,
     ProviderSettings,
     RootKeyProvider,
     handle_number,
@@ -52,6 +53,7 @@ class KeyringProvider(RootKeyProvider):
     def __init__(self, settings: ProviderSettings, *, patience: float = _SECONDS_PROMPT) -> None:
         self._vault = str(settings.vault_id)
         self._patience = patience
+        self._in_use = ""  # the backend of the key that was made or read last: numbers are held there too
 
     def create(self, generation: int) -> Handle:
         """Stores a new item and reads it back; takes over one that is there."""
@@ -77,6 +79,7 @@ class KeyringProvider(RootKeyProvider):
             key = base64.b64decode(value, validate=True)
         except ValueError:
             key = b""
+        self._in_use = backend
         return require_root_key(key, f"the keyring's item {_SERVICE} {user}")
 
     def destroy(self, handle: Handle) -> Destruction:
@@ -91,16 +94,16 @@ class KeyringProvider(RootKeyProvider):
             advice="Remove it with the keyring's own program, then run the command again.",
         )
 
-    def hold(self, value: int) -> None:
+    def hold(self, what: Held, value: int) -> None:
         """Stores the number as an item of its own."""
-        self._ask(self._chosen(), "set_password", self._count_item, str(value))
+        self._ask(self._in_use or self._chosen(), "set_password", self._item(what), str(value))
 
-    def held(self) -> int | None:
+    def held(self, what: Held) -> int | None:
         """Reads that item."""
-        found = self._ask(self._chosen(), "get_password", self._count_item)
+        found = self._ask(self._in_use or self._chosen(), "get_password", self._item(what))
         if found is not None and not found.isdecimal():
             raise RootKeyError(
-                f"The keyring's item {_SERVICE} {self._count_item} holds no number.",
+                f"The keyring's item {_SERVICE} {self._item(what)} holds no number.",
                 advice="Find out who changed it, run `syncvault verify`, then remove it.",
             )
         return None if found is None else int(found)
@@ -121,9 +124,8 @@ class KeyringProvider(RootKeyProvider):
             "somebody has unlocked it."
         )
 
-    @property
-    def _count_item(self) -> str:
-        return f"{self._vault}/count"
+    def _item(self, what: Held) -> str:
+        return f"{self._vault}/{what}"
 
     def _user(self, generation: int) -> str:
         return f"{self._vault}/{generation}"

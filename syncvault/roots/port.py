@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 from uuid import UUID
@@ -121,18 +122,28 @@ class RootKeyProvider(Protocol):
         """What it protects against, and what not, in plain sentences."""
 
 
+class Held(StrEnum):
+    """The numbers that a provider may hold; each is also the name under which it does."""
+
+    COUNT = "count"  # how often anchors were written down
+    LEDGER = "ledger"  # the number of the erasure ledger's last entry
+
+
 @runtime_checkable
 class ValueHolder(Protocol):
-    """A provider that can also keep a number beside the root keys: the state behind which the key store never falls."""
+    """A provider that can also keep numbers beside the root keys: the state behind which the key store never falls.
 
-    def hold(self, value: int) -> None:
-        """Keeps the number, in place of the one before.
+    They are kept where the root key is that it made or read last.
+    """
+
+    def hold(self, what: Held, value: int) -> None:
+        """Keeps a number, in place of the one before.
 
         Raises:
             RootKeyError: The place cannot be reached, or refuses.
         """
 
-    def held(self) -> int | None:
+    def held(self, what: Held) -> int | None:
         """The number last kept; None if none was.
 
         Raises:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from syncvault.roots.port import RootKeyProvider, ValueHolder
+from syncvault.roots.port import Held, RootKeyProvider, ValueHolder
 from syncvault.store import anchors as rows
 from syncvault.store import meta
 from syncvault.store.engine import Database, Transaction
@@ -60,14 +60,32 @@ class Anchors:
             for tenant_id, counter in noted.items():
                 self.note(tenant_id, counter)
             raise
-        if isinstance(provider, ValueHolder):
-            provider.hold(count)
+        hold(provider, Held.COUNT, count)
 
     def forget(self, tenant_id: bytes) -> None:
         """Drops what is known of a tenant that is erased."""
         with self._lock:
             self._known.pop(tenant_id, None)
             self._noted.pop(tenant_id, None)
+
+
+def hold(provider: RootKeyProvider, what: Held, value: int) -> None:
+    """Has the provider hold a number, if it can. One that it holds and that is higher shows a key store put back.
+
+    Raises:
+        RootKeyError: The place cannot be reached, or holds something else.
+    """
+    if isinstance(provider, ValueHolder) and (provider.held(what) or 0) < value:
+        provider.hold(what, value)
+
+
+def held(provider: RootKeyProvider, what: Held) -> int | None:
+    """The number that the provider holds; None if it holds none, or cannot.
+
+    Raises:
+        RootKeyError: The place cannot be reached, or holds something else.
+    """
+    return provider.held(what) if isinstance(provider, ValueHolder) else None
 
 
 def next_count(tx: Transaction) -> int:

@@ -17,6 +17,7 @@ from syncvault.store.engine import Database, open_database
 from syncvault.store.schema import VAULT_TENANT
 from syncvault.store.upgrade import check_schema, migrate
 from syncvault.vault import layout as layouts
+from syncvault.vault.erasing import ledger
 from syncvault.vault.keyring import root_rotation
 from syncvault.vault.keyring.roots_in_use import AskPassphrase as AskPassphrase  # noqa: PLC0414  (part of this surface)
 from syncvault.vault.keyring.roots_in_use import RootsInUse
@@ -76,6 +77,7 @@ def open_vault(home: Path, *, passphrase: AskPassphrase | None = None, clock: Cl
         vault_id = _vault_id(data, key_data)
         roots = RootsInUse(layout, vault_id, passphrase)
         vault = Vault(layout, vault_id, data=data, key_data=key_data, roots=roots, clock=clock)
+        ledger.settle_beginning(vault)
         root_rotation.finish(vault)
         undo.pop_all()
     return vault

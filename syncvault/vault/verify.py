@@ -16,7 +16,7 @@ from uuid import UUID
 
 from syncvault.crypto.multiset import MultisetHash, Total
 from syncvault.errors import DamagedError, NotFoundError
-from syncvault.roots.port import ValueHolder
+from syncvault.roots.port import Held
 from syncvault.store import anchors as anchor_rows
 from syncvault.store import ledger as ledger_rows
 from syncvault.store import mailboxes as mailbox_rows
@@ -252,8 +252,7 @@ def _compare(manifest: Manifest, part: Part) -> None:
 
 def _beyond_tenants(vault: Vault, verdict: Verdict) -> None:
     """Checks the vault's own keys, tenants that are gone without an erasure, the ledger, and the key store's age."""
-    provider = vault.keys.provider
-    held = provider.held() if isinstance(provider, ValueHolder) else None  # before the count that it follows
+    held = {what: anchors.held(vault.keys.provider, what) or 0 for what in Held}  # before what they follow
     with vault.key_data.read() as tx:
         before = anchor_rows.all_of(tx)
         count = meta.number(tx, anchors.COUNT, keys=True)
@@ -261,7 +260,8 @@ def _beyond_tenants(vault: Vault, verdict: Verdict) -> None:
         present = {row.id for row in tenant_rows.list_all(tx)}
     with vault.key_data.read() as tx:  # an erasure takes the anchor before it takes the row
         after = anchor_rows.all_of(tx)
-        erased = {entry.tenant_id for entry in ledger_rows.list_all(tx) if entry.event == "keys_destroyed"}
+        entries = ledger_rows.list_all(tx)
+    erased = {entry.tenant_id for entry in entries if entry.event == "keys_destroyed"}
     for tenant_id in (before.keys() & after.keys()) - present - erased:
         message = f"Tenant {UUID(bytes=tenant_id)} is gone, and no erasure removed it."
         verdict.findings.append(Finding(tenant_id, "tenants", tenant_id, Kind.MISSING, message, RESTORE))
@@ -271,9 +271,11 @@ def _beyond_tenants(vault: Vault, verdict: Verdict) -> None:
     for fault in ledger.faults(vault):
         if fault.is_grave:
             verdict.findings.append(Finding(None, "erasure_ledger", None, Kind.UNREADABLE, fault.message, fault.advice))
-    if held is not None and count < held:
-        message = "The key store is older than what the root-key provider has seen of it."
-        verdict.findings.append(Finding(None, "key_meta", None, Kind.ROLLED_BACK, message, advice))
+    last = entries[-1].seq if entries else 0
+    for table, is_older in (("key_meta", count < held[Held.COUNT]), ("erasure_ledger", last < held[Held.LEDGER])):
+        if is_older:
+            message = "The key store is older than what the root-key provider has seen of it."
+            verdict.findings.append(Finding(None, table, None, Kind.ROLLED_BACK, message, advice))
 
 
 def _manifest_finding(tenant_id: bytes, message: str) -> Finding:

@@ -18,10 +18,10 @@ from syncvault.service import health
 from syncvault.store import ledger as ledger_rows
 from syncvault.store.ledger import LedgerRow
 from syncvault.vault import tenants
-from syncvault.vault.erasing import erasure, intent, ledger
+from syncvault.vault.erasing import erasing_rows, erasure, intent, ledger
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
-from tests.integration.vault_parts import Place, execute, register, rows
+from tests.integration.vault_parts import Place, as_before_signatures, execute, register, rows
 
 FENCED = "UPDATE tenants SET state = 'erasing', epoch = epoch + 1, erasure = ? WHERE id = ?"
 
@@ -193,21 +193,21 @@ def test_no_entry_can_be_taken_out_repeated_moved_or_put_in(vault: Vault, entrie
         assert ledger.check(forged, public(vault)) == bad
 
 
-def test_entries_from_before_there_were_signatures_may_stand_in_front(vault: Vault) -> None:
-    with vault.key_data.write() as tx:
-        ledger_rows.append(tx, 1, "intent", b"t" * 16, "{}")
+def test_entries_from_before_there_were_signatures_may_stand_in_front(place: Place, vault: Vault) -> None:
+    as_before_signatures(vault, "intent")
+    vault = place.open()
     erasure.erase(vault, register(vault, "acme"), reason=erasure.ON_DEMAND, role="root")
     found = everything(vault)
     assert [entry.signature is None for entry in found] == [True, False, False, False]
-    assert ledger.check(found, public(vault)) is None
+    ledger.require_all_genuine(vault, found)
     assert ledger.parse(vault.layout.ledger_mirror.read_bytes()) == found
 
 
 def test_entries_without_signatures_stand_in_order_too(vault: Vault) -> None:
     first, second = (LedgerRow(seq, 1, "intent", b"t" * 16, "{}") for seq in (1, 2))
-    assert ledger.check([first, second], public(vault)) is None
-    assert ledger.check([second, first], public(vault)) == 1
-    assert ledger.check([first, first], public(vault)) == 1
+    assert ledger.check([first, second], public(vault), unsigned_until=2) is None
+    assert ledger.check([second, first], public(vault), unsigned_until=2) == 1
+    assert ledger.check([first, first], public(vault), unsigned_until=2) == 1
 
 
 def test_an_entry_put_into_the_database_is_found_by_the_doctor(
@@ -256,3 +256,15 @@ def test_a_copy_that_lags_behind_is_completed_by_the_purge(vault: Vault, entries
     without_the_last(vault.layout.ledger_mirror)
     retention.purge(vault, role="root")
     assert list(ledger.faults(vault)) == []
+
+
+def test_an_order_to_erase_rows_that_somebody_else_wrote_erases_nothing(vault: Vault) -> None:
+    tenant = register(vault, "acme", "ann")
+    detail = json.dumps({"contacts": [], "mailboxes": [], "reason": "on-demand", "backups_until": 0})
+    for signature in (None, b"s" * 64):
+        with vault.key_data.write() as tx:
+            ledger_rows.set_signature(tx, ledger_rows.append(tx, 1, "rows_erased", tenant.id, detail), signature or b"")
+            tx.exec_driver_sql("UPDATE erasure_ledger SET signature = NULL WHERE length(signature) = 0")
+        with pytest.raises(DamagedError, match=r"^Entry \d of the erasure ledger was not written by this vault"):
+            erasing_rows.finish(vault, tenant)
+        execute(vault.key_data, "DELETE FROM erasure_ledger")

@@ -10,13 +10,14 @@ import pytest
 
 from syncvault.crypto.index import Label
 from syncvault.errors import DamagedError, InputError, NotFoundError, RootKeyError, UsageError
-from syncvault.roots.port import ValueHolder
+from syncvault.roots.port import Held, ValueHolder
+from syncvault.store.ledger import LedgerRow
 from syncvault.vault import layout as layouts
 from syncvault.vault import tenants
 from syncvault.vault.backups.archive import NotABackupError
 from syncvault.vault.content import contacts as vault_contacts
 from syncvault.vault.content import sources
-from syncvault.vault.erasing import erasing_rows, erasure
+from syncvault.vault.erasing import erasing_rows, erasure, ledger
 from syncvault.vault.keyring import rotation
 from syncvault.vault.keyring.wrapped import Purpose
 from syncvault.vault.opening import open_vault
@@ -24,7 +25,7 @@ from syncvault.vault.trail import audit
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.restoring import Backups, assert_sound, back_up, bring_back, erase, everything, fill, reopened
-from tests.integration.vault_parts import NOW, Place, register, rows, sync
+from tests.integration.vault_parts import NOW, Place, as_before_signatures, register, rows, sync
 
 
 @pytest.fixture
@@ -161,6 +162,46 @@ def test_the_ledger_of_another_vault_in_the_way_is_refused(
     with pytest.raises(InputError, match="contradict"):
         bring_back(place, places)
     assert {path.name for path in places.home.iterdir()} == {"erasure.ledger"}
+
+
+def test_an_erasure_that_nobody_signed_erases_nothing_in_a_restored_vault(
+    place: Place, full: Vault, places: Backups
+) -> None:
+    back_up(full, places)
+    alpha = tenants.find(full, "alpha").id
+    place.close()
+    places.home.mkdir()
+    (places.home / "erasure.ledger").write_bytes(ledger.to_text([LedgerRow(1, 1, "completed", alpha, "{}")]))
+    with pytest.raises(DamagedError, match=r"^Entry 1 of the erasure ledger was not written by this vault"):
+        bring_back(place, places)
+
+
+def test_a_vault_from_before_entries_were_signed_comes_back_with_what_it_erased(
+    place: Place, full: Vault, places: Backups
+) -> None:
+    gone = as_before_signatures(full, "intent", "keys_destroyed", "completed")
+    back_up(full, places)
+    place.close()
+    assert gone in bring_back(place, places).replayed.tenants
+    with reopened(places) as vault:
+        assert vault.keys.unsigned_until == 3
+        assert_sound(vault)
+
+
+def test_a_ledger_that_is_older_than_what_the_root_key_s_place_has_seen_is_refused(
+    place: Place, full: Vault, places: Backups
+) -> None:
+    back_up(full, places)
+    alpha = tenants.find(full, "alpha")
+    some = next(iter(vault_contacts.stream(full, alpha))).id
+    erasing_rows.erase_contacts(full, alpha, [some], role="root")
+    place.close()
+    with pytest.raises(InputError, match="ends at entry 0, and the root-key provider has seen entry 2"):
+        bring_back(place, places)
+    assert not places.home.exists()
+    places.home.mkdir()
+    shutil.copy(place.home / "erasure.ledger", places.home / "erasure.ledger")
+    assert bring_back(place, places).replayed.rows == 1
 
 
 def _urls(home: Path) -> tuple[str, str]:
@@ -332,13 +373,13 @@ def test_what_was_written_after_the_backup_is_no_finding_and_cannot_be_put_back(
     full.anchor()
     counters, provider = dict(rows(full.key_data, "anchors")), full.keys.provider
     assert isinstance(provider, ValueHolder)
-    held = provider.held() or 0
+    held = provider.held(Held.COUNT) or 0
     back_up(full, places, out=later(places), keys_out=later(places, "later-keys"))
     place.close()
     bring_back(place, places, keys=places.keys if keys_are_older else later(places, "later-keys"))
     with reopened(places) as vault:
         assert_sound(vault)
-        assert (provider.held() or 0) > held
+        assert (provider.held(Held.COUNT) or 0) > held
         anchored = dict(rows(vault.key_data, "anchors"))
         assert keys_are_older or all(anchored[tenant_id] > counter for tenant_id, counter in counters.items())
         assert sync(vault, tenants.find(vault, "alpha")).changed == 1

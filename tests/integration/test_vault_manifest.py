@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from syncvault.errors import BusyError, DamagedError, NotFoundError, StorageError
-from syncvault.roots.port import ValueHolder
+from syncvault.roots.port import Held, ValueHolder
 from syncvault.store import anchors
 from syncvault.store import credentials as credential_rows
 from syncvault.store import tenants as tenant_rows
@@ -22,6 +22,7 @@ from syncvault.vault import credentials, manifest, tenants
 from syncvault.vault.content import sources
 from syncvault.vault.erasing import erasure
 from syncvault.vault.vault import Vault
+from syncvault.vault.verify import verify
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.vault_parts import Place, execute, manifest_agrees, register, rows, secret, sync
 
@@ -161,11 +162,29 @@ def test_the_root_key_provider_holds_how_often_anchors_were_written_down(vault: 
     assert isinstance(vault.keys.provider, ValueHolder)
     tenant = register(vault)
     vault.anchor()
-    assert vault.keys.provider.held() == 1
+    assert vault.keys.provider.held(Held.COUNT) == 1
     vault.anchor()  # nothing is new
     sources.add(vault, tenant, "user", "bob")
     vault.anchor()
-    assert vault.keys.provider.held() == 2
+    assert vault.keys.provider.held(Held.COUNT) == 2
+
+
+def test_a_key_store_that_was_put_back_stays_behind_what_the_provider_holds(vault: Vault) -> None:
+    assert isinstance(vault.keys.provider, ValueHolder)
+    tenant = register(vault)
+    vault.keys.provider.hold(Held.COUNT, 7)
+    sources.add(vault, tenant, "user", "bob")
+    vault.anchor()
+    assert vault.keys.provider.held(Held.COUNT) == 7
+    assert [(each.table, str(each.kind)) for each in verify(vault).findings] == [("key_meta", "rolled_back")]
+
+
+def test_a_ledger_whose_end_was_taken_off_everywhere_is_behind_what_the_provider_holds(vault: Vault) -> None:
+    erasure.erase(vault, register(vault), reason=erasure.ON_DEMAND, role="root")
+    assert verify(vault).findings == []
+    execute(vault.key_data, "DELETE FROM erasure_ledger WHERE event = 'completed'")
+    vault.layout.ledger_mirror.unlink()
+    assert [(each.table, str(each.kind)) for each in verify(vault).findings] == [("erasure_ledger", "rolled_back")]
 
 
 def test_rows_ahead_of_their_anchor_are_healthy(place: Place) -> None:

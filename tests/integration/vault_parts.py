@@ -11,6 +11,7 @@ from typing import Any
 from syncvault.crypto.multiset import MultisetHash
 from syncvault.policy.subscription import Subscription, SubscriptionKind
 from syncvault.secret import Secret
+from syncvault.store import ledger as ledger_rows
 from syncvault.store import manifests
 from syncvault.store.engine import Database
 from syncvault.store.schema import data_metadata, key_metadata
@@ -18,6 +19,7 @@ from syncvault.sync import engine
 from syncvault.sync.summary import Options, Silence, Summary
 from syncvault.vault import manifest, tenants
 from syncvault.vault.content import contacts, sources
+from syncvault.vault.keyring.wrapped import Purpose
 from syncvault.vault.layout import Layout
 from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, Tenant, TenantProfile
 from syncvault.vault.opening import create_vault, open_vault
@@ -53,6 +55,17 @@ class Place:
     def close(self) -> None:
         while self.opened:
             self.opened.pop().close()
+
+
+def as_before_signatures(vault: Vault, *events: ledger_rows.Event) -> bytes:
+    """Takes the vault back to when its ledger was not signed, with some entries; returns the tenant that they name."""
+    gone = b"g" * 16
+    vault.keys.follow_root()
+    with vault.key_data.write() as tx:
+        for event in events:
+            ledger_rows.append(tx, 1, event, gone, '{"reason":"on-demand","rule_version":1,"keys":[]}')
+        vault.keys._keep(tx, Purpose.RECEIPT, vault.keys.receipt_seed, vault.now)
+    return gone
 
 
 def profile(name: str = "acme", *, ends: date = LATER, term: str = "", cancelled: bool = False) -> TenantProfile:

@@ -228,17 +228,20 @@ def test_the_ledger_reads_here_and_for_a_stranger() -> None:
     file = vectors("erasures")
     public, content = file["public_key"].encode(), file["ledger"].encode()
     entries = ledger.parse(content)
-    assert ledger.check(entries, public_key_from_pem(public)) is None
+    until = file["unsigned_until"]
+    assert ledger.check(entries, public_key_from_pem(public), unsigned_until=until) is None
     assert ledger.to_text(entries) == content
-    assert [entry["event"] for entry in format_reader.check_ledger(content, public)] == [row.event for row in entries]
+    strange = format_reader.check_ledger(content, public, until)
+    assert [entry["event"] for entry in strange] == [row.event for row in entries]
 
 
 @pytest.mark.parametrize("vector", vectors("erasures")["refused"], ids=lambda vector: vector["why"])
 def test_a_ledger_that_was_changed_is_refused_here_and_by_a_stranger(vector: dict[str, Any]) -> None:
     public, content = vectors("erasures")["public_key"].encode(), vector["ledger"].encode()
-    assert ledger.check(ledger.parse(content), public_key_from_pem(public)) is not None
+    until = vectors("erasures")["unsigned_until"]
+    assert ledger.check(ledger.parse(content), public_key_from_pem(public), unsigned_until=until) is not None
     with pytest.raises((format_reader.Refused, InvalidSignature)):
-        format_reader.check_ledger(content, public)
+        format_reader.check_ledger(content, public, until)
 
 
 EACH_REFUSED_RECEIPT = pytest.mark.parametrize(

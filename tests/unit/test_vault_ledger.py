@@ -12,13 +12,17 @@ import pytest
 
 from syncvault.crypto.signature import public_key
 from syncvault.errors import StorageError
+from syncvault.store import keys
 from syncvault.store import ledger as rows
 from syncvault.store.ledger import LedgerRow
+from syncvault.store.schema import VAULT_TENANT
 from syncvault.vault import layout as layouts
 from syncvault.vault.erasing import ledger
+from syncvault.vault.keyring.wrapped import Purpose
 from syncvault.vault.layout import Layout
-from syncvault.vault.opening import create_vault
+from syncvault.vault.opening import create_vault, open_vault
 from syncvault.vault.vault import Vault
+from tests.integration.vault_parts import as_before_signatures
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 ONE, OTHER = b"1" * 16, b"2" * 16
@@ -160,12 +164,53 @@ def test_another_vault_s_entries_are_noticed(kept: list[LedgerRow]) -> None:
 
 def test_entries_without_a_signature_stand_at_the_beginning_or_are_noticed(vault: Vault, kept: list[LedgerRow]) -> None:
     unsigned = [entry._replace(signature=None) for entry in kept]
-    assert ledger.check(unsigned[:2], public(vault)) is None
-    assert ledger.check([kept[0], unsigned[1]], public(vault)) == 2
+    assert ledger.check(unsigned[:2], public(vault), unsigned_until=2) is None
+    assert ledger.check([kept[0], unsigned[1]], public(vault), unsigned_until=2) == 2
     with vault.key_data.write() as tx:
         tx.exec_driver_sql("UPDATE erasure_ledger SET signature = NULL")
         added = ledger.add(vault, tx, "intent", b"3" * 16, {})
-    assert ledger.check([*unsigned, added], public(vault)) is None
+    assert ledger.check([*unsigned, added], public(vault), unsigned_until=4) is None
+    assert ledger.check([*unsigned, added], public(vault), unsigned_until=3) == 4
+    assert ledger.check(unsigned, public(vault)) == 1
+
+
+def test_an_entry_without_a_signature_that_somebody_adds_passes_in_no_vault_that_was_made_since(vault: Vault) -> None:
+    with vault.key_data.write() as tx:
+        rows.append(tx, 1, "intent", OTHER, "{}")
+    write(vault, "intent", ONE)
+    ledger.mirror(vault)
+    assert faults(vault) == [
+        ("Entry 1 of the erasure ledger was not written by this vault, or was changed.", ADVICE, True)
+    ]
+
+
+def test_a_vault_from_before_entries_were_signed_settles_once_which_those_are(vault: Vault) -> None:
+    as_before_signatures(vault, "intent", "completed")
+    home = vault.layout.home
+    vault.close()
+    with open_vault(home, clock=lambda: NOW) as later:
+        write(later, "intent", OTHER)
+        ledger.mirror(later)
+        assert (later.keys.unsigned_until, faults(later)) == (2, [])
+        with later.key_data.write() as tx:
+            tx.exec_driver_sql("UPDATE erasure_ledger SET signature = NULL WHERE seq = 3")
+    with open_vault(home, clock=lambda: NOW) as later:
+        assert (later.keys.unsigned_until, faults(later)[0][0]) == (
+            2,
+            "Entry 3 of the erasure ledger was not written by this vault, or was changed.",
+        )
+
+
+def test_which_entries_have_no_signature_is_sealed(vault: Vault) -> None:
+    assert vault.keys.unsigned_until == 0
+    as_before_signatures(vault, "intent")
+    with vault.key_data.read() as tx:
+        early = keys.of_purpose(tx, VAULT_TENANT, Purpose.RECEIPT)
+    with open_vault(vault.layout.home, clock=lambda: NOW), vault.key_data.read() as tx:
+        settled = keys.of_purpose(tx, VAULT_TENANT, Purpose.RECEIPT)
+    assert early is not None
+    assert settled is not None
+    assert len(settled.blob) == len(early.blob) + 8
 
 
 def test_an_entry_is_returned_as_it_was_written(vault: Vault) -> None:
@@ -300,5 +345,6 @@ def test_a_copy_whose_last_entry_has_no_number_is_damaged(vault: Vault, number: 
 
 def test_entries_without_a_signature_are_in_order_too(vault: Vault, kept: list[LedgerRow]) -> None:
     one, two, *_ = (entry._replace(signature=None) for entry in kept)
-    assert ledger.check([one, one], public(vault)) == 1
-    assert ledger.check([two, one], public(vault)) == 1
+    assert ledger.check([one, one], public(vault), unsigned_until=2) == 1
+    assert ledger.check([two, one], public(vault), unsigned_until=2) == 1
+    assert ledger.check([two], public(vault), unsigned_until=2) is None

@@ -41,12 +41,14 @@ def erasures() -> dict[str, Any]:
         "an entry without its signature": [*entries[:3], entries[3]._replace(signature=None), *entries[4:]],
         "two entries changed places": [*entries[:2], entries[3], entries[2], entries[4]],
         "the first of the signed ones taken out": [entries[0], *entries[2:]],
+        "one more without a signature": [entries[0], LedgerRow(2, at, "intent", TENANT_ID, "{}")],
     }
     return {
         "public_key": public_key_pem(seed),
         "tenant_id": TENANT_ID.hex(),
         "epoch": 2,
         "intent": to_text(intent, seed),
+        "unsigned_until": 1,
         "ledger": ledger.to_text(entries).decode(),
         "refused": [{"why": why, "ledger": ledger.to_text(rows).decode()} for why, rows in forged.items()],
     }

@@ -110,7 +110,7 @@ def wrapped_keys() -> dict[str, Any]:
         (TENANT_ID, "index", 1),
     ):
         cipher = RecordCipher({2: root}, 2, vault_id=VAULT_ID, tenant_id=tenant_id, random=stream(f"{purpose} batch"))
-        key, row_id = some(f"{purpose} {generation}", 32), some(f"{purpose} {generation} row")
+        key, row_id = _key(f"{purpose} {generation}", purpose), some(f"{purpose} {generation} row")
         bound = purpose.encode().ljust(ID_SIZE, b"\x00"), generation.to_bytes(ID_SIZE, "big")
         rows.append(
             {
@@ -124,6 +124,11 @@ def wrapped_keys() -> dict[str, Any]:
             }
         )
     return {"root_key": root.hex(), "root_generation": 2, "vault_id": VAULT_ID.hex(), "wrapped_keys": rows}
+
+
+def _key(label: str, purpose: str) -> bytes:
+    unsigned_until = (4711).to_bytes(8, "big") if purpose == "receipt" else b""
+    return some(label, 32) + unsigned_until
 
 
 def rotation() -> dict[str, Any]:
@@ -143,7 +148,7 @@ def rotation() -> dict[str, Any]:
         (TENANT_ID, "index", 2, "current"),
     ):
         label = f"rotated {purpose} {generation}"
-        key, row_id = some(label, 32), some(f"{label} row")
+        key, row_id = _key(label, purpose), some(f"{label} row")
         bound = purpose.encode().ljust(ID_SIZE, b"\x00"), generation.to_bytes(ID_SIZE, "big")
         opened[purpose, generation] = key
         blobs = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -22,7 +22,7 @@ from syncvault.clock import Clock, system_clock
 from syncvault.crypto.multiset import MultisetHash
 from syncvault.crypto.signature import public_key
 from syncvault.errors import BusyError, DamagedError, InputError, NotFoundError, StorageError, UsageError
-from syncvault.roots.port import ValueHolder
+from syncvault.roots.port import Held
 from syncvault.roots.registry import require_options
 from syncvault.store import anchors as anchor_rows
 from syncvault.store import keys as key_rows
@@ -293,17 +293,24 @@ def _require_signed(vault: Vault, backups: Iterable[Archive], entries: list[Ledg
                 f"{found.path(archive.STATEMENT)} was not signed by this vault, or was changed since.",
                 advice=archive.ANOTHER,
             )
-    if (number := ledger.check(entries, public)) is not None:
-        raise DamagedError(
-            f"Entry {number} of the erasure ledger was not written by this vault, or was changed.",
-            advice="Find out who changed it; restore into a directory without a ledger if it is another vault's.",
+    ledger.settle_beginning(vault)  # once what is in the key backup is known to be the vault's own
+    ledger.require_all_genuine(vault, entries)
+    seen = anchors.held(vault.keys.provider, Held.LEDGER)
+    if seen is not None and _last(entries) < seen:
+        raise InputError(
+            f"The erasure ledger ends at entry {_last(entries)}, and the root-key provider has seen entry {seen}.",
+            advice="Take a newer key backup, or put the lost vault's erasure.ledger into the new home.",
         )
+
+
+def _last(entries: Sequence[LedgerRow]) -> int:
+    return entries[-1].seq if entries else 0
 
 
 def _make_ready(vault: Vault, layout: Layout, entries: list[LedgerRow], token: str, keep_days: int) -> Restored:
     """Makes the two databases one vault again, of which nothing is left that was erased."""
     counters = _counters(vault, {entry.tenant_id for entry in entries if entry.event in OF_A_TENANT})
-    held = vault.keys.provider.held() if isinstance(vault.keys.provider, ValueHolder) else None
+    held = anchors.held(vault.keys.provider, Held.COUNT)
     with vault.data.write() as data, vault.key_data.write() as keys:
         replayed = replay(data, keys, entries, vault.keys.receipt_seed)
         unreadable = _anchor(vault, data, keys, counters)
@@ -316,8 +323,8 @@ def _make_ready(vault: Vault, layout: Layout, entries: list[LedgerRow], token: s
         count = max(held or 0, meta.number(keys, anchors.COUNT, keys=True)) + 1
         meta.put(keys, anchors.COUNT, str(count), keys=True)
         tenants, rows = len(tenant_rows.list_all(data)), sum(row_counts(data, "data").values())
-    if isinstance(vault.keys.provider, ValueHolder):
-        vault.keys.provider.hold(count)
+    anchors.hold(vault.keys.provider, Held.COUNT, count)
+    anchors.hold(vault.keys.provider, Held.LEDGER, _last(entries))
     audit_chain.begin_segment(vault)
     audit.record(vault, verb="restore", tenant_id=None, outcome="ok")
     return Restored(vault.id, layout, tenants, rows, replayed, unreadable)

@@ -206,6 +206,8 @@ def _present(tx: Transaction, tenant: Tenant, named: _Named) -> _Named:
 def _entries(vault: Vault, tenant: Tenant) -> list[_Entry]:
     with vault.key_data.read() as tx:
         found = [row for row in ledger_rows.of_tenant(tx, tenant.id) if row.event == "rows_erased"]
+    if found:
+        ledger.require_genuine(vault, tenant.id, "rows_erased")
     said = [(row, _detail(row)) for row in found]
     finished = {detail["finished"] for _, detail in said if "finished" in detail}
     try:

@@ -9,17 +9,21 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Final
 
 import orjson
 
 from syncvault.crypto.place import ID_SIZE
 from syncvault.crypto.signature import Subject, is_signed_by, public_key, sign
-from syncvault.errors import StorageError
+from syncvault.errors import DamagedError, RootKeyError, StorageError
+from syncvault.roots.port import Held
 from syncvault.store import ledger as rows
 from syncvault.store.engine import Transaction
 from syncvault.store.ledger import Event, LedgerRow
+from syncvault.vault import anchors
 from syncvault.vault.vault import Vault
 
 _SIGNATURE_SIZE: Final = 64
@@ -57,23 +61,66 @@ def signed(seed: bytes, entry: LedgerRow, before: LedgerRow | None) -> LedgerRow
     return entry._replace(signature=sign(seed, Subject.LEDGER, document))
 
 
-def check(entries: Iterable[LedgerRow], public: bytes) -> int | None:
-    """The number of the first entry that this vault did not write there; None if it wrote them all.
+def settle_beginning(vault: Vault) -> None:
+    """Seals up to which number entries have no signature, once: a vault from before entries were signed has some.
 
-    Entries from before there were signatures may stand at the beginning, where nothing can be said of them.
+    A later one without is not this vault's. One that was made since has settled it from the start: none.
+    """
+    if vault.keys.unsigned_until is not None:
+        return
+    with vault.beside_others():
+        vault.keys.follow_root()
+        with vault.key_data.write() as tx:
+            unsigned = takewhile(lambda entry: entry.signature is None, rows.list_all(tx))
+            vault.keys.settle_unsigned(tx, max((entry.seq for entry in unsigned), default=0), vault.now)
+
+
+def require_genuine(vault: Vault, tenant_id: bytes, event: Event) -> None:
+    """Refuses to go by what the ledger says of a tenant and event, if this vault did not write it.
+
+    Raises:
+        DamagedError: An entry was made up, or changed.
+    """
+    with vault.key_data.read() as tx:
+        entries = rows.list_all(tx)
+    forged = set(_forged(vault, entries))
+    for entry in entries:
+        if entry.seq in forged and (entry.tenant_id, entry.event) == (tenant_id, event):
+            raise DamagedError(_not_ours(entry.seq), advice=_ADVICE)
+
+
+def require_all_genuine(vault: Vault, entries: Iterable[LedgerRow]) -> None:
+    """Refuses a ledger that this vault did not write from the first entry on.
+
+    Raises:
+        DamagedError: An entry was made up, changed, taken out or moved.
+    """
+    if (number := next(_forged(vault, entries), None)) is not None:
+        advice = "Find out who changed it; restore into a directory without a ledger if it is another vault's."
+        raise DamagedError(_not_ours(number), advice=advice)
+
+
+def check(entries: Iterable[LedgerRow], public: bytes, *, unsigned_until: int = 0) -> int | None:
+    """The number of the first entry that the vault did not write where it stands, or None; see `forged`."""
+    return next(forged(entries, public, unsigned_until=unsigned_until), None)
+
+
+def forged(entries: Iterable[LedgerRow], public: bytes, *, unsigned_until: int = 0) -> Iterator[int]:
+    """The numbers of the entries that the vault with a public key did not write where they stand.
 
     Args:
         entries: From the first one on, in their order.
         public: The vault's public key, 32 bytes.
+        unsigned_until: The number of the last entry from before there were signatures; 0 if there are none.
     """
     number, before = 0, None
     for entry in entries:
         is_in_order, number = entry.seq > number, entry.seq
-        is_good = before is None if entry.signature is None else _is_signed(entry, before, public)
+        is_early = before is None and entry.seq <= unsigned_until
+        is_good = is_early if entry.signature is None else _is_signed(entry, before, public)
         if not (is_in_order and is_good):
-            return entry.seq
-        before = entry.signature
-    return None
+            yield entry.seq
+        before = entry.signature or before
 
 
 def faults(vault: Vault) -> Iterator[Fault]:
@@ -81,8 +128,8 @@ def faults(vault: Vault) -> Iterator[Fault]:
     with vault.key_data.read() as tx:
         entries = rows.list_all(tx)
     path = vault.layout.ledger_mirror
-    if (bad := check(entries, public_key(vault.keys.receipt_seed))) is not None:
-        yield Fault(f"Entry {bad} of the erasure ledger was not written by this vault, or was changed.", _ADVICE)
+    if (number := next(_forged(vault, entries), None)) is not None:
+        yield Fault(_not_ours(number), _ADVICE)
     try:
         copied = parse(path.read_bytes())
     except FileNotFoundError:
@@ -105,7 +152,10 @@ def faults(vault: Vault) -> Iterator[Fault]:
 
 
 def mirror(vault: Vault) -> None:
-    """Brings the file up to the database: one JSON object per line, synced to the disk."""
+    """Brings the file up to the database: one JSON object per line, synced to the disk.
+
+    The root-key provider is told how far the ledger has come, if it can hold that.
+    """
     path = vault.layout.ledger_mirror
     try:
         with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "r+b") as file:
@@ -118,6 +168,8 @@ def mirror(vault: Vault) -> None:
             file.write(to_text(missing))
             file.flush()
             os.fsync(file.fileno())
+        with suppress(RootKeyError):  # what is held may be behind, and no erasure is to fail for it
+            anchors.hold(vault.keys.provider, Held.LEDGER, missing[-1].seq if missing else last)
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError):
@@ -139,6 +191,14 @@ def parse(content: bytes) -> list[LedgerRow]:
     """
     *whole, _ = content.split(b"\n")  # nothing else ends a line, or a changed byte would hide the entry before it
     return [_from_line(line + b"\n") for line in whole]
+
+
+def _forged(vault: Vault, entries: Iterable[LedgerRow]) -> Iterator[int]:
+    return forged(entries, public_key(vault.keys.receipt_seed), unsigned_until=vault.keys.unsigned_until or 0)
+
+
+def _not_ours(number: int) -> str:
+    return f"Entry {number} of the erasure ledger was not written by this vault, or was changed."
 
 
 def _seq(line: bytes) -> int:

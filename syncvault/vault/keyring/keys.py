@@ -18,17 +18,26 @@ from uuid import UUID
 from syncvault.crypto.index import BlindIndex
 from syncvault.crypto.record import RecordCipher
 from syncvault.errors import DamagedError, NotFoundError, RootKeyError
-from syncvault.roots.port import Destroyed, Destruction, NotPossible, Pending, RootKeyProvider
+from syncvault.roots.port import Destruction, RootKeyProvider
 from syncvault.store import keys as rows
 from syncvault.store.engine import Database, Transaction
 from syncvault.store.schema import VAULT_TENANT
+from syncvault.vault.keyring.destruction import RootChange, may_change, not_possible_any_more, recorded
 from syncvault.vault.keyring.roots_in_use import RootsInUse
 from syncvault.vault.keyring.wrapped import TENANT_PURPOSES as TENANT_PURPOSES  # noqa: PLC0414  (part of this module's surface)
-from syncvault.vault.keyring.wrapped import VAULT_PURPOSES, Purpose, fresh_keys, handle_of, root_row, unwrap, wrap
+from syncvault.vault.keyring.wrapped import (
+    VAULT_PURPOSES,
+    Purpose,
+    fresh_keys,
+    handle_of,
+    parts_of_signing_key,
+    root_row,
+    signing_key,
+    unwrap,
+    wrap,
+)
 
 IDLE_SECONDS: Final = 300.0  # a tenant's keys that nobody has used for so long are dropped from memory
-_PENDING: Final = "pending: "
-_NOT_POSSIBLE: Final = "not possible: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +55,6 @@ class TenantKeys:
     index: BlindIndex
     index_generation: int
     indexes: Mapping[int, BlindIndex]
-
-
-@dataclass(frozen=True, slots=True)
-class RootChange:
-    """A re-keyed root: what is current now, what was replaced, and what became of each generation that is not."""
-
-    provider: str
-    generation: int
-    replaced: int
-    destructions: Mapping[int, Destruction]
 
 
 class _Root(NamedTuple):
@@ -107,7 +106,12 @@ class KeyRing:
     @property
     def receipt_seed(self) -> bytes:
         """The seed of the key that signs receipts."""
-        return self._vault_keys[Purpose.RECEIPT]
+        return parts_of_signing_key(self._vault_keys[Purpose.RECEIPT])[0]
+
+    @property
+    def unsigned_until(self) -> int | None:
+        """Up to which number entries of the erasure ledger may lack a signature; None until that is settled."""
+        return parts_of_signing_key(self._vault_keys[Purpose.RECEIPT])[1]
 
     def tenant(self, tenant_id: bytes) -> TenantKeys:
         """The keys of a tenant.
@@ -241,15 +245,14 @@ class KeyRing:
         outcome = {root.generation: self._destroy(root) for root in retired if not only_changed or may_change(root)}
         with self._database.write() as tx:
             for generation, destruction in outcome.items():
-                rows.settle_root(tx, generation, _outstanding(destruction))
+                rows.settle_root(tx, generation, recorded(destruction))
         return outcome
 
     def _destroy(self, root: rows.RootRow) -> Destruction:
         keeper = self._roots.keeper_of(root)
         if keeper is not None:
             return keeper.destroy(handle_of(root))
-        why = f"it was kept by the provider {root.provider}, which this vault has left"
-        return NotPossible((root.outstanding or why).removeprefix(_NOT_POSSIBLE).removeprefix(_PENDING))
+        return not_possible_any_more(root)
 
     def _drop_idle(self, seconds: float) -> None:
         oldest = self._seconds() - seconds
@@ -276,11 +279,20 @@ class KeyRing:
 
     def keep_audit_state(self, tx: Transaction, state: bytes, now: datetime) -> None:
         """Stores what signs the next audit entries in the place of what signed before."""
+        self._keep(tx, Purpose.AUDIT, state, now)
+
+    def settle_unsigned(self, tx: Transaction, until: int, now: datetime) -> None:
+        """Seals up to which number ledger entries may lack a signature, beside what signs them; see `follow_root`."""
+        key = signing_key(self.receipt_seed, until)
+        self._keep(tx, Purpose.RECEIPT, key, now)
+        self._vault_keys[Purpose.RECEIPT] = key
+
+    def _keep(self, tx: Transaction, purpose: Purpose, key: bytes, now: datetime) -> None:
         cipher = self._root_cipher(VAULT_TENANT)
-        row = rows.of_purpose(tx, VAULT_TENANT, Purpose.AUDIT)
+        row = rows.of_purpose(tx, VAULT_TENANT, purpose)
         if row is None:
-            row = fresh_keys(cipher, VAULT_TENANT, [Purpose.AUDIT], now)[0]
-        rows.put(tx, row._replace(blob=wrap(cipher, row, state), root_generation=cipher.current))
+            row = fresh_keys(cipher, VAULT_TENANT, [purpose], now)[0]
+        rows.put(tx, row._replace(blob=wrap(cipher, row, key), root_generation=cipher.current))
 
     @property
     def _root(self) -> _Root:
@@ -374,17 +386,3 @@ class KeyRing:
                 if not hmac.compare_digest(unwrap(new, row._replace(blob=rewrapped[row.id])), plain):
                     raise RootKeyError("The new root key does not open what it sealed.")
         rows.rewrap_all(tx, generation, rewrapped)
-
-
-def may_change(root: rows.RootRow) -> bool:
-    """Whether destroying a retired generation may come to something else than the last time, if there was one."""
-    return not (root.outstanding or "").startswith(_NOT_POSSIBLE)
-
-
-def _outstanding(destruction: Destruction) -> str | None:
-    """What is recorded of a generation that is not destroyed; None if it is."""
-    if isinstance(destruction, Destroyed):
-        return None
-    if isinstance(destruction, Pending):
-        return _PENDING + destruction.until
-    return _NOT_POSSIBLE + destruction.why

@@ -12,14 +12,15 @@ from typing import Final
 
 from syncvault.errors import BusyError, InputError, RootKeyError, StorageError, UsageError
 from syncvault.roots.passphrase import PassphraseProvider, WrongPassphraseError
-from syncvault.roots.port import Destroyed, Pending, RootKeyProvider, ValueHolder
+from syncvault.roots.port import Destroyed, Held, Pending, RootKeyProvider
 from syncvault.roots.registry import names, require_options
 from syncvault.store import keys as key_rows
+from syncvault.store import ledger as ledger_rows
 from syncvault.store import meta
 from syncvault.store.keys import RootRow
 from syncvault.vault import anchors
 from syncvault.vault import layout as layouts
-from syncvault.vault.keyring.keys import RootChange, may_change
+from syncvault.vault.keyring.destruction import RootChange, may_change
 from syncvault.vault.keyring.roots_in_use import AskPassphrase
 from syncvault.vault.keyring.wrapped import handle_of
 from syncvault.vault.layout import RootPlace
@@ -156,9 +157,10 @@ def _switched(vault: Vault, place: RootPlace, provider: RootKeyProvider | None) 
         if vault.layout.coming is not None:
             place = vault.layout.coming
         vault.roots.adopt(place, provider)
-        if isinstance(provider, ValueHolder):
-            with vault.key_data.read() as tx:
-                provider.hold(meta.number(tx, anchors.COUNT, keys=True))
+        with vault.key_data.read() as tx:
+            count, entries = meta.number(tx, anchors.COUNT, keys=True), ledger_rows.list_all(tx)
+        anchors.hold(provider, Held.COUNT, count)
+        anchors.hold(provider, Held.LEDGER, entries[-1].seq if entries else 0)
     _settle(vault)
     vault.key_data.scrub(_KEY_TABLES)
 

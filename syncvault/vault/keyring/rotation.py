@@ -44,10 +44,12 @@ class Follower(NamedTuple):
     Attributes:
         waits: The tenant is taken: by whom, in a sentence. Told once.
         done: How many rows have been looked at, of how many.
+        resumes: For which keys an earlier rotation is finished, and no new one is made. Told at the beginning.
     """
 
     waits: Callable[[str], object]
     done: Callable[[int, int], object]
+    resumes: Callable[[Set[Purpose]], object] = lambda _: None
 
 
 NOBODY: Final = Follower(lambda _: None, lambda _, __: None)
@@ -76,7 +78,7 @@ def rotate(
     """
     hold = _patiently(vault, tenant, follower)
     with hold():
-        begun = _begin(vault, tenant, purposes)
+        begun = _begin(vault, tenant, purposes, follower)
     resealed = _walk(vault, tenant, begun, hold, follower)
     with hold():
         resealed += _finish(vault, tenant, begun)
@@ -156,12 +158,13 @@ def _is_needed(vault: Vault, row: WrappedKeyRow) -> bool:
         return row.purpose == Purpose.DATA and row.generation in rows.generations(tx, row.tenant_id)
 
 
-def _begin(vault: Vault, tenant: Tenant, purposes: Set[Purpose]) -> set[Purpose]:
+def _begin(vault: Vault, tenant: Tenant, purposes: Set[Purpose], follower: Follower) -> set[Purpose]:
     """Makes the new generations, unless older ones are still in use; returns what is to be walked for."""
     present = tenants.read_again(vault, tenant)
     if present.profile is None:
         raise InputError("The tenant is being erased.", advice="Its keys go with it; there is nothing to rotate.")
     begun = unfinished(vault, tenant.id)
+    follower.resumes(begun)
     fresh = [purpose for purpose in TENANT_PURPOSES if purpose in purposes and purpose not in begun]
     if fresh:
         with vault.beside_others():

@@ -31,6 +31,7 @@ class Purpose(StrEnum):
 
 VAULT_PURPOSES: Final = (Purpose.NAMES, Purpose.RECEIPT)
 TENANT_PURPOSES: Final = (Purpose.DATA, Purpose.INDEX)
+_NUMBER_SIZE: Final = 8
 
 
 def root_row(provider: RootKeyProvider, generation: int, handle: Handle, now: datetime) -> rows.RootRow:
@@ -73,8 +74,25 @@ def fresh_keys(
             blob=b"",
             created_at=int(now.timestamp()),
         )
-        wrapped.append(row._replace(blob=wrap(root, row, os.urandom(KEY_SIZE))))
+        key = os.urandom(KEY_SIZE)
+        wrapped.append(row._replace(blob=wrap(root, row, signing_key(key, 0) if purpose is Purpose.RECEIPT else key)))
     return wrapped
+
+
+def signing_key(seed: bytes, unsigned_until: int) -> bytes:
+    """What the row `receipt` holds: the seed, and up to which number ledger entries may lack its signature."""
+    return seed + unsigned_until.to_bytes(_NUMBER_SIZE, "big")
+
+
+def parts_of_signing_key(key: bytes) -> tuple[bytes, int | None]:
+    """The seed and the number in what that row holds; no number in one from before entries were signed.
+
+    Raises:
+        DamagedError: It holds something else.
+    """
+    if len(key) not in {KEY_SIZE, KEY_SIZE + _NUMBER_SIZE}:
+        raise DamagedError("The signing key in the key store has another length.")
+    return key[:KEY_SIZE], int.from_bytes(key[KEY_SIZE:], "big") if key[KEY_SIZE:] else None
 
 
 def wrap(root: RecordCipher, row: rows.WrappedKeyRow, key: bytes) -> bytes:
