@@ -1,17 +1,24 @@
 """TLS trust of both adapters: the system's authorities plus the tenant's own bundle, and no switch to turn it off.
 
 Environment variables that replace trust (`REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE`, `SSL_CERT_FILE`) are not
-consulted: a stray variable must not decide whom a service account's password is sent to.
+consulted: a stray variable must not decide whom a service account's password is sent to. A proxy may be named there:
+it passes on what TLS has sealed from end to end, and sees no more of it than the name of the host.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment
 
 import certifi
 from requests.adapters import HTTPAdapter
+from requests.utils import should_bypass_proxies
+
+_PROXY_SCHEMES: Final = frozenset({"http", "https"})
 
 
 def tls_context(ca_pem: str = "") -> ssl.SSLContext:
@@ -44,6 +51,35 @@ def _load_system_trust(context: ssl.SSLContext) -> None:
         context.load_verify_locations(cafile=certifi.where())
 
 
+def proxy_from_environment(origin: str) -> str:
+    """The proxy that `HTTPS_PROXY` names for an `https://` origin; empty where `NO_PROXY` exempts it, or none is named.
+
+    Loopback is never asked of a proxy: it would reach its own.
+
+    Raises:
+        ValueError: What is named is no `http://` or `https://` address. The message does not hold it.
+    """
+    named = getproxies_environment().get("https", "")
+    if not named or _is_loopback(urlsplit(origin).hostname or "") or should_bypass_proxies(origin, no_proxy=None):
+        return ""
+    url = named if "://" in named else f"http://{named}"
+    try:
+        parts = urlsplit(url)
+        is_proxy = parts.scheme in _PROXY_SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_proxy = False
+    if not is_proxy:
+        raise ValueError("not a proxy like http://proxy.example.com:3128")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 class TrustAdapter(HTTPAdapter):
     """A requests transport that verifies against one context, whatever session settings or environment say."""
 
@@ -54,6 +90,11 @@ class TrustAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Makes every connection with the context."""
         super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Verifies a proxy that itself speaks TLS against the context too, and whoever is behind any proxy."""
+        contexts = {"ssl_context": self._context, "proxy_ssl_context": self._context}
+        return super().proxy_manager_for(proxy, **kwargs, **contexts)
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Leaves trust to the context; requests would add its own bundle here, or drop verification."""

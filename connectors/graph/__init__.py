@@ -13,7 +13,10 @@ from connectors.graph.credentials import load_certificate as load_certificate
 from connectors.graph.settings import CLOUDS as CLOUDS
 from connectors.graph.settings import ClientCertificate as ClientCertificate
 from connectors.graph.settings import ClientSecret as ClientSecret
+from connectors.graph.settings import FederatedToken as FederatedToken
+from connectors.graph.settings import GraphCredential as GraphCredential
 from connectors.graph.settings import GraphSettings as GraphSettings
+from connectors.graph.settings import ManagedIdentity as ManagedIdentity
 from connectors.throttle import Now, Sleep, utc_now
 
 if TYPE_CHECKING:
@@ -24,7 +27,10 @@ __all__ = [
     "CertificateError",
     "ClientCertificate",
     "ClientSecret",
+    "FederatedToken",
+    "GraphCredential",
     "GraphSettings",
+    "ManagedIdentity",
     "connect",
     "load_certificate",
 ]

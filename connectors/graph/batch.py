@@ -183,15 +183,18 @@ def _settle(client: GraphClient, part: _Part, response: Json | None, slept: floa
     named = response.get("headers")
     headers = {str(name).lower(): str(value) for name, value in named.items()} if isinstance(named, dict) else {}
     if 200 <= status < 300:
+        client.tokens.worked(token)
         part.outcome = Reply(headers, response.get("body"))
         return
     code = error_code(_unwrapped(response.get("body")))
     if status == 401:
         part.refused += 1
-        if part.refused > FRESH_TOKENS:
-            raise CredentialRejected("Graph does not accept the access token.", code=code)
-        client.tokens.bearer(instead_of=token)
-    elif is_passing(status):
+        client.tokens.instead_of(token, code=code)
+        if part.refused > FRESH_TOKENS:  # others have used those tokens since: it is about this part
+            part.outcome = Refusal(status, code)
+        return
+    client.tokens.worked(token)
+    if is_passing(status):
         part.due = slept + _pause(client, part, status, headers, code)
     else:
         part.outcome = Refusal(status, code)

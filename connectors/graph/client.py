@@ -17,19 +17,19 @@ from urllib.parse import urljoin, urlsplit
 
 import orjson
 
-from connectors.graph.auth import Tokens
+from connectors.graph.auth import FRESH_TOKENS, Tokens
 from connectors.graph.refusals import Refusal, error_code
 from connectors.graph.transport import Answer, BrokenError, TooLargeError, Transport
-from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, ServerFault, Throttled, Unreachable
+from connectors.port import ConnectorError, ProtocolViolation, ServerFault, Throttled
 from connectors.throttle import Backoff, Now, OutOfPatienceError, RetryPolicy, Sleep, Slots, retry_after
 
 Json = dict[str, Any]
 
 JSON_LIMIT: Final = 64 * 1024 * 1024
 VERSION: Final = "/v1.0"
+BATCH: Final = "/$batch"
 PER_MAILBOX: Final = 4  # "Outlook service limits": requests at once per application and mailbox
 _UNCONNECTED_ATTEMPTS: Final = 4
-FRESH_TOKENS: Final = 3  # tried when one is refused: tokens may be revoked while several threads use them
 _GARBLED_ATTEMPTS: Final = 3
 _LASTING: Final = frozenset({501, 505, 507, 508, 510, 511})
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
@@ -103,7 +103,7 @@ class GraphClient:
         body = orjson.dumps({"requests": parts})
         # A batch runs up to four parts of a mailbox at once, so it takes a slot for each.
         with self._slots.taken(mailboxes):
-            return self._json(Ask("POST", "/$batch", headers, body, limit, weight=len(parts)))
+            return self._json(Ask("POST", BATCH, headers, body, limit, weight=len(parts)))
 
     def pages(self, path: str, *, prefer: str = "", mailbox: str = "") -> Iterator[list[Any]]:
         """The `value` of each page of a list, following its links; raises as `get_json` does."""
@@ -166,7 +166,7 @@ class GraphClient:
                 answer = self._send(ask, token)
             except BrokenError as fault:
                 unconnected += not fault.connected
-                failure = Unreachable("Graph cannot be reached, or the connection breaks again and again.")
+                failure = fault.lasting("Graph cannot be reached, or the connection breaks again and again.")
                 if unconnected >= _UNCONNECTED_ATTEMPTS:
                     raise failure from None
                 pause(backoff, None, failure)
@@ -175,9 +175,9 @@ class GraphClient:
                 return answer
             if answer.status == 401:
                 refused += 1
-                if refused > FRESH_TOKENS:
-                    raise CredentialRejected("Graph does not accept the access token.", code=code_of(answer))
-                token = self.tokens.bearer(instead_of=token)
+                token = self.tokens.instead_of(token, code=code_of(answer))
+                if refused > FRESH_TOKENS:  # others have used those tokens since: it is about what was asked for
+                    raise Refusal(answer.status, code_of(answer))
             elif is_passing(answer.status):
                 asked = retry_after(answer.headers.get("Retry-After"), self.now())
                 pause(backoff, asked, fault_of(answer.status, code_of(answer)))
@@ -187,14 +187,22 @@ class GraphClient:
     def _send(self, ask: Ask, token: str) -> Answer:
         with self._counting:
             self._requests += ask.weight
-        return self._transport.send(
-            ask.method,
-            self.origin,
-            VERSION + ask.path,
-            headers={**ask.headers, "Authorization": f"Bearer {token}"},
-            body=ask.body,
-            limit=ask.limit,
-        )
+        told = False
+        try:
+            answer = self._transport.send(
+                ask.method,
+                self.origin,
+                VERSION + ask.path,
+                headers={**ask.headers, "Authorization": f"Bearer {token}"},
+                body=ask.body,
+                limit=ask.limit,
+            )
+            # What a batch was answered says nothing of its parts, which are refused one by one.
+            told = answer.status == 401 or (answer.status == 200 and ask.path == BATCH)
+            return answer
+        finally:
+            if not told:
+                self.tokens.worked(token)
 
 
 def values(page: Json) -> list[Any]:
@@ -247,6 +255,7 @@ def pause(backoff: Backoff, asked: float | None, failure: ConnectorError) -> Non
 
 
 __all__ = [
+    "FRESH_TOKENS",
     "JSON_LIMIT",
     "PER_MAILBOX",
     "GraphClient",

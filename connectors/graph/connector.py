@@ -8,11 +8,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from connectors.graph import contacts, directory
-from connectors.graph.auth import SignIn, Tokens, roles_in
+from connectors.graph.auth import open_tokens, roles_in
 from connectors.graph.client import GraphClient, TooLargeError
 from connectors.graph.photos import PhotoReader
 from connectors.graph.refusals import CONTACTS, USERS, Refusal, explain
-from connectors.graph.settings import ClientCertificate, GraphSettings
+from connectors.graph.settings import ClientCertificate, ClientSecret, GraphSettings
 from connectors.graph.transport import Transport
 from connectors.port import (
     Card,
@@ -64,7 +64,7 @@ class GraphConnector:
             account=self._settings.client_id,
             server=urlsplit(self._client.origin).netloc,
             permissions=roles_in(token),
-            expires_at=credential.not_after if isinstance(credential, ClientCertificate) else None,
+            expires_at=credential.not_after if isinstance(credential, ClientCertificate | ClientSecret) else None,
         )
 
     def resolve(self, source: Source) -> Iterator[Mailbox]:
@@ -99,8 +99,8 @@ class GraphConnector:
 
 def open_connector(settings: GraphSettings, *, sleep: Sleep, now: Now, page_size: int) -> GraphConnector:
     """Builds a connector; see `connectors.graph.connect`."""
-    transport = Transport(settings.ca_pem)
-    tokens = Tokens(settings, SignIn(transport, settings.authority_origin(), sleep, now), now)
+    transport = Transport(settings.ca_pem, uses_proxy=settings.uses_proxy)
+    tokens = open_tokens(settings, transport, sleep=sleep, now=now)
     client = GraphClient(transport, settings.graph_origin(), tokens, sleep, now)
     return GraphConnector(client, settings, page_size or contacts.PAGE_SIZE)
 

@@ -1,12 +1,14 @@
-"""Certificates as administrators have them (PFX, or PEM with key and certificate) into the one form that is kept."""
+"""Credentials out of files: certificates into the one form that is kept, and workloads' tokens, which never are."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from connectors.graph.settings import ClientCertificate
+from connectors.port import Unreachable
 from connectors.throttle import utc_now
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 _PEM_KEY: Final = re.compile(rb"-----BEGIN ([A-Z ]*)PRIVATE KEY-----.+?-----END \1PRIVATE KEY-----", re.DOTALL)
 _PEM_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
+_JWT: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+_TOKEN_LIMIT: Final = 64 * 1024
 _SEQUENCE: Final = 0x30  # the first byte of every DER structure that a PFX can be
 
 
@@ -69,6 +73,31 @@ def load_certificate(data: bytes, password: bytes | None = None, *, now: datetim
         certificate_pem=b"".join(entry.public_bytes(serialization.Encoding.PEM) for entry in chain),
         not_after=own.not_valid_after_utc,
         thumbprint=own.fingerprint(hashes.SHA1()).hex().upper(),  # noqa: S303 - a name that Entra shows, not a safeguard
+    )
+
+
+def read_federated_token(file: str) -> str:
+    """The token that the platform has put into a file.
+
+    Raises:
+        Unreachable: There is none now. The platform may put one there later, so nobody refused anything.
+    """
+    try:
+        with Path(file).open("rb") as opened:
+            content = opened.read(_TOKEN_LIMIT + 1)
+    except OSError as error:
+        raise _no_token(f"cannot be read ({error.strerror})") from None
+    text = content.decode("ascii", "replace").strip()
+    if not _JWT.fullmatch(text) or len(content) > _TOKEN_LIMIT:
+        raise _no_token("holds no token")
+    return text
+
+
+def _no_token(why: str) -> Unreachable:
+    return Unreachable(
+        f"The federated token's file {why}.",
+        code="federated-token",
+        advice="Check that the platform writes it where `syncvault credential show TENANT` says, readable here.",
     )
 
 

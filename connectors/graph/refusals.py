@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from connectors.port import (
     ConnectorError,
-    CredentialRejected,
     MailboxGone,
     NoMailbox,
     NotPermitted,
@@ -102,7 +101,8 @@ def explain(refusal: Refusal, *, advice: str) -> ConnectorError:
     """
     code = refusal.code
     if refusal.status == 401:
-        return CredentialRejected("Graph does not accept the access token.", code=code)
+        # Not the credential: Graph takes its tokens elsewhere, or `Tokens` would have ended all of it.
+        return NotPermitted("Graph refuses here a token that it takes elsewhere.", code=code, advice=advice)
     if refusal.status == 403:
         return NotPermitted("Graph does not let the application read this.", code=code, advice=advice)
     if refusal.no_mailbox:

@@ -25,9 +25,10 @@ CLOUDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ClientSecret:
-    """A client secret as Entra shows it once (the value, not its ID)."""
+    """A client secret as Entra shows it once (the value, not its ID), and when it ends, where that is known."""
 
     secret: bytes = field(repr=False)
+    not_after: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +49,40 @@ class ClientCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class ManagedIdentity:
+    """The identity that Azure gives the machine we run on: the one with this client ID, or the machine's own."""
+
+    client_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FederatedToken:
+    """A workload identity: a file that holds a token of an issuer whom the application trusts.
+
+    The platform replaces what is in the file every hour or so; it is read afresh for every sign-in and never kept.
+    """
+
+    file: str = field(repr=False)
+
+
+GraphCredential = ClientSecret | ClientCertificate | ManagedIdentity | FederatedToken
+
+
+@dataclass(frozen=True, slots=True)
 class GraphSettings:
-    """One tenant. `authority` and `graph_url` are origins that replace the cloud's; `ca_pem` adds to system trust."""
+    """One tenant. `authority` and `graph_url` are origins that replace the cloud's; `ca_pem` adds to system trust.
+
+    `uses_proxy` tells whether the proxy that the environment names (`HTTPS_PROXY`, `NO_PROXY`) is used.
+    """
 
     directory_id: str
     client_id: str
-    credential: ClientSecret | ClientCertificate
+    credential: GraphCredential
     cloud: str = "global"
     authority: str = ""
     graph_url: str = ""
     ca_pem: str = field(default="", repr=False)
+    uses_proxy: bool = True
 
     def authority_origin(self) -> str:
         """Where to sign in; raises ValueError if it is no https origin."""

@@ -1,7 +1,12 @@
-"""One HTTP exchange over verified TLS, bounded in time and size: no redirects, no cookies, no environment."""
+"""One HTTP exchange over verified TLS, bounded in time and size: no redirects, no cookies.
+
+Of the environment it takes the proxy (`HTTPS_PROXY`, `NO_PROXY`) and nothing else: a proxy is asked to connect through
+(`CONNECT`), and TLS is verified from here to the server all the same, so a token never reaches the proxy in the clear.
+"""
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +18,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 
 from connectors.graph import wire
 from connectors.port import Unreachable
-from connectors.trust import TrustAdapter, tls_context
+from connectors.trust import TrustAdapter, proxy_from_environment, tls_context
 
 CONNECT_SECONDS: Final = 10.0
 SILENCE_SECONDS: Final = 30.0  # between two pieces of an answer
@@ -21,6 +26,12 @@ ANSWER_SECONDS: Final = 300.0  # for a whole answer: a server that drips must no
 _POOL: Final = 16
 _ALWAYS: Final = {"User-Agent": "syncvault", "Accept-Encoding": "gzip"}
 _BLOCK: Final = 256 * 1024
+_NO_TUNNEL: Final = re.compile(r"Tunnel connection failed: (\d{3})")  # what http.client says of a proxy's refusal
+_NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"})
+_PROXY_ADVICE: Final = (
+    "Check HTTPS_PROXY, and that the proxy lets CONNECT through to Microsoft's hosts;"
+    " NO_PROXY or `syncvault tenant edit TENANT --no-proxy` go without it."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +49,25 @@ class Answer:
 
 
 class BrokenError(Exception):
-    """No whole answer came. `connected` tells whether a connection was made at all."""
+    """No whole answer came.
 
-    def __init__(self, *, connected: bool) -> None:
+    Attributes:
+        connected: Whether a connection was made at all.
+        by_proxy: Whether it is the proxy that cannot be reached, or that does not get through.
+    """
+
+    def __init__(self, *, connected: bool, by_proxy: bool = False) -> None:
         super().__init__("no whole answer came")
         self.connected = connected
+        self.by_proxy = by_proxy
+
+    def lasting(self, message: str) -> Unreachable:
+        """The port's error for when this does not pass; `message` says who cannot be reached."""
+        if self.by_proxy:
+            return Unreachable(
+                "The proxy cannot be reached, or does not reach the server.", code="proxy", advice=_PROXY_ADVICE
+            )
+        return Unreachable(message)
 
 
 class TooLargeError(Exception):
@@ -50,12 +75,18 @@ class TooLargeError(Exception):
 
 
 class Transport:
-    """A pool of connections for one tenant; safe to use from several threads."""
+    """A pool of connections for one tenant; safe to use from several threads.
 
-    def __init__(self, ca_pem: str = "") -> None:
-        # The adapter without a session around it: no cookies, no proxies or passwords from the environment, and
+    Args:
+        ca_pem: Certificates in PEM form, trusted in addition to the system's.
+        uses_proxy: Whether to go through the proxy that the environment names.
+    """
+
+    def __init__(self, ca_pem: str = "", *, uses_proxy: bool = True) -> None:
+        # The adapter without a session around it: no cookies, no bundles or passwords from the environment, and
         # redirects come back as they are, where a session would read their whole body.
         self._adapter = TrustAdapter(tls_context(ca_pem), pool_connections=4, pool_maxsize=_POOL, max_retries=0)
+        self._uses_proxy = uses_proxy
 
     def send(
         self, method: str, origin: str, path: str, *, headers: Mapping[str, str], body: bytes | None, limit: int
@@ -73,8 +104,9 @@ class Transport:
         Raises:
             BrokenError: The connection failed, broke, or went silent.
             TooLargeError: The answer is larger than `limit`.
-            Unreachable: The server's certificate is not trusted.
+            Unreachable: The server's certificate is not trusted, or the proxy refuses or is none.
         """
+        proxies = self._proxies(origin)
         prepared = requests.PreparedRequest()
         prepared.prepare(method, origin + path, headers={**_ALWAYS, **headers}, data=body)
         if path.isascii():
@@ -84,7 +116,7 @@ class Transport:
         content = b""
         try:
             with self._adapter.send(
-                prepared, stream=True, timeout=(CONNECT_SECONDS, SILENCE_SECONDS), verify=True, proxies={}
+                prepared, stream=True, timeout=(CONNECT_SECONDS, SILENCE_SECONDS), verify=True, proxies=proxies
             ) as response:
                 content = _read(response, limit, started + ANSWER_SECONDS)
                 outcome = response.status_code
@@ -93,9 +125,20 @@ class Transport:
             # "from None": the messages below hold whole addresses.
             if _distrusted(error):
                 raise Unreachable("The server's TLS certificate is not trusted.", code="tls") from None
+            if proxies:
+                raise _of_proxy(error) from None
             raise BrokenError(connected=not _never_connected(error)) from None
         finally:
             wire.record(method, path, outcome, len(content), time.monotonic() - started)
+
+    def _proxies(self, origin: str) -> dict[str, str]:
+        if not self._uses_proxy:
+            return {}
+        try:
+            proxy = proxy_from_environment(origin)
+        except ValueError:
+            raise Unreachable("HTTPS_PROXY names no proxy.", code="proxy", advice=_PROXY_ADVICE) from None
+        return {"https": proxy} if proxy else {}
 
     def close(self) -> None:
         """Ends the connections."""
@@ -126,6 +169,20 @@ def _never_connected(error: BaseException) -> bool:
     if isinstance(error, requests.ConnectTimeout):
         return True
     return any(isinstance(cause, NewConnectionError) for cause in _causes(error))
+
+
+def _of_proxy(error: BaseException) -> Unreachable | BrokenError:
+    """A failure of a connection that goes through a proxy."""
+    causes = list(_causes(error))
+    refused = next(filter(None, (_NO_TUNNEL.search(str(cause)) for cause in causes)), None)
+    if refused and refused.group(1) < "500":  # beyond that the server may be down, and may come back
+        message = f"The proxy refuses to connect (HTTP {refused.group(1)})."
+        return Unreachable(message, code="proxy", advice=_PROXY_ADVICE)
+    if any(isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS for cause in causes):
+        return Unreachable("The proxy answers in the server's place, without TLS.", code="proxy", advice=_PROXY_ADVICE)
+    if isinstance(error, requests.exceptions.ProxyError) or _never_connected(error):
+        return BrokenError(connected=False, by_proxy=True)
+    return BrokenError(connected=True)
 
 
 def _causes(error: BaseException | None, depth: int = 0) -> Iterator[BaseException]:

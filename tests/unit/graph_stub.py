@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from requests.structures import CaseInsensitiveDict
 
+from connectors.graph.auth import Token, Tokens
 from connectors.graph.client import GraphClient
 from connectors.graph.connector import GraphConnector
 from connectors.graph.settings import ClientSecret, GraphSettings
 from connectors.graph.transport import Answer, BrokenError, TooLargeError
+from connectors.selection import Selection
 
 ORIGIN = "https://graph.example.com:8443"
 NOON = datetime(2027, 1, 1, 12, 0, tzinfo=UTC)
@@ -40,18 +42,17 @@ def refusal(status: int, code: str, **headers: str) -> Answer:
     return answer(body, status, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
-class StubTokens:
-    """Tokens by number; a refused one is replaced by the next."""
+class NumberedTokens:
+    """Gives tokens by number, for an hour each."""
 
     requests = 0
 
     def __init__(self) -> None:
-        self.given = 1
+        self.given = 0
 
-    def bearer(self, *, instead_of: str = "") -> str:
-        if instead_of == f"token-{self.given}":
-            self.given += 1
-        return f"token-{self.given}"
+    def acquire(self) -> Token:
+        self.given += 1
+        return Token(f"token-{self.given}", NOON + timedelta(hours=1))
 
 
 class StubGraph:
@@ -64,12 +65,13 @@ class StubGraph:
         self.headers: list[Mapping[str, str]] = []
         self.origins: set[str] = set()
         self.waits: list[float] = []
-        self.tokens = StubTokens()
-        self.client = GraphClient(self, ORIGIN, self.tokens, self.waits.append, lambda: NOON)  # type: ignore[arg-type]
+        self.tokens = NumberedTokens()
+        tokens = Tokens(self.tokens, lambda: NOON)
+        self.client = GraphClient(self, ORIGIN, tokens, self.waits.append, lambda: NOON)  # type: ignore[arg-type]
 
-    def connector(self, page_size: int = 200) -> GraphConnector:
+    def connector(self, selection: Selection | None = None, page_size: int = 200) -> GraphConnector:
         settings = GraphSettings("d", "c", ClientSecret(b"s"), graph_url=ORIGIN)
-        return GraphConnector(self.client, settings, page_size)
+        return GraphConnector(self.client, settings, selection or Selection(), page_size)
 
     def send(
         self, method: str, origin: str, path: str, *, headers: Mapping[str, str], body: bytes | None, limit: int

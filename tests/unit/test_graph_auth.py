@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from connectors.graph.auth import SignIn, Tokens
+from connectors.graph.auth import open_tokens
 from connectors.graph.settings import ClientSecret, GraphSettings
 from connectors.graph.transport import Answer
 from connectors.port import ProtocolViolation
@@ -26,9 +26,8 @@ class PaperEntra:
         self.endpoint, self.expires_in, self.mark = endpoint, expires_in, mark
         self.sent: list[tuple[str, str, str]] = []
         self.now = NOON
-        http = SignIn(self, ORIGIN, lambda _: None, lambda: self.now)  # type: ignore[arg-type]
         settings = GraphSettings("d", "c", ClientSecret(b"s"), authority=ORIGIN)
-        self.tokens = Tokens(settings, http, lambda: self.now)
+        self.tokens = open_tokens(settings, self, sleep=lambda _: None, now=lambda: self.now)  # type: ignore[arg-type]
 
     def send(
         self, method: str, origin: str, path: str, *, headers: Mapping[str, str], body: bytes | None, limit: int

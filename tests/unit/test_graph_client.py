@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from connectors.graph.client import FRESH_TOKENS, GraphClient, parse
-from connectors.graph.refusals import Refusal
+from connectors.graph.refusals import Refusal, explain
 from connectors.graph.transport import Answer
-from connectors.port import CredentialRejected, ProtocolViolation, ServerFault, Throttled, Unreachable
+from connectors.port import CredentialRejected, NotPermitted, ProtocolViolation, ServerFault, Throttled, Unreachable
 from tests.unit.graph_stub import NO_CONNECTION, NOON, ORIGIN, RESET, StubGraph, answer, refusal
 
 GOOD = answer({"id": "1"})
@@ -75,17 +75,34 @@ def test_an_expired_token_is_renewed_once() -> None:
     assert [headers["Authorization"] for headers in graph.headers] == ["Bearer token-1", "Bearer token-2"]
 
 
-def test_tokens_revoked_again_and_again_do_not_put_a_good_credential_in_doubt() -> None:
+def test_a_token_revoked_while_it_is_fresh_does_not_put_a_good_credential_in_doubt() -> None:
     graph, body = get(*[refusal(401, "InvalidAuthenticationToken")] * FRESH_TOKENS, GOOD)
     assert body == {"id": "1"}
     assert graph.headers[-1]["Authorization"] == f"Bearer token-{FRESH_TOKENS + 1}"
 
 
-def test_refusing_every_fresh_token_is_final() -> None:
+def test_refusing_every_fresh_token_is_final_for_every_request_to_come() -> None:
     graph = StubGraph({"/v1.0/users/u": refusal(401, "InvalidAuthenticationToken")})
-    with pytest.raises(CredentialRejected):
+    for _ in range(3):
+        with pytest.raises(CredentialRejected) as caught:
+            graph.client.get_json("/users/u")
+    assert caught.value.code == "InvalidAuthenticationToken"
+    assert (len(graph.asked), graph.tokens.given) == (FRESH_TOKENS + 1, FRESH_TOKENS + 1)
+
+
+def test_a_place_that_refuses_tokens_which_others_take_is_alone_in_that() -> None:
+    graph = StubGraph({"/v1.0/users/other": GOOD})
+
+    def refuse_while_another_is_served(_: str) -> Answer:
+        # Just then somebody else uses the fresh token with success.
+        graph.client.get_json("/users/other")
+        return refusal(401, "UnknownError")
+
+    graph.scripts["/v1.0/users/u"] = refuse_while_another_is_served
+    with pytest.raises(Refusal) as caught:
         graph.client.get_json("/users/u")
-    assert len(graph.asked) == FRESH_TOKENS + 1
+    assert isinstance(explain(caught.value, advice="-"), NotPermitted)
+    assert graph.client.get_json("/users/other")
 
 
 @pytest.mark.parametrize(
