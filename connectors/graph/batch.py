@@ -14,7 +14,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from connectors.graph.client import FRESH_TOKENS, JSON_LIMIT, GraphClient, Json, fault_of, is_passing, parse, pause
+from connectors.graph.client import (
+    FRESH_TOKENS,
+    GARBLED_ATTEMPTS,
+    JSON_LIMIT,
+    GraphClient,
+    Json,
+    fault_of,
+    is_passing,
+    parse,
+    pause,
+)
 from connectors.graph.refusals import Refusal, error_code
 from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, Unreachable
 from connectors.throttle import Backoff, retry_after
@@ -29,10 +39,21 @@ _ITS_OWN: Final = frozenset({401, 403})  # refusals that parts read one by one w
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One part: a GET, relative to the API version. `mailbox` is the key of the mailbox it reads, if any."""
+    """One part: a GET, relative to the API version.
+
+    Attributes:
+        path: What to read.
+        mailbox: Key of the mailbox that it reads, if any.
+        prefer: The `Prefer` header.
+        binary: Whether bytes are expected, not a JSON object.
+        alone: Whether it is too large for a batch.
+    """
 
     path: str = field(repr=False)
     mailbox: str = field(default="", repr=False)
+    prefer: str = ""
+    binary: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +61,13 @@ class Reply:
     """A part that was answered."""
 
     headers: Mapping[str, str] = field(repr=False)  # names in lower case
-    body: Any = field(repr=False)  # a JSON value as a batch holds it; bytes where the part was read alone
+    body: Any = field(repr=False)  # a JSON value; of a binary part text in base64, or bytes where it was read alone
 
     def json(self) -> Json:
         """The body as a JSON object; raises ProtocolViolation if it is none."""
-        body = _unwrapped(self.body)
-        if not isinstance(body, dict):
+        if not isinstance(self.body, dict):
             raise ProtocolViolation("A part of a batch is no JSON object.", code="not-json")
-        return body
+        return self.body
 
     def content(self) -> bytes:
         """The body as bytes, which travel in base64; raises ProtocolViolation if it is nothing of the kind."""
@@ -68,56 +88,79 @@ def chunks(entries: Sequence[T]) -> Iterator[Sequence[T]]:
         yield entries[start : start + SIZE]
 
 
+class Pace:
+    """Seconds since a reading began. What was slept counts even where the clock stands still or goes back."""
+
+    def __init__(self, client: GraphClient) -> None:
+        self._client = client
+        self._began = client.now()
+        self._slept = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return max(self._slept, (self._client.now() - self._began).total_seconds())
+
+    def wait_until(self, instant: float) -> None:
+        """Sleeps until so many seconds have passed since it began."""
+        seconds = instant - self.elapsed
+        if seconds > 0:
+            self._slept = max(self._slept + seconds, instant)
+            self._client.sleep(seconds)
+
+
 @dataclass(slots=True)
-class _Part:
+class Part:
+    """A read on its way, sent again until it has an outcome."""
+
     read: Read
     backoff: Backoff
-    due: float = 0.0  # seconds slept since the batch began, before which it must not be sent again
+    due: float = 0.0  # of the pace: it must not be sent before
     refused: int = 0  # access tokens
+    garbled: int = 0  # answers
+    alone: bool = False  # it does not fit into a batch
     outcome: Outcome | None = None
 
+    @classmethod
+    def of(cls, client: GraphClient, read: Read) -> Part:
+        """A read that has not been sent yet."""
+        # A part does not sleep in its own back-off: it only notes until when it has to wait.
+        return cls(read, Backoff(lambda _: None, client.now, client.policy), alone=read.alone)
 
-def read_batch(
-    client: GraphClient, reads: Sequence[Read], *, prefer: str = "", limit: int = JSON_LIMIT
-) -> list[Outcome]:
+
+def read_batch(client: GraphClient, reads: Sequence[Read], *, limit: int = JSON_LIMIT) -> list[Outcome]:
     """Reads up to 20 resources; the outcomes are in the order of the reads.
 
     Args:
         client: Sends.
         reads: What to read.
-        prefer: The `Prefer` header of each part.
         limit: Bytes of the whole answer at most.
 
     Raises:
         TooLargeError: The answer is larger than `limit`.
         Refusal: The batch itself is refused.
-        ConnectorError: No answer to the batch can be had, or a part's token is refused twice.
+        ConnectorError: No answer to the batch can be had, or a part's token is refused again and again.
     """
-    slept = 0.0
-
-    def wait(seconds: float) -> None:
-        nonlocal slept
-        slept += seconds
-        client.sleep(seconds)
-
-    # A part does not sleep in its own back-off: it only notes until when it has to wait.
-    parts = [_Part(read, Backoff(lambda _: None, client.now, client.policy)) for read in reads]
+    pace = Pace(client)
+    parts = [Part.of(client, read) for read in reads]
     while waiting := [part for part in parts if part.outcome is None]:
-        earliest = min(part.due for part in waiting)
-        if earliest > slept:
-            wait(earliest - slept)
-        ready = [part for part in waiting if part.due <= slept]
-        if not client.batches or not _send(client, ready, prefer, limit, slept):
-            _read_alone(client, ready, prefer, limit)
+        pace.wait_until(min(part.due for part in waiting))
+        ready = [part for part in waiting if part.due <= pace.elapsed]
+        if not send_together(client, ready, pace, limit=limit):
+            left = limit  # together they must not hold more than a batch would
+            for part in ready:
+                left -= send_alone(client, part, limit=left)
     return [part.outcome for part in parts if part.outcome is not None]
 
 
-def _send(client: GraphClient, parts: Sequence[_Part], prefer: str, limit: int, slept: float) -> bool:
-    """Sends a batch; False if the server does not take it as such."""
+def send_together(client: GraphClient, parts: Sequence[Part], pace: Pace, *, limit: int) -> bool:
+    """Sends parts once as a batch; False if the server does not take it as such. Raises as `read_batch` does."""
+    if not client.batches:
+        return False
     token = client.tokens.bearer()
     try:
         answer = client.post_batch(
-            [_request(number, part.read, prefer) for number, part in enumerate(parts)],
+            [_request(number, part.read) for number, part in enumerate(parts)],
             mailboxes=[part.read.mailbox for part in parts if part.read.mailbox],
             limit=limit,
         )
@@ -127,32 +170,42 @@ def _send(client: GraphClient, parts: Sequence[_Part], prefer: str, limit: int, 
         client.batches = refusal.status not in _NO_BATCHES
         return False
     responses = _by_number(answer)
+    elapsed = pace.elapsed
     for number, part in enumerate(parts):
-        _settle(client, part, responses.get(str(number)), slept, token)
+        _settle(client, part, responses.get(str(number)), elapsed, token)
     return True
 
 
-def _read_alone(client: GraphClient, parts: Sequence[_Part], prefer: str, limit: int) -> None:
-    for part in parts:
-        try:
-            answer = client.get_bytes(part.read.path, limit=limit, prefer=prefer, mailbox=part.read.mailbox)
-        except Refusal as refusal:
-            part.outcome = refusal
-        except (CredentialRejected, Unreachable):
-            raise
-        except ConnectorError as error:
-            part.outcome = error
-        else:
-            limit -= len(answer.body)  # together they must not hold more than a batch would
-            headers = {name.lower(): value for name, value in answer.headers.items()}
-            page = ProtocolViolation("The server answers with a web page instead of data.", code="not-json")
-            part.outcome = page if answer.is_html else Reply(headers, answer.body)
+def send_alone(client: GraphClient, part: Part, *, limit: int) -> int:
+    """Reads a part by itself, to its outcome; gives the bytes of its answer, as far as they are known.
+
+    Raises:
+        TooLargeError: The answer is larger than `limit`.
+        CredentialRejected, Unreachable: The other parts would meet the same.
+    """
+    read = part.read
+    try:
+        if not read.binary:
+            answer = client.get_json(read.path, prefer=read.prefer, mailbox=read.mailbox, limit=limit)
+            part.outcome = Reply({}, answer)
+            return 0
+        found = client.get_bytes(read.path, limit=limit, prefer=read.prefer, mailbox=read.mailbox)
+    except Refusal as refusal:
+        part.outcome = refusal
+    except (CredentialRejected, Unreachable):
+        raise
+    except ConnectorError as error:
+        part.outcome = error
+    else:
+        page = ProtocolViolation("The server answers with a web page instead of data.", code="not-json")
+        headers = {name.lower(): value for name, value in found.headers.items()}
+        part.outcome = page if found.is_html else Reply(headers, found.body)
+        return len(found.body)
+    return 0
 
 
 def _unwrapped(body: Any) -> Any:
-    """A JSON body that travels as text or, as bodies of other types do, in base64."""
-    if isinstance(body, bytes):
-        return parse(body)
+    """A JSON body that travels as text or, as bodies of other types do, in base64; None if there is no JSON in it."""
     if not isinstance(body, str):
         return body
     found = parse(body.encode("utf-8", "replace"))
@@ -162,9 +215,9 @@ def _unwrapped(body: Any) -> Any:
     return found
 
 
-def _request(number: int, read: Read, prefer: str) -> Json:
+def _request(number: int, read: Read) -> Json:
     request: Json = {"id": str(number), "method": "GET", "url": read.path}
-    return {**request, "headers": {"Prefer": prefer}} if prefer else request
+    return {**request, "headers": {"Prefer": read.prefer}} if read.prefer else request
 
 
 def _by_number(answer: Json) -> dict[str, Json]:
@@ -174,7 +227,7 @@ def _by_number(answer: Json) -> dict[str, Json]:
     return {str(entry.get("id")): entry for entry in responses if isinstance(entry, dict)}
 
 
-def _settle(client: GraphClient, part: _Part, response: Json | None, slept: float, token: str) -> None:
+def _settle(client: GraphClient, part: Part, response: Json | None, elapsed: float, token: str) -> None:
     status = response.get("status") if response else _MISSING
     if isinstance(status, str) and status.isdecimal():
         status = int(status)
@@ -182,11 +235,11 @@ def _settle(client: GraphClient, part: _Part, response: Json | None, slept: floa
         response, status = {}, _MISSING
     named = response.get("headers")
     headers = {str(name).lower(): str(value) for name, value in named.items()} if isinstance(named, dict) else {}
+    body = response.get("body")
     if 200 <= status < 300:
-        client.tokens.worked(token)
-        part.outcome = Reply(headers, response.get("body"))
+        _accept(part, headers, body, elapsed)
         return
-    code = error_code(_unwrapped(response.get("body")))
+    code = error_code(_unwrapped(body))
     if status == 401:
         part.refused += 1
         client.tokens.instead_of(token, code=code)
@@ -195,15 +248,30 @@ def _settle(client: GraphClient, part: _Part, response: Json | None, slept: floa
         return
     client.tokens.worked(token)
     if is_passing(status):
-        part.due = slept + _pause(client, part, status, headers, code)
+        asked = retry_after(headers.get("retry-after"), client.now())
+        _pause(part, asked, fault_of(status, code), elapsed)
     else:
         part.outcome = Refusal(status, code)
 
 
-def _pause(client: GraphClient, part: _Part, status: int, headers: Mapping[str, str], code: str) -> float:
+def _accept(part: Part, headers: Mapping[str, str], body: Any, elapsed: float) -> None:
+    read = body if part.read.binary else _unwrapped(body)
+    if read is None and not part.read.binary:
+        # Cut off on its way into the batch, most likely: ask again.
+        part.garbled += 1
+        failure = ProtocolViolation("A part of a batch is no JSON object.", code="not-json")
+        if part.garbled < GARBLED_ATTEMPTS:
+            _pause(part, None, failure, elapsed)
+        else:
+            part.outcome = failure
+    else:
+        part.outcome = Reply(headers, read)
+
+
+def _pause(part: Part, asked: float | None, failure: ConnectorError, elapsed: float) -> None:
     before = part.backoff.waited
     try:
-        pause(part.backoff, retry_after(headers.get("retry-after"), client.now()), fault_of(status, code))
-    except ConnectorError as failure:
-        part.outcome = failure
-    return part.backoff.waited - before
+        pause(part.backoff, asked, failure)
+    except ConnectorError as final:
+        part.outcome = final
+    part.due = elapsed + part.backoff.waited - before

@@ -30,7 +30,7 @@ VERSION: Final = "/v1.0"
 BATCH: Final = "/$batch"
 PER_MAILBOX: Final = 4  # "Outlook service limits": requests at once per application and mailbox
 _UNCONNECTED_ATTEMPTS: Final = 4
-_GARBLED_ATTEMPTS: Final = 3
+GARBLED_ATTEMPTS: Final = 3
 _LASTING: Final = frozenset({501, 505, 507, 508, 510, 511})
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _DOTS: Final = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
@@ -72,7 +72,15 @@ class GraphClient:
         """Ends the connections."""
         self._transport.close()
 
-    def get_json(self, path: str, *, prefer: str = "", mailbox: str = "", policy: RetryPolicy | None = None) -> Json:
+    def get_json(
+        self,
+        path: str,
+        *,
+        prefer: str = "",
+        mailbox: str = "",
+        policy: RetryPolicy | None = None,
+        limit: int = JSON_LIMIT,
+    ) -> Json:
         """Reads a JSON object.
 
         Args:
@@ -80,15 +88,16 @@ class GraphClient:
             prefer: The `Prefer` header.
             mailbox: Key of the mailbox that the request reads.
             policy: How to retry, if not as usual.
+            limit: Bytes of the answer at most.
 
         Raises:
             Refusal: The server says no.
-            TooLargeError: The answer is larger than 64 MiB.
+            TooLargeError: The answer is larger than `limit`.
             ConnectorError: No answer that can be used came.
         """
         headers = {"Accept": "application/json", "Prefer": prefer} if prefer else {"Accept": "application/json"}
         with self._slots.taken([mailbox] if mailbox else []):
-            return self._json(Ask("GET", path, headers), policy)
+            return self._json(Ask("GET", path, headers, limit=limit), policy)
 
     def get_bytes(self, path: str, *, limit: int, prefer: str, mailbox: str) -> Answer:
         """Reads a body as it is; raises as `get_json` does, `TooLargeError` beyond `limit` bytes."""
@@ -145,7 +154,7 @@ class GraphClient:
 
     def _json(self, ask: Ask, policy: RetryPolicy | None = None) -> Json:
         backoff = Backoff(self.sleep, self.now, policy or self.policy)
-        for _ in range(_GARBLED_ATTEMPTS):
+        for _ in range(GARBLED_ATTEMPTS):
             answer = self._answer(ask, backoff)
             if answer.is_html:
                 raise ProtocolViolation("The server answers with a web page instead of data.", code="not-json")

@@ -1,122 +1,139 @@
-"""What changed in a mailbox's contacts: a delta round per folder, page by page.
+"""What changed in mailboxes' contacts: a delta round per folder, page by page, the folders of a mailbox side by side.
 
 Source: Microsoft Graph, "Use delta query to track changes in Graph data" and "contact: delta".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
 
-from connectors.graph import paths
-from connectors.graph.client import GraphClient, Json, TooLargeError, values
+from connectors.graph import checkpoints
+from connectors.graph.asking import Asking, Server
+from connectors.graph.client import GraphClient
 from connectors.graph.folders import contact_folders
-from connectors.graph.mapping import CONTACT_SELECT, contact_from
-from connectors.graph.refusals import CONTACTS, Refusal, explain
+from connectors.graph.marks import marks_of
+from connectors.graph.reading import MAILBOX_SECONDS, read_mailboxes
+from connectors.graph.refusals import Refusal
+from connectors.graph.rounds import FolderLostError, Round
 from connectors.port import (
-    CheckpointExpired,
     Checkpoints,
+    ConnectorError,
+    Ended,
     Folder,
     FolderGone,
     Mailbox,
     Page,
-    ProtocolViolation,
-    Removal,
-    Upsert,
+    Step,
+    Wanted,
 )
+from connectors.selection import FULL, Selection
 
 PAGE_SIZE: Final = 200
-_SMALLER: Final = (20, 1)  # page sizes for contacts with enormous notes
-_ID_LIMIT: Final = 2_048
+_SIDE_BY_SIDE: Final = 10  # folders of a mailbox: with their two filters each they fill a batch
 
 
-def changes(
-    client: GraphClient, mailbox: Mailbox, checkpoints: Checkpoints, page_size: int
-) -> Iterator[Page | FolderGone]:
-    """The pages of every folder's round, then the folders that went away."""
-    begun = dict(checkpoints)  # the caller may commit into its own while this goes on
-    folders = contact_folders(client, mailbox.key)
-    for folder in folders:
-        yield from _round(client, mailbox.key, folder, begun.get(folder.id, ""), page_size)
-    present = {folder.id for folder in folders}
-    for folder_id in begun:
-        if folder_id not in present:
-            yield FolderGone(folder_id)
+class ContactReader:
+    """Reads mailboxes for one connector; remembers what this server does not know."""
 
+    def __init__(
+        self,
+        client: GraphClient,
+        selection: Selection,
+        page_size: int = PAGE_SIZE,
+        mailbox_seconds: float = MAILBOX_SECONDS,
+    ) -> None:
+        self._server = Server(client)
+        self._selection = selection
+        self._page_size = page_size
+        self._mailbox_seconds = mailbox_seconds
 
-def _round(
-    client: GraphClient, key: str, folder: Folder, checkpoint: str, page_size: int
-) -> Iterator[Page | FolderGone]:
-    path = _resumed(client, checkpoint) or f"{paths.contacts(key, folder.id)}/delta?$select={CONTACT_SELECT}"
-    resumed = bool(checkpoint)
-    last = False
-    seen: set[int] = set()
-    while not last:
-        seen.add(hash(path))
+    def changes(self, wanted: Sequence[Wanted]) -> Iterator[Sequence[Step]]:
+        """What changed in mailboxes since their checkpoints, as `connectors.port.Connector.changes` has it."""
+        yield from read_mailboxes(self._server.client, wanted, self._mailbox, self._mailbox_seconds)
+
+    def _mailbox(self, wanted: Wanted) -> Asking[None]:
+        if not wanted.mailbox.opens:
+            return
+        key, begun = wanted.mailbox.key, dict(wanted.checkpoints)
+        known = checkpoints.default_folder(begun)
         try:
-            data = _fetch(client, key, path, page_size)
-        except Refusal as refusal:
-            if refusal.no_folder:
-                yield FolderGone(folder.id)
-                return
-            raise _explained(refusal, folder, resumed=resumed) from None
-        page = _page(client, folder, data)
-        if not page.last and hash(page.checkpoint) in seen:
-            raise ProtocolViolation("A page of changes names itself or an earlier one as the next one.")
-        yield page
-        path, last, resumed = page.checkpoint, page.last, False
+            yield from self._folders(key, begun, known)
+        except _DefaultReplacedError:
+            # Nothing else has been handed over, and the paths of all folders begin with that of the default one.
+            del begun[known.id if known else ""]
+            yield from self._folders(key, begun, None)
+
+    def _folders(self, key: str, begun: Checkpoints, known: Folder | None) -> Asking[None]:
+        """The pages of every folder's round, then the folders that went away."""
+        folders = yield from contact_folders(self._server, key, known)
+        taken = [folder for folder in folders.all if self._selection.takes_folder(folder.path)]
+        for start in range(0, len(taken), _SIDE_BY_SIDE):
+            rounds = [
+                self._round(key, folder, begun.get(folder.id, ""), folders.default)
+                for folder in taken[start : start + _SIDE_BY_SIDE]
+            ]
+            yield from self._rounds(key, rounds, known)
+        present = {folder.id for folder in taken}
+        for folder_id in begun:
+            if folder_id not in present:
+                yield FolderGone(folder_id)
+
+    def _round(self, key: str, folder: Folder, checkpoint: str, default: Folder | None) -> Round:
+        return Round(
+            self._server.client,
+            key,
+            folder,
+            self._selection.fields,
+            checkpoint=checkpoint,
+            is_default=default is not None and folder.id == default.id,
+            page_size=self._page_size,
+        )
+
+    def _rounds(self, key: str, rounds: list[Round], known: Folder | None) -> Asking[None]:
+        """Pages of several folders' rounds until all are at their end; what one of them fails with comes last."""
+        failure: Exception | None = None
+        while rounds and failure is None:
+            outcomes = yield [entry.read() for entry in rounds]
+            ready: list[Round] = []
+            gone: list[Round] = []
+            for entry, outcome in zip(rounds, outcomes, strict=True):
+                try:
+                    if entry.take(outcome):
+                        ready.append(entry)
+                except FolderLostError:
+                    gone.append(entry)
+                except (ConnectorError, Refusal) as error:
+                    failure = failure or error
+            if known and any(entry.folder.id == known.id and not entry.paged for entry in gone):
+                yield FolderGone(known.id)
+                raise _DefaultReplacedError
+            gone += yield from self._mark(key, [entry for entry in ready if entry.needs_marks])
+            yield from (entry.page() for entry in ready if entry not in gone)
+            yield from (FolderGone(entry.folder.id) for entry in gone)
+            rounds = [entry for entry in rounds if not entry.over and entry not in gone]
+        if failure is not None:
+            raise failure
+
+    def _mark(self, key: str, rounds: list[Round]) -> Asking[list[Round]]:
+        """Gives rounds their folders' marks; returns those whose folders are gone."""
+        marks = yield from marks_of(self._server, key, [entry.folder for entry in rounds], self._selection)
+        for entry, found in zip(rounds, marks, strict=True):
+            entry.marks = found
+        return [entry for entry in rounds if entry.marks is None]
 
 
-def _resumed(client: GraphClient, checkpoint: str) -> str:
-    # Ours are paths; a whole address is let through if it leads home, as any link of the server's.
-    return checkpoint if not checkpoint or checkpoint.startswith("/") else client.local_path(checkpoint)
+class _DefaultReplacedError(Exception):
+    """The default folder that a checkpoint remembers is not there any more."""
 
 
-def _fetch(client: GraphClient, key: str, path: str, page_size: int) -> Json:
-    for size in (page_size, *(smaller for smaller in _SMALLER if smaller < page_size)):
-        try:
-            prefer = f"odata.maxpagesize={size}, {paths.IMMUTABLE}"
-            return client.get_json(path, prefer=prefer, mailbox=key)
-        except TooLargeError:
-            continue
-    raise ProtocolViolation("A single contact is larger than what is read.", code="answer-too-large")
-
-
-def _explained(refusal: Refusal, folder: Folder, *, resumed: bool) -> Exception:
-    # A checkpoint is the server's own: when it calls that a bad request, it cannot read it any more.
-    unreadable = resumed and refusal.status == 400 and not (refusal.no_mailbox or refusal.no_user)
-    if refusal.lost_state or unreadable:
-        return CheckpointExpired("Graph no longer knows a folder's checkpoint.", folder_id=folder.id, code=refusal.code)
-    return explain(refusal, advice=CONTACTS)
-
-
-def _page(client: GraphClient, folder: Folder, data: Json) -> Page:
-    upserts: dict[str, Upsert] = {}
-    removals: dict[str, Removal] = {}
-    malformed = 0
-    for entry in values(data):
-        identifier = _id_of(entry)
-        if not identifier:
-            malformed += 1
-        elif entry.get("@removed") is not None:
-            upserts.pop(identifier, None)
-            removals[identifier] = Removal(identifier)
-        else:
-            removals.pop(identifier, None)
-            upserts[identifier] = Upsert(identifier, contact_from(entry))
-    following, final = data.get("@odata.nextLink"), data.get("@odata.deltaLink")
-    if not following and not final:
-        raise ProtocolViolation("A page of changes names neither a next page nor the next round.")
-    return Page(
-        folder=folder,
-        upserts=tuple(upserts.values()),
-        removals=tuple(removals.values()),
-        checkpoint=client.local_path(following or final),
-        last=not following,
-        skipped={"malformed": malformed} if malformed else {},
-    )
-
-
-def _id_of(entry: Any) -> str:
-    identifier = entry.get("id") if isinstance(entry, dict) else None
-    return identifier if isinstance(identifier, str) and 0 < len(identifier) <= _ID_LIMIT else ""
+def changes(client: GraphClient, mailbox: Mailbox, begun: Checkpoints, page_size: int) -> Iterator[Page | FolderGone]:
+    """What changed in one mailbox, everything that it has; raises what its reading ended with."""
+    reader = ContactReader(client, replace(Selection(), fields=FULL, private=True), page_size)
+    for steps in reader.changes([Wanted(mailbox, begun)]):
+        for step in steps:
+            if not isinstance(step.outcome, Ended):
+                yield step.outcome
+            elif step.outcome.error is not None:
+                raise step.outcome.error

@@ -1,117 +1,217 @@
-"""Which contact folders a mailbox has: the default one, those beside and below it, each once."""
+"""Which contact folders a mailbox has: the default one, those beside and below it, each once.
+
+Source: Microsoft Graph, "contactFolder: delta" and "List contactFolders".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from connectors.contact import clean_text
 from connectors.graph import paths
-from connectors.graph.batch import Outcome, Read, Reply, chunks, read_batch
-from connectors.graph.client import GraphClient, Json, values
-from connectors.graph.refusals import CONTACTS, USERS, Refusal, explain
+from connectors.graph.asking import UNKNOWN_HERE, Asking, Server, followed, needed, outlook
+from connectors.graph.batch import Outcome, Read, Reply
+from connectors.graph.client import Json, values
+from connectors.graph.refusals import USERS, Refusal, explain
 from connectors.port import ConnectorError, Folder, NoMailbox, ProtocolViolation
 
 _SELECT: Final = "$select=id,displayName,parentFolderId"
-_LIST: Final = f"{_SELECT}&$top=100"
-_UNKNOWN_HERE: Final = frozenset({404, 405, 501})
+_PAGE_SIZE: Final = 200
+_TOP: Final = "$top=100"
 _MOST: Final = 10_000  # folders of a mailbox; more is a server gone round in circles
 
 
-def contact_folders(client: GraphClient, key: str) -> list[Folder]:
-    """The contact folders of a mailbox, parents before their children.
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """The folders of a mailbox, parents before their children, and which of them is the default one, if any is."""
+
+    all: tuple[Folder, ...]
+    default: Folder | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    id: str
+    name: str
+    parent: str
+
+
+def contact_folders(server: Server, key: str, known: Folder | None) -> Asking[Folders]:
+    """The contact folders of a mailbox.
+
+    Args:
+        server: Where it is.
+        key: The mailbox.
+        known: Its default folder, where an earlier reading found out; its ID and name are not asked for again.
 
     Raises:
         NoMailbox, MailboxGone, NotPermitted: As the server says.
     """
-    first = [
-        Read(f"{paths.user(key)}/contactFolders?{_LIST}", key),
-        # `contacts` is the well-known name of the default folder, which the list leaves out ("List contactFolders").
-        Read(f"{paths.folder(key, 'contacts')}?{_SELECT}", key),
-        Read(f"{paths.folder(key, 'contacts')}/childFolders?{_LIST}", key),
-    ]
-    listed, default, children = read_batch(client, first)
-    found: dict[str, Folder] = {}
-    if isinstance(listed, Refusal) and listed.no_user:
-        raise _whose(client, key, listed)
-    entries = list(_entries(client, key, _needed(listed)))
-    top = _default_folder(client, key, default, entries)
-    _add(found, [{"id": top.id, "displayName": top.path}], "") if top else None
-    if top and isinstance(children, Reply):
-        _add(found, _entries(client, key, children), f"{top.path}/")
+    if server.flat_folders:
+        flat = outlook(f"{paths.user(key)}/contactFolders/delta?{_SELECT}", key, page_size=_PAGE_SIZE)
+        named = _named(key)
+        outcomes = yield [flat] if known else [flat, named]
+        (listed,) = yield from followed(server.client, [flat], outcomes[:1], _entry, _MOST)
+        if not isinstance(listed, Refusal):
+            rows = _standing(listed)
+            default = _renamed(known, rows) if known else (yield from _default_folder(key, outcomes[1], rows))
+            return Folders(tuple(_tree(rows, default)), default)
+        if listed.no_mailbox or listed.status not in UNKNOWN_HERE:
+            raise listed
+    folders = yield from _by_level(server, key)
+    server.flat_folders = False  # only now: a mailbox that is not there refuses everything
+    return folders
+
+
+# -- all at once ------------------------------------------------------------------------------------------------
+
+
+def _standing(entries: Iterable[Json]) -> list[_Row]:
+    """The folders that there are after all rows; a later row of a folder counts, also that it was deleted."""
+    found: dict[str, _Row] = {}
     for entry in entries:
-        below_default = top is not None and isinstance(entry, dict) and entry.get("parentFolderId") == top.id
-        _add(found, [entry], f"{top.path}/" if top and below_default else "")
-    expanded = {top.id} if top and isinstance(children, Reply) else set()
-    if top and top.id == paths.DEFAULT_FOLDER:
-        expanded.add(top.id)
-    _descend(client, key, found, expanded)
+        row = _row(entry)
+        if row and entry.get("@removed") is not None:
+            found.pop(row.id, None)
+        elif row:
+            found[row.id] = row
     return list(found.values())
 
 
-def _default_folder(client: GraphClient, key: str, outcome: Outcome, listed: list[Any]) -> Folder | None:
-    # Whatever the code: the list has come, so there are a user and a mailbox.
-    if isinstance(outcome, Refusal) and outcome.status not in {401, 403}:
-        return _default_by_contents(client, key, listed)
-    entry = _needed(outcome).json()
-    identifier = entry.get("id")
-    if not isinstance(identifier, str) or not identifier:
-        raise ProtocolViolation("The server gave a folder without an ID.")
-    return Folder(identifier, clean_text(entry.get("displayName")) or "Contacts")
+def _renamed(known: Folder, rows: Iterable[_Row]) -> Folder:
+    """The default folder with its present name, on a server that lists it too."""
+    return Folder(known.id, next((row.name for row in rows if row.id == known.id and row.name), known.path))
 
 
-def _default_by_contents(client: GraphClient, key: str, listed: list[Any]) -> Folder | None:
-    """The default folder of a server that does not know its well-known name: None if it is in the list anyway."""
-    peek = client.get_json(f"{paths.user(key)}/contacts?$select=id,parentFolderId&$top=1", mailbox=key)
-    parents = {entry.get("parentFolderId") for entry in values(peek) if isinstance(entry, dict)}
-    if any(isinstance(entry, dict) and entry.get("id") in parents for entry in listed):
-        return None
-    return Folder(paths.DEFAULT_FOLDER, "Contacts")
+def _tree(rows: Iterable[_Row], default: Folder | None) -> list[Folder]:
+    """The default folder and everything below and beside it, level by level."""
+    found: dict[str, Folder] = {default.id: default} if default else {}
+    left = {row.id: row for row in rows if row.id not in found}
+    children: dict[str, list[_Row]] = {}
+    for row in left.values():
+        children.setdefault(row.parent, []).append(row)
+    tops = [row for row in left.values() if row.parent not in left and row.parent not in found]
+    found.update((row.id, Folder(row.id, row.name)) for row in tops)
+    level = list(found.values())
+    while level:
+        below = [
+            Folder(row.id, f"{folder.path}/{row.name}")
+            for folder in level
+            for row in children.get(folder.id, [])
+            if row.id not in found
+        ]
+        found.update((folder.id, folder) for folder in below)
+        level = below
+    # Folders that are each other's parents hang on nothing; their contacts are wanted all the same.
+    found.update((row.id, Folder(row.id, row.name)) for row in left.values() if row.id not in found)
+    return list(found.values())
 
 
-def _descend(client: GraphClient, key: str, found: dict[str, Folder], expanded: set[str]) -> None:
+# -- level by level, where a server does not list them all at once ----------------------------------------------
+
+
+def _by_level(server: Server, key: str) -> Asking[Folders]:
+    first = [
+        _list(f"{paths.user(key)}/contactFolders", key),
+        _named(key),
+        _list(f"{paths.folder(key, paths.DEFAULT_FOLDER)}/childFolders", key),
+    ]
+    listed, default, children = yield first
+    if isinstance(listed, Refusal) and listed.no_user:
+        raise (yield from _whose(key, listed))
+    rows = yield from _rows(server, first[0], needed(listed))
+    top = yield from _default_folder(key, default, rows)
+    found: dict[str, Folder] = {top.id: top} if top else {}
+    expanded: set[str] = set()
+    if top and isinstance(children, Reply):
+        _add(found, (yield from _rows(server, first[2], children)), f"{top.path}/")
+    if top and (isinstance(children, Reply) or top.id == paths.DEFAULT_FOLDER):
+        expanded.add(top.id)
+    for row in rows:
+        _add(found, [row], f"{top.path}/" if top and row.parent == top.id else "")
     while level := [folder for folder in found.values() if folder.id not in expanded]:
-        for chunk in chunks(level):
-            reads = [Read(f"{paths.folder(key, folder.id)}/childFolders?{_LIST}", key) for folder in chunk]
-            for folder, outcome in zip(chunk, read_batch(client, reads), strict=True):
-                expanded.add(folder.id)
-                if isinstance(outcome, Refusal) and _childless(outcome):
-                    continue
-                _add(found, _entries(client, key, _needed(outcome)), f"{folder.path}/")
+        yield from _descend(server, key, found, level)
+        expanded.update(folder.id for folder in level)
+    return Folders(tuple(found.values()), top)
+
+
+def _descend(server: Server, key: str, found: dict[str, Folder], level: list[Folder]) -> Asking[None]:
+    reads = [_list(f"{paths.folder(key, folder.id)}/childFolders", key) for folder in level]
+    outcomes = yield reads
+    lists = yield from followed(server.client, reads, outcomes, _entry, _MOST)
+    for folder, listed in zip(level, lists, strict=True):
+        if not isinstance(listed, Refusal):
+            _add(found, _standing(listed), f"{folder.path}/")
+        elif not _childless(listed):
+            raise listed
+    if len(found) > _MOST:
+        raise ProtocolViolation("A mailbox has more folders than any can have.")
 
 
 def _childless(refusal: Refusal) -> bool:
     """The folder was deleted since it was listed, or this server has no folders below others."""
-    return refusal.status in _UNKNOWN_HERE or (refusal.status == 400 and refusal.code.lower() == "badrequest")
+    return refusal.status in UNKNOWN_HERE and (refusal.status != 400 or refusal.code.lower() == "badrequest")
 
 
-def _whose(client: GraphClient, key: str, refusal: Refusal) -> ConnectorError:
+def _rows(server: Server, read: Read, reply: Reply) -> Asking[list[_Row]]:
+    (listed,) = yield from followed(server.client, [read], [reply], _entry, _MOST)
+    return [] if isinstance(listed, Refusal) else _standing(listed)
+
+
+def _add(found: dict[str, Folder], rows: Iterable[_Row], prefix: str) -> None:
+    for row in rows:
+        found.setdefault(row.id, Folder(row.id, prefix + row.name))
+
+
+# -- the default folder -----------------------------------------------------------------------------------------
+
+
+def _default_folder(key: str, outcome: Outcome, listed: list[_Row]) -> Asking[Folder | None]:
+    # Whatever the code: the list has come, so there are a user and a mailbox.
+    if isinstance(outcome, Refusal) and outcome.status not in {401, 403}:
+        return (yield from _default_by_contents(key, listed))
+    row = _row(needed(outcome).json())
+    if row is None:
+        raise ProtocolViolation("The server gave a folder without an ID.")
+    return Folder(row.id, row.name or "Contacts")
+
+
+def _default_by_contents(key: str, listed: list[_Row]) -> Asking[Folder | None]:
+    """The default folder of a server that does not know its well-known name: None if it is in the list anyway."""
+    (outcome,) = yield [Read(f"{paths.user(key)}/contacts?$select=id,parentFolderId&$top=1", key)]
+    peek = values(needed(outcome).json())
+    parents = {entry.get("parentFolderId") for entry in peek if isinstance(entry, dict)}
+    if any(row.id in parents for row in listed):
+        return None
+    return Folder(paths.DEFAULT_FOLDER, "Contacts")
+
+
+def _whose(key: str, refusal: Refusal) -> Asking[ConnectorError]:
     """What a mailbox that cannot be found means: "ResourceNotFound" is said of people without one too."""
-    try:
-        client.get_json(f"{paths.user(key)}?$select=id")
-    except Refusal as unknown:
-        return explain(refusal if unknown.status == 404 else unknown, advice=USERS)
+    (outcome,) = yield [Read(f"{paths.user(key)}?$select=id")]
+    if isinstance(outcome, Refusal):
+        return explain(refusal if outcome.status == 404 else outcome, advice=USERS)
+    needed(outcome)
     return NoMailbox("The person has no mailbox in Exchange Online.", code=refusal.code)
 
 
-def _add(found: dict[str, Folder], entries: Any, prefix: str) -> None:
-    for entry in entries:
-        identifier = entry.get("id") if isinstance(entry, dict) else None
-        if isinstance(identifier, str) and identifier:
-            found.setdefault(identifier, Folder(identifier, prefix + clean_text(entry.get("displayName"))))
-    if len(found) > _MOST:
-        raise ProtocolViolation("The server lists more contact folders than a mailbox can have.")
+def _named(key: str) -> Read:
+    # `contacts` is the well-known name of the default folder, which the lists leave out ("List contactFolders").
+    return Read(f"{paths.folder(key, paths.DEFAULT_FOLDER)}?{_SELECT}", key)
 
 
-def _entries(client: GraphClient, key: str, reply: Reply) -> Iterator[Any]:
-    page: Json = reply.json()
-    yield from values(page)
-    if following := client.next_link(page):
-        for entries in client.pages(following, mailbox=key):
-            yield from entries
+def _list(path: str, key: str) -> Read:
+    return Read(f"{path}?{_SELECT}&{_TOP}", key)
 
 
-def _needed(outcome: Outcome) -> Reply:
-    if isinstance(outcome, Reply):
-        return outcome
-    raise explain(outcome, advice=CONTACTS) if isinstance(outcome, Refusal) else outcome
+def _entry(entry: Any) -> Json | None:
+    return entry if isinstance(entry, dict) else None
+
+
+def _row(entry: Json) -> _Row | None:
+    identifier, parent = entry.get("id"), entry.get("parentFolderId")
+    if not isinstance(identifier, str) or not identifier:
+        return None
+    return _Row(identifier, clean_text(entry.get("displayName")), parent if isinstance(parent, str) else "")

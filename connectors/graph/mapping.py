@@ -159,7 +159,3 @@ def _contact_rules(fields: Fields) -> tuple[_Rule, ...]:
 @lru_cache(maxsize=64)
 def _card_rules(fields: Fields) -> tuple[_Rule, ...]:
     return _wanted(_CARD_RULES, fields)
-
-
-CONTACT_SELECT: Final = contact_select(FULL)
-CARD_SELECT: Final = card_select(FULL)

@@ -25,9 +25,8 @@ from connectors.port import (
     ProtocolViolation,
     Unreachable,
 )
+from connectors.selection import PHOTO_PIXELS
 
-CARD_PIXELS: Final = 240
-_SIZES: Final = (240, 120, 96, 64, 48)  # those of Exchange Online up to ours
 _BATCH_LIMIT: Final = 12 * 1024 * 1024  # of an answer with 20 photos; beyond it they are read one by one
 _GONE: Final = frozenset({"request_resourcenotfound", "errorinvaliduser"})  # the person, mostly, not just the photo
 _NONE: Final = frozenset(
@@ -39,17 +38,35 @@ _PEOPLE: Final = "Grant the application User.Read.All (or ProfilePhoto.Read.All)
 
 @dataclass(slots=True)
 class _Look:
-    """A photo being looked at: `etag` as the metadata say, `value` the path to download when it comes to that."""
+    """A photo being looked at.
+
+    Attributes:
+        ref: Whose.
+        metadata: Their path.
+        pixels: Of a person's photo, the longer edge that is wanted; 0 for a contact's, which has one size.
+        value: The path to download, once that is known.
+        etag: As the metadata say.
+    """
 
     ref: PhotoRef
     metadata: str
+    pixels: int = 0
     value: str = ""
     etag: str = ""
     seen: bool = False  # the bytes have been there, though they could not be taken yet
     result: Photo | None = field(default=None)
 
-    def read(self, path: str) -> Read:
-        return Read(path, self.ref.mailbox.key if self.ref.item_id else "")
+    def read(self, path: str, *, binary: bool) -> Read:
+        return Read(path, self.ref.mailbox.key if self.ref.item_id else "", paths.IMMUTABLE, binary)
+
+    @property
+    def name(self) -> str:
+        """What its etag is called outside: a person's photo is another one when another size is wanted."""
+        return f"{self.etag}@{self.pixels}" if self.etag and self.pixels else self.etag
+
+    def sized(self, pixels: int) -> str:
+        """The path of a person's photo in one of the sizes that the server makes."""
+        return f"{self.metadata}s/{pixels}x{pixels}/$value"
 
     def settle(self, state: PhotoState, **fields: Any) -> None:
         self.result = Photo(self.ref, state, **fields)
@@ -69,8 +86,9 @@ class _Look:
 class PhotoReader:
     """Looks at photos for one connector; remembers only whether this server names an ETag with a photo's bytes."""
 
-    def __init__(self, client: GraphClient) -> None:
+    def __init__(self, client: GraphClient, pixels: int = 240) -> None:
         self._client = client
+        self._pixels = pixels
         self._etags_come_with_bytes = True
 
     def photos(self, wanted: Sequence[PhotoRef]) -> Iterator[Photo]:
@@ -79,7 +97,7 @@ class PhotoReader:
             yield from self._look(chunk)
 
     def _look(self, refs: Sequence[PhotoRef]) -> Iterator[Photo]:
-        looks = [_look_at(ref) for ref in refs]
+        looks = [_look_at(ref, self._pixels) for ref in refs]
         # A contact's photo that was never seen is asked for at once: mostly there is none, and that is one request.
         blind = [look for look in looks if look.value and not look.ref.etag and self._etags_come_with_bytes]
         self._download(blind, blindly=True)
@@ -105,11 +123,11 @@ class PhotoReader:
         """Reads metadata: settles what is absent or unchanged, and notes the etag and what to download of the rest."""
         if not looks:
             return
-        outcomes = read_batch(self._client, [look.read(look.metadata) for look in looks], prefer=paths.IMMUTABLE)
+        outcomes = read_batch(self._client, [look.read(look.metadata, binary=False) for look in looks])
         for look, outcome in zip(looks, outcomes, strict=True):
             if isinstance(outcome, Refusal) and (look.seen or _says_nothing(outcome)):
                 # No metadata here; the photo may be there all the same.
-                look.value = look.value or f"{look.metadata}s/{CARD_PIXELS}x{CARD_PIXELS}/$value"
+                look.value = look.value or look.sized(look.pixels)
             elif isinstance(outcome, Refusal):
                 look.refused(outcome)
             elif isinstance(outcome, Reply):
@@ -122,16 +140,19 @@ class PhotoReader:
         look.etag = plain_etag(metadata.get("@odata.mediaEtag"))
         if not look.etag and (width, height) == (1, 1):
             look.settle(PhotoState.ABSENT)
-        elif look.etag and look.etag == look.ref.etag:
-            look.settle(PhotoState.UNCHANGED, etag=look.etag)
+        elif look.etag and look.name == look.ref.etag:
+            look.settle(PhotoState.UNCHANGED, etag=look.name)
         elif not look.value:
             self._choose(look, width, height)
 
     def _choose(self, look: _Look, width: Any, height: Any) -> None:
-        """Which size of a person's photo to download: the largest up to 240 pixels."""
-        if isinstance(width, int) and width == height and (width in _SIZES or width > CARD_PIXELS):
-            size = min(width, CARD_PIXELS)
-            look.value = f"{look.metadata}s/{size}x{size}/$value"
+        """Which size of a person's photo to download: the largest that is not larger than wanted."""
+        if isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:
+            # Metadata are of the largest photo. One of another shape or size than the usual is served as it is.
+            if width == height and width in PHOTO_PIXELS:
+                look.value = look.sized(min(width, look.pixels))
+            else:
+                look.value = look.sized(look.pixels) if max(width, height) > look.pixels else f"{look.metadata}/$value"
             return
         try:
             look.value = self._listed_size(look)
@@ -150,7 +171,7 @@ class PhotoReader:
                 raise
             listed = []
         sizes = [size for entry in listed if isinstance(entry, dict) and (size := _size_of(entry))]
-        fitting = [size for size in sizes if size[0] <= CARD_PIXELS]
+        fitting = [size for size in sizes if size[0] <= look.pixels]
         best = max(fitting) if fitting else min(sizes, default=None)
         return f"{look.metadata}s/{best[1]}/$value" if best else f"{look.metadata}/$value"
 
@@ -160,10 +181,10 @@ class PhotoReader:
         """Downloads in one batch, or one by one where that would be too much at once."""
         if not looks:
             return
-        reads = [look.read(look.value) for look in looks]
+        reads = [look.read(look.value, binary=True) for look in looks]
         try:
             outcomes: Sequence[Outcome | None]
-            outcomes = read_batch(self._client, reads, prefer=paths.IMMUTABLE, limit=_BATCH_LIMIT)
+            outcomes = read_batch(self._client, reads, limit=_BATCH_LIMIT)
         except TooLargeError:
             outcomes = [None] * len(looks)
         for look, outcome in zip(looks, outcomes, strict=True):
@@ -225,14 +246,15 @@ class PhotoReader:
             look.seen = True
         else:
             # Metadata are what the next look compares with, so theirs counts.
-            look.settle(PhotoState.PRESENT, content=content, etag=look.etag or etag)
+            look.etag = look.etag or etag
+            look.settle(PhotoState.PRESENT, content=content, etag=look.name)
 
 
-def _look_at(ref: PhotoRef) -> _Look:
+def _look_at(ref: PhotoRef, pixels: int) -> _Look:
     if not ref.item_id:
-        return _Look(ref, f"{paths.user(ref.mailbox.key)}/photo")
+        return _Look(ref, f"{paths.user(ref.mailbox.key)}/photo", pixels)
     photo = paths.contact_photo(ref.mailbox.key, ref.folder_id, ref.item_id)
-    return _Look(ref, photo, f"{photo}/$value")
+    return _Look(ref, photo, value=f"{photo}/$value")
 
 
 def _is_gone(error: ConnectorError) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from connectors.graph.batch import Read, Reply, read_batch
+from connectors.graph.batch import Pace, Read, Reply, read_batch
 from connectors.graph.refusals import Refusal
 from connectors.port import CredentialRejected, ProtocolViolation, Throttled
-from tests.unit.graph_stub import StubGraph, answer, refusal
+from tests.unit.graph_stub import NOON, StubGraph, answer, refusal
 
 
 def read(graph: StubGraph, *paths: str) -> list[Any]:
@@ -79,7 +80,7 @@ def test_a_server_without_batches_is_read_one_by_one_from_then_on(status: int) -
     parts = {"/v1.0/a": answer({"n": 1}), "/v1.0/b": refusal(404, "Gone"), "/v1.0/c": answer(b"face")}
     graph = StubGraph({"/v1.0/$batch": refusal(status, "x"), **parts})
     for _ in range(2):
-        good, bad, photo = read(graph, "/a", "/b", "/c")
+        good, bad, photo = read_batch(graph.client, [Read("/a"), Read("/b"), Read("/c", binary=True)])
         assert (good.json(), bad.code, photo.content()) == ({"n": 1}, "Gone", b"face")
     assert graph.asked.count("/v1.0/$batch") == 1
 
@@ -117,3 +118,44 @@ def test_a_code_is_read_out_of_a_body_that_is_text() -> None:
     whole = answer({"responses": [{"id": "0", "status": 404, "body": '{"error": {"code": "ImageNotFound"}}'}]})
     (outcome,) = read(StubGraph({"/v1.0/$batch": whole}), "/a")
     assert outcome.code == "ImageNotFound"
+
+
+def test_a_part_that_was_cut_off_is_asked_for_again() -> None:
+    cut = answer({"responses": [{"id": "0", "status": 200, "body": '{"value": [{"id'}]})
+    whole = answer({"responses": [{"id": "0", "status": 200, "body": {"n": 1}}]})
+    graph = StubGraph({"/v1.0/$batch": [cut, cut, whole]})
+    (outcome,) = read(graph, "/a")
+    assert outcome.json() == {"n": 1}
+    assert len(graph.waits) == 2
+
+
+def test_but_not_for_ever() -> None:
+    cut = answer({"responses": [{"id": "0", "status": 200, "body": "<html>"}]})
+    graph = StubGraph({"/v1.0/$batch": cut})
+    (outcome,) = read(graph, "/a")
+    assert isinstance(outcome, ProtocolViolation)
+    assert graph.client.requests == 3
+
+
+def test_each_part_carries_its_own_preference() -> None:
+    graph = StubGraph({"/v1.0/a": answer({}), "/v1.0/b": answer({})})
+    read_batch(graph.client, [Read("/a", prefer="x=1"), Read("/b")])
+    assert [part.get("headers") for part in graph.posts[0]] == [{"Prefer": "x=1"}, None]
+
+
+class TestPace:
+    """Waiting where the clock stands still, as it does in these tests, and where it moves."""
+
+    def test_what_was_slept_counts(self) -> None:
+        graph = StubGraph({})
+        pace = Pace(graph.client)
+        pace.wait_until(30.0)
+        pace.wait_until(20.0)
+        assert (graph.waits, pace.elapsed) == ([30.0], 30.0)
+
+    def test_time_that_passed_meanwhile_is_not_slept_again(self) -> None:
+        graph = StubGraph({})
+        pace = Pace(graph.client)
+        graph.client.now = lambda: NOON + timedelta(seconds=25)
+        pace.wait_until(30.0)
+        assert graph.waits == [5.0]

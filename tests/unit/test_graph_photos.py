@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from connectors.graph.photos import plain_etag
+from connectors.graph.photos import PhotoReader, plain_etag
 from connectors.graph.transport import Answer
 from connectors.port import PHOTO_LIMIT, CredentialRejected, Mailbox, Photo, PhotoRef, PhotoState, Unreachable
 from tests.unit.graph_stub import NO_CONNECTION, Script, StubGraph, answer, refusal
@@ -25,23 +25,36 @@ def bytes_of(content: bytes, etag: str = '"1"') -> Answer:
     return answer(content, headers={"ETag": etag} if etag else {})
 
 
-def look(scripts: dict[str, Script], *, item: bool = False, etag: str = "") -> tuple[StubGraph, Photo]:
+def look(
+    scripts: dict[str, Script], *, item: bool = False, etag: str = "", pixels: int = 240
+) -> tuple[StubGraph, Photo]:
     graph = StubGraph(scripts)
     ref = PhotoRef(Mailbox("u"), "f", "c", etag) if item else PhotoRef(Mailbox("u"), etag=etag)
-    (photo,) = graph.connector().photos([ref])
+    (photo,) = PhotoReader(graph.client, pixels).photos([ref])
     assert photo.ref == ref
     return graph, photo
 
 
 class TestCards:
-    @pytest.mark.parametrize(("edge", "size"), [(648, 240), (240, 240), (96, 96)])
-    def test_the_largest_size_up_to_240_pixels_is_taken(self, edge: int, size: int) -> None:
-        _, photo = look({CARD: metadata(edge=edge), f"{CARD}s/{size}x{size}/$value": bytes_of(b"face")})
-        assert (photo.state, photo.content, photo.etag) == (PhotoState.PRESENT, b"face", "1")
+    @pytest.mark.parametrize(
+        ("edge", "wanted", "size"),
+        [(648, 240, 240), (240, 240, 240), (96, 240, 96), (504, 648, 504), (360, 48, 48), (2_000, 240, 240)],
+    )
+    def test_the_largest_size_up_to_the_one_wanted_is_taken(self, edge: int, wanted: int, size: int) -> None:
+        scripts = {CARD: metadata(edge=edge), f"{CARD}s/{size}x{size}/$value": bytes_of(b"face")}
+        graph, photo = look(scripts, pixels=wanted)
+        assert (photo.state, photo.content, photo.etag) == (PhotoState.PRESENT, b"face", f"1@{wanted}")
+        assert graph.client.requests == 2
 
-    def test_a_photo_of_an_odd_size_is_found_in_the_list(self) -> None:
+    def test_a_smaller_one_of_an_odd_size_is_taken_as_it_is(self) -> None:
+        graph, photo = look({CARD: metadata(edge=200), f"{CARD}/$value": bytes_of(b"face")})
+        assert photo.content == b"face"
+        assert graph.client.requests == 2
+
+    def test_a_photo_that_names_no_size_is_found_in_the_list(self) -> None:
         listed = answer({"value": [{"id": "200X200", "width": 200, "height": 200}, {"id": "x", "width": "?"}]})
-        _, photo = look({CARD: metadata(edge=200), f"{CARD}s": listed, f"{CARD}s/200X200/$value": bytes_of(b"face")})
+        said = answer({"@odata.mediaEtag": '"1"'})
+        _, photo = look({CARD: said, f"{CARD}s": listed, f"{CARD}s/200X200/$value": bytes_of(b"face")})
         assert photo.content == b"face"
 
     def test_a_size_that_is_missing_after_all_is_replaced_by_the_next_smaller_one(self) -> None:
@@ -51,8 +64,19 @@ class TestCards:
         assert photo.content == b"face"
 
     def test_an_unchanged_one_costs_one_request_and_no_bytes(self) -> None:
-        graph, photo = look({CARD: metadata('W/"1"')}, etag="1")
-        assert photo.state is PhotoState.UNCHANGED
+        graph, photo = look({CARD: metadata('W/"1"')}, etag="1@240")
+        assert (photo.state, photo.etag) == (PhotoState.UNCHANGED, "1@240")
+        assert graph.client.requests == 1
+
+    @pytest.mark.parametrize("etag", ["1@240", "1"])
+    def test_another_size_is_another_photo(self, etag: str) -> None:
+        scripts: dict[str, Script] = {CARD: metadata(edge=648), f"{CARD}s/96x96/$value": bytes_of(b"face")}
+        _, photo = look(scripts, etag=etag, pixels=96)
+        assert (photo.state, photo.etag) == (PhotoState.PRESENT, "1@96")
+
+    def test_none_costs_one_request(self) -> None:
+        graph, photo = look({CARD: NONE})
+        assert photo.state is PhotoState.ABSENT
         assert graph.client.requests == 1
 
     def test_somebody_who_left_is_a_failure_and_not_an_absent_photo(self) -> None:
@@ -81,6 +105,12 @@ class TestContacts:
         graph, photo = look({ITEM: metadata('"8"'), f"{ITEM}/$value": bytes_of(b"face", "")}, item=True)
         assert (photo.content, photo.etag) == (b"face", "8")
         assert [path.rpartition("/")[2] for path in graph.asked] == ["$value", "photo", "$value"]
+
+    def test_one_that_was_cut_off_in_the_batch_is_downloaded_by_itself(self) -> None:
+        cut = answer({"responses": [{"id": "0", "status": 200, "body": "ZmFjZ"}]})
+        graph, photo = look({"/v1.0/$batch": cut, f"{ITEM}/$value": bytes_of(b"face")}, item=True)
+        assert photo.content == b"face"
+        assert graph.client.requests == 2
 
     def test_references_keep_to_immutable_ids(self) -> None:
         graph, _ = look({f"{ITEM}/$value": bytes_of(b"face")}, item=True)
@@ -116,7 +146,7 @@ def test_a_photo_over_the_limit_is_refused_without_reading_it_all() -> None:
 def test_photos_that_are_too_much_for_one_batch_come_one_by_one() -> None:
     big = b"\xff\xd8" + b"x" * (PHOTO_LIMIT - 2)
     graph = StubGraph({f"/v1.0/users/u/contactFolders/f/contacts/{n}/photo/$value": bytes_of(big) for n in range(3)})
-    found = list(graph.connector().photos([PhotoRef(Mailbox("u"), "f", str(n)) for n in range(3)]))
+    found = list(PhotoReader(graph.client).photos([PhotoRef(Mailbox("u"), "f", str(n)) for n in range(3)]))
     assert [photo.content for photo in found] == [big] * 3
 
 
@@ -126,7 +156,7 @@ def test_one_photos_failure_leaves_the_others_alone() -> None:
         "/v1.0/users/u/contactFolders/f/contacts/d/photo/$value": bytes_of(b"face"),
     }
     refs = [PhotoRef(Mailbox("u"), "f", name) for name in ("c", "d")]
-    found = list(StubGraph(scripts).connector().photos(refs))
+    found = list(PhotoReader(StubGraph(scripts).client).photos(refs))
     assert [photo.state for photo in found] == [PhotoState.FAILED, PhotoState.PRESENT]
 
 
@@ -177,7 +207,8 @@ class TestAlone:
     ],
 )
 def test_a_list_of_sizes_may_fail_too(listed: Answer, state: PhotoState) -> None:
-    scripts: dict[str, Script] = {CARD: metadata(edge=200), f"{CARD}s": listed, f"{CARD}/$value": bytes_of(b"face")}
+    said = answer({"@odata.mediaEtag": '"1"'})  # and no size
+    scripts: dict[str, Script] = {CARD: said, f"{CARD}s": listed, f"{CARD}/$value": bytes_of(b"face")}
     assert look(scripts)[1].state is state
 
 

@@ -1,0 +1,179 @@
+"""One folder's delta round: where it stands, what it asks next, and the page in hand.
+
+Source: Microsoft Graph, "contact: delta".
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from connectors.graph import checkpoints, paths
+from connectors.graph.asking import TooLargePartError, needed, outlook
+from connectors.graph.batch import Outcome, Read
+from connectors.graph.client import GraphClient, Json, values
+from connectors.graph.mapping import contact_from, contact_select
+from connectors.graph.marks import Marks
+from connectors.graph.refusals import CONTACTS, Refusal, explain
+from connectors.port import CheckpointExpired, Folder, Page, ProtocolViolation, Removal, Upsert
+
+_SMALLER: Final = (20, 1)  # page sizes for contacts with enormous notes
+_ID_LIMIT: Final = 2_048
+_STAYS: Final = 2  # how often an empty page may name itself as the next one: the server is not ready yet
+_TOO_LARGE: Final = 413
+
+
+class FolderLostError(Exception):
+    """The folder is not there any more."""
+
+
+class Round:
+    """A folder's round. `take` what came of `read`; when it has a page in hand, set `marks` if it needs them.
+
+    Attributes:
+        folder: The folder.
+        marks: Of the folder, once asked for.
+        paged: Whether a page has been handed over.
+        over: Whether that was the last one.
+    """
+
+    def __init__(
+        self,
+        client: GraphClient,
+        key: str,
+        folder: Folder,
+        fields: frozenset[str],
+        *,
+        checkpoint: str,
+        is_default: bool,
+        page_size: int,
+    ) -> None:
+        self.folder = folder
+        self.marks: Marks | None = None
+        self.paged = False
+        self.over = False
+        self._client = client
+        self._key = key
+        self._fields = fields
+        self._checkpoint = checkpoint
+        self._is_default = is_default
+        self._page_size = page_size
+        self._path = ""
+        self._resumed = bool(checkpoint)
+        self._seen: set[int] = set()  # hashes of the paths asked for
+        self._stayed = 0
+        self._following = ""
+        self._last = False
+        self._rows: dict[str, Json] = {}
+        self._removed: dict[str, None] = {}
+        self._malformed = 0
+
+    def read(self) -> Read:
+        """The page to ask for; raises as `connectors.graph.checkpoints.path_in` does."""
+        if not self._path:
+            begun = checkpoints.path_in(self._client, self._checkpoint, self.folder.id)
+            delta = f"{paths.contacts(self._key, self.folder.id)}/delta"
+            self._path = begun or f"{delta}?$select={contact_select(self._fields)}"
+        self._seen.add(hash(self._path))
+        return outlook(self._path, self._key, page_size=self._page_size, alone=self._page_size in _SMALLER)
+
+    def take(self, outcome: Outcome) -> bool:
+        """Takes what came; False if there is no page in it and it has to be asked again.
+
+        Raises:
+            FolderLostError: The folder was deleted meanwhile.
+            CheckpointExpired: The server does not know the folder's checkpoint any more.
+            ConnectorError: Whatever else keeps the round from going on.
+        """
+        if isinstance(outcome, TooLargePartError) or (isinstance(outcome, Refusal) and outcome.status == _TOO_LARGE):
+            self._shrink()
+            return False
+        if isinstance(outcome, Refusal):
+            raise self._explained(outcome)
+        data = needed(outcome).json()
+        following, final = data.get("@odata.nextLink"), data.get("@odata.deltaLink")
+        if not following and not final:
+            raise ProtocolViolation("A page of changes names neither a next page nor the next round.")
+        entries = values(data)
+        self._following, self._last = self._client.local_path(following or final), not following
+        if not self._last and hash(self._following) in self._seen:
+            if entries or self._following != self._path or self._stayed == _STAYS:
+                raise ProtocolViolation("A page of changes names itself or an earlier one as the next one.")
+            self._stayed += 1
+            return False
+        self._stayed = 0
+        self._sort(entries)
+        return True
+
+    @property
+    def needs_marks(self) -> bool:
+        """Whether the page in hand holds contacts and the folder's marks are not known yet."""
+        return bool(self._rows) and self.marks is None
+
+    def page(self) -> Page:
+        """The page in hand, which is the caller's from now on."""
+        marks = self.marks or Marks()
+        fields, private, pictured = self._fields, marks.private, marks.pictured
+        hidden = private & self._rows.keys()
+        page = Page(
+            folder=self.folder,
+            upserts=tuple(
+                Upsert(
+                    identifier,
+                    contact_from(entry, fields),
+                    None if pictured is None else identifier in pictured,
+                )
+                for identifier, entry in self._rows.items()
+                if identifier not in hidden
+            ),
+            removals=tuple(map(Removal, (*self._removed, *sorted(hidden)))),
+            checkpoint=checkpoints.written(self._following, default=self.folder.path if self._is_default else ""),
+            last=self._last,
+            skipped={
+                reason: number
+                for reason, number in (("malformed", self._malformed), ("private", len(hidden)))
+                if number
+            },
+        )
+        self._path, self._resumed, self.paged, self.over = self._following, False, True, self._last
+        self._rows, self._removed, self._malformed = {}, {}, 0
+        return page
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _shrink(self) -> None:
+        smaller = [size for size in _SMALLER if size < self._page_size]
+        if not smaller:
+            raise ProtocolViolation("A single contact is larger than what is read.", code="answer-too-large")
+        self._page_size = smaller[0]
+
+    def _explained(self, refusal: Refusal) -> Exception:
+        if refusal.no_folder:
+            return FolderLostError()
+        # A checkpoint is the server's own: when it calls that a bad request, it cannot read it any more.
+        unreadable = self._resumed and refusal.status == 400 and not (refusal.no_mailbox or refusal.no_user)
+        if refusal.lost_state or unreadable:
+            return CheckpointExpired(
+                "Graph no longer knows a folder's checkpoint.", folder_id=self.folder.id, code=refusal.code
+            )
+        return explain(refusal, advice=CONTACTS)
+
+    def _sort(self, entries: list[Any]) -> None:
+        """Sorts a page's rows; of several for one contact the last counts."""
+        rows, removed = self._rows, self._removed
+        for entry in entries:
+            identifier = entry.get("id") if isinstance(entry, dict) else None
+            if not isinstance(identifier, str) or not 0 < len(identifier) <= _ID_LIMIT:
+                self._malformed += 1
+            elif entry.get("@removed") is not None:
+                rows.pop(identifier, None)
+                removed[identifier] = None
+            else:
+                removed.pop(identifier, None)
+                _check_type(entry)
+                rows[identifier] = entry
+
+
+def _check_type(entry: Json) -> None:
+    kind = entry.get("@odata.type")
+    if kind is not None and not (isinstance(kind, str) and kind.lower().endswith(".contact")):
+        raise ProtocolViolation("A folder of contacts holds something that is none.", code="unknown-type")
