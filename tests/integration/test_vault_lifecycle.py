@@ -6,13 +6,14 @@ import base64
 import json
 import os
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from syncvault.errors import (
+    BusyError,
     DamagedError,
     InputError,
     NoVaultError,
@@ -27,6 +28,7 @@ from syncvault.store import tenants as tenant_rows
 from syncvault.store import upgrade
 from syncvault.store.engine import Database
 from syncvault.vault import credentials, layout, tenants
+from syncvault.vault import vault as vaults
 from syncvault.vault.keyring import root_rotation
 from syncvault.vault.layout import Layout
 from syncvault.vault.opening import create_vault, open_vault
@@ -133,7 +135,9 @@ def test_a_vault_that_cannot_be_made_or_opened_leaves_no_database_open(
         with pytest.raises(StorageError, match="disk full"):
             place.create()
     assert sorted(closed) == ["data", "keys"]
+    closed.clear()
     place.create().close()
+    assert sorted(closed) == ["data", "keys"]
     closed.clear()
     monkeypatch.setattr(root_rotation, "finish", fail)
     with pytest.raises(StorageError, match="disk full"):
@@ -350,6 +354,70 @@ def test_one_thread_may_nest_what_it_holds_of_the_vault(place: Place) -> None:
         pass
     with vault.alone(), vault.read():
         pass
+
+
+def test_who_is_alone_holds_off_readers_and_readers_hold_off_who_would_be_alone(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vaults, "MAINTENANCE_SECONDS", 0.0)
+    vault, other = place.create(), place.open()
+    with vault.beside_others(), other.beside_others():
+        pass
+    with vault.alone():  # so neither holds anything any more
+        refused = [other.alone, other.beside_others]
+        if vault.data.dialect == "sqlite":
+            refused += [other.read, other.write]  # type: ignore[list-item]
+        for take in refused:
+            with pytest.raises(BusyError, match="in use"), take():
+                pass
+    with vault.beside_others(), pytest.raises(BusyError, match="in use"), other.alone():
+        pass
+    with other.alone():
+        pass
+
+
+def test_closing_a_vault_writes_down_how_far_its_rows_have_come(place: Place) -> None:
+    with place.create() as vault:
+        tenant = register(vault, "acme", "ann")
+        assert rows(vault.key_data, "anchors") == []
+    assert rows(place.open().key_data, "anchors") == [(tenant.id, 2)]
+
+
+def test_a_vault_is_closed_though_nothing_can_be_written_down_any_more(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise StorageError("disk full")
+
+    vault = place.create()
+    monkeypatch.setattr(vault.anchors, "write_down", refuse)
+    closed: list[bool] = []
+    monkeypatch.setattr(Database, "close", lambda _: closed.append(True))
+    vault.close()
+    assert closed == [True, True]
+
+
+def test_one_reference_time_in_whole_seconds_serves_a_command(place: Place) -> None:
+    place.now = datetime(2026, 6, 1, 14, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=2)))
+    vault = place.create()
+    assert (vault.now, vault.now.utcoffset(), vault.instant) == (NOW, timedelta(0), int(NOW.timestamp()))
+
+
+def test_the_latest_time_moves_on_and_leaps_or_goes_back_only_when_somebody_confirms_it(place: Place) -> None:
+    hour = timedelta(hours=1)
+    assert place.create().latest_time_seen() is None
+    for now, confirmed, seen in (
+        (NOW, False, NOW),
+        (NOW + hour, False, NOW + hour),
+        (NOW + hour - timedelta(minutes=2), False, NOW + hour),  # within what a time service corrects
+        (NOW - hour, False, NOW + hour),
+        (NOW + timedelta(days=200), False, NOW + hour),
+        (NOW + timedelta(days=200), True, NOW + timedelta(days=200)),
+        (NOW, True, NOW),
+    ):
+        vault = place.open(now)
+        vault.note_time(confirmed=confirmed)
+        assert vault.latest_time_seen() == seen
 
 
 @pytest.mark.parametrize("handle", ["{", "", "[]", "null"])

@@ -9,6 +9,7 @@ import pytest
 
 from syncvault.roots import keyfiles
 from syncvault.vault import layout
+from tests.integration.vault_parts import Place
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
@@ -24,6 +25,13 @@ def test_what_root_makes_belongs_to_the_owner_of_the_home(tmp_path: Path) -> Non
     layout.match_owner(home)
     assert {path.lstat().st_uid for path in home.rglob("*")} == {1234}
     assert outside.stat().st_uid == 0
+
+
+def test_closing_a_vault_gives_its_files_to_the_owner_of_the_home(place: Place) -> None:
+    vault = place.create()
+    os.chown(place.home, 1234, 1234)
+    vault.close()
+    assert {path.stat().st_uid for path in place.home.rglob("*")} == {1234}
 
 
 def test_a_file_that_has_a_second_name_elsewhere_is_not_given_away(tmp_path: Path) -> None:
