@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from syncvault.errors import Exit, InputError, RootKeyError, UsageError
 from syncvault.roots.file import FileProvider
-from syncvault.roots.port import Destroyed, Handle, NotPossible, Pending
+from syncvault.roots.port import Destroyed, Handle, Held, NotPossible, Pending, ValueHolder
+from syncvault.roots.registry import names
 from syncvault.secret import Secret
 from syncvault.store import keys as key_rows
+from syncvault.store.engine import Database
 from syncvault.vault import credentials, layout, tenants
+from syncvault.vault.erasing import erasure
 from syncvault.vault.keyring import root_rotation
 from syncvault.vault.layout import Layout, RootPlace
 from syncvault.vault.opening import create_vault, open_vault
 from syncvault.vault.vault import Vault
-from tests.integration.vault_parts import NOW, Place, register
+from tests.integration.vault_parts import NOW, Place, execute, register, rows
 
 FIRST, SECOND = "correct horse", "battery staple"
 
@@ -97,14 +101,20 @@ def test_a_file_moves_to_another_and_is_gone_where_it_was(place: Place, vault: V
 
 
 def test_moving_to_where_the_key_lies_already_is_refused(place: Place, vault: Vault) -> None:
-    with pytest.raises(UsageError, match="in that place already"):
-        root_rotation.migrate(vault, RootPlace("file", key_file(place)))
-    with pytest.raises(UsageError, match="no such root-key provider"):
+    file = key_file(place)
+    (file.parent / "sub").mkdir()
+    for known in (file, file.parent / "sub" / ".." / file.name, None):
+        with pytest.raises(UsageError, match="in that place already") as present:
+            root_rotation.migrate(vault, RootPlace("file", known))
+        assert present.value.advice.startswith("Name another provider or place")
+    with pytest.raises(UsageError, match=r"^There is no such root-key provider") as unknown:
         root_rotation.migrate(vault, RootPlace("nowhere"))
+    assert unknown.value.advice == f"Choose one of: {', '.join(names())}."
     with pytest.raises(UsageError, match="knows no option 'pin'"):
         root_rotation.migrate(vault, RootPlace("pkcs11", options={"pin": "1234-5678"}))
-    with pytest.raises(RootKeyError, match="in the data directory"):
+    with pytest.raises(RootKeyError, match=r"^The provider file cannot be used here.*in the data directory") as refused:
         root_rotation.migrate(vault, RootPlace("file", place.home / "root.key"))
+    assert refused.value.advice.startswith("The root key stays where it is")
     assert layout.load(place.home) == place.layout
     assert states(vault) == {1: "current"}
 
@@ -187,14 +197,19 @@ def test_a_new_passphrase_destroys_what_the_old_one_opened(place: Place, passphr
 
 @pytest.mark.slow
 def test_the_present_passphrase_is_no_new_one(passphrase_vault: Vault) -> None:
-    with pytest.raises(InputError, match="is the present one"):
+    with pytest.raises(InputError, match=r"^The new passphrase is the present one") as refused:
         root_rotation.rotate(passphrase_vault, new_passphrase=lambda: Secret(FIRST))
+    assert refused.value.advice.startswith("Choose another")
+    with pytest.raises(UsageError, match=r"^The root key comes from a passphrase already") as present:
+        root_rotation.migrate(passphrase_vault, RootPlace("passphrase"), new_passphrase=lambda: Secret(SECOND))
+    assert present.value.advice.startswith("Change it with: syncvault key rotate-root --new-passphrase-file F")
     assert states(passphrase_vault) == {1: "current"}
 
 
 def test_a_provider_without_a_passphrase_takes_no_new_one(vault: Vault) -> None:
-    with pytest.raises(UsageError, match="wants no passphrase"):
+    with pytest.raises(UsageError, match=r"^The provider file wants no passphrase") as refused:
         root_rotation.rotate(vault, new_passphrase=lambda: Secret(SECOND))
+    assert refused.value.advice.startswith("Leave out --new-passphrase-file")
 
 
 @pytest.mark.slow
@@ -240,3 +255,122 @@ def test_a_privileged_step_ends_with_12_and_changes_nothing(
         root_rotation.migrate(vault, RootPlace("systemd", tmp_path / "root.cred"))
     assert refusal.value.exit_code is Exit.ROOT_KEY
     assert layout.load(place.home) == place.layout
+
+
+# What a kill leaves
+
+
+@pytest.mark.parametrize("is_destroyed", [True, False])
+def test_a_move_that_was_killed_after_the_switch_is_done_at_the_next_opening(
+    place: Place, vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_destroyed: bool
+) -> None:
+    register(vault)
+    before, there = layout.load(place.home), RootPlace("file", tmp_path / "elsewhere" / "root.key")
+    if not is_destroyed:
+        monkeypatch.setattr(FileProvider, "destroy", lambda self, handle: Pending("tonight"))
+    root_rotation.migrate(vault, there)
+    done = layout.load(place.home)
+    assert [one.generation for one in done.replaced] == ([] if is_destroyed else [1])
+    vault.close()
+    layout.save(replace(before, coming=replace(there, generation=2)))
+    assert opens(place.open())
+    assert layout.load(place.home) == done
+
+
+def test_a_move_that_was_killed_before_the_switch_never_was(place: Place, vault: Vault, tmp_path: Path) -> None:
+    register(vault)
+    vault.close()
+    before = layout.load(place.home)
+    layout.save(replace(before, coming=RootPlace("file", tmp_path / "elsewhere" / "root.key", generation=2)))
+    assert opens(place.open())
+    assert layout.load(place.home) == before
+
+
+def test_a_root_key_that_others_still_use_is_left_for_later(
+    place: Place, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(FileProvider, "destroy", lambda self, handle: Pending("a moment"))
+        root_rotation.rotate(vault)
+    with vault.locks.maintenance(exclusive=False, timeout=0):
+        place.open()
+        assert states(vault) == {1: "retired", 2: "current"}
+    place.open()
+    assert states(vault) == {1: "destroyed", 2: "current"}
+
+
+def test_what_a_kill_left_of_a_root_key_is_scrubbed_away_before_that_is_destroyed(
+    place: Place, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[object] = []
+    destroy, scrub = FileProvider.destroy, Database.scrub
+
+    def destroyed(self: FileProvider, handle: Handle) -> object:
+        steps.append("destroy")
+        return destroy(self, handle)
+
+    def scrubbed(self: Database, tables: tuple[str, ...] = (), **options: Any) -> object:
+        steps.append(tables)
+        return scrub(self, tables, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileProvider, "destroy", lambda self, handle: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            root_rotation.rotate(vault)
+    vault.close()
+    monkeypatch.setattr(FileProvider, "destroy", destroyed)
+    monkeypatch.setattr(Database, "scrub", scrubbed)
+    place.open()
+    assert steps == [("wrapped_keys", "root_generations"), "destroy"]
+    steps.clear()
+    place.open()
+    assert steps == []
+
+
+@pytest.mark.parametrize("database_urls", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("moves", [False, True])
+def test_what_the_old_root_key_opens_is_overwritten_before_that_is_destroyed(
+    place: Place, vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, moves: bool
+) -> None:
+    register(vault)
+    blobs = [bytes(row[6]) for row in rows(vault.key_data, "wrapped_keys")]
+    left, destroy = [], FileProvider.destroy
+
+    def found() -> int:
+        content = b"".join(path.read_bytes() for path in place.home.glob("keys.db*"))
+        return sum(blob in content for blob in blobs)
+
+    def look_first(self: FileProvider, handle: Handle) -> object:
+        left.append(found())
+        return destroy(self, handle)
+
+    assert found() == len(blobs)
+    monkeypatch.setattr(FileProvider, "destroy", look_first)
+    if moves:
+        root_rotation.migrate(vault, RootPlace("file", tmp_path / "elsewhere" / "root.key"))
+    else:
+        root_rotation.rotate(vault)
+    assert left == [0]
+
+
+def test_the_new_place_holds_the_numbers_that_the_old_one_held(vault: Vault, tmp_path: Path) -> None:
+    erasure.erase(vault, register(vault, "gone"), reason=erasure.ON_DEMAND, role="root")
+    register(vault)
+    vault.anchor()
+    before = vault.keys.provider
+    assert isinstance(before, ValueHolder)
+    held = {what: before.held(what) for what in Held}
+    assert all(held.values())
+    root_rotation.migrate(vault, RootPlace("file", tmp_path / "elsewhere" / "root.key"))
+    after = vault.keys.provider
+    assert isinstance(after, ValueHolder)
+    assert after is not before
+    assert {what: after.held(what) for what in Held} == held
+
+
+def test_a_key_store_that_names_no_root_key_says_so(vault: Vault) -> None:
+    execute(vault.key_data, "UPDATE root_generations SET state = 'retired'")
+    for look in (lambda: root_rotation.rotate(vault), vault.keys.follow_root):
+        with pytest.raises(RootKeyError, match=r"^The key store names no root key") as refused:
+            look()
+        assert refused.value.advice.startswith("Restore the key store from its backup")
