@@ -191,7 +191,7 @@ def _csv_writer(tenant: Tenant) -> _Writer:
         facts = {key: str(row[key] or "") for key in ("kind", "folder", "photo_sha256", "purge_on")}
         facts |= {
             "id": id_text(one.id),
-            "mailbox": row["mailbox"]["ref"],
+            "mailbox": row["mailbox"]["ref"] if row["mailbox"] else "",
             "has_photo": "yes" if one.has_photo else "no",
         }
         return table.row(facts, one.fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -92,6 +93,7 @@ def _connection(connection: OnlineConnection | OnpremConnection, *, reveal: bool
             "cloud": connection.cloud,
             "authority": connection.authority,
             "graph_url": connection.graph_url,
+            "uses_proxy": connection.uses_proxy,
             "has_own_ca": bool(connection.ca_pem),
         }
     return {
@@ -107,11 +109,16 @@ def _address(address: str, *, reveal: bool) -> str:
 
 
 def source_row(source: StoredSource, zone: str, *, reveal: bool) -> dict[str, Any]:
-    """A source."""
+    """A source; of people by a filter its text stands where others have what they refer to."""
+    by_filter = source.kind == "all-users"
+    ref, wanted = source.ref, source.filter
+    if not reveal:
+        ref, wanted = mask_ref(ref), replace(wanted, exclude_group=mask_ref(wanted.exclude_group))
     return {
         "id": id_text(source.id),
         "kind": str(source.kind),
-        "ref": source.ref if reveal else mask_ref(source.ref),
+        "ref": wanted.text if by_filter else ref,
+        "filter": wanted.shown() if by_filter else None,
         "mailboxes": source.mailboxes,
         "purge_on": day_in(source.purge_at, zone),
     }
@@ -128,7 +135,7 @@ def contact_row(contact: StoredContact, zone: str, *, reveal: bool, whole: bool 
     row: dict[str, Any] = {
         "id": id_text(contact.id),
         "kind": str(contact.kind),
-        "mailbox": mailbox_row(contact.mailbox, reveal=reveal),
+        "mailbox": mailbox_row(contact.mailbox, reveal=reveal) if contact.mailbox.opens else None,
         "folder": contact.folder,
     }
     row |= {name: fields.get(name, "") for name in _CONTACT_TEXTS}

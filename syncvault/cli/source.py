@@ -1,7 +1,8 @@
-"""`syncvault source`: the users, groups and mailboxes that are pulled."""
+"""`syncvault source`: who is pulled: users, groups, everybody by a filter, contacts of the organisation, mailboxes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Final
 
 import typer
@@ -24,7 +25,7 @@ _COLUMNS: Final = (
     Column("mailboxes", "mailboxes"),
     Column("purge_on", "purge on"),
 )
-_KINDS: Final = {TenantKind.ONLINE: ("user", "group"), TenantKind.ONPREM: ("mailbox",)}
+_KINDS: Final = {TenantKind.ONLINE: ("user", "group", "all-users", "org-contacts"), TenantKind.ONPREM: ("mailbox",)}
 
 
 @app.command()
@@ -37,26 +38,57 @@ def add(
     mailbox: Annotated[
         list[str] | None, typer.Option(metavar="ADDR", help="A mailbox's address (on-premises).")
     ] = None,
+    all_users: Annotated[bool, typer.Option("--all-users", help="Everybody in the directory (online).")] = False,
+    department: Annotated[str | None, typer.Option(metavar="D", help="Of all users: only this department.")] = None,
+    company: Annotated[str | None, typer.Option(metavar="C", help="Of all users: only this company.")] = None,
+    domain: Annotated[
+        str | None, typer.Option(metavar="DOM", help="Of all users: only with a primary address in this domain.")
+    ] = None,
+    exclude_group: Annotated[
+        str | None, typer.Option(metavar="ID", help="Of all users: nobody in this group or in groups below it.")
+    ] = None,
+    include_disabled: Annotated[
+        bool, typer.Option("--include-disabled", help="Of all users: those too who may not sign in.")
+    ] = False,
+    include_hidden: Annotated[
+        bool, typer.Option("--include-hidden", help="Of all users: those too whom address lists do not show.")
+    ] = False,
+    org_contacts: Annotated[
+        bool, typer.Option("--org-contacts", help="The contacts of the organisation (online).")
+    ] = False,
     _json: AsJson = False,
 ) -> None:
-    """Register what to pull; each option may be given several times."""
+    """Register what to pull. --user, --group and --mailbox may be given several times; filters are joined by and."""
     from syncvault.vault.content import sources
+    from syncvault.vault.content.filters import UserFilter
 
     call = begin(context)
-    wanted = [("user", values.guid(text, "--user")) for text in user or ()]
-    wanted += [("group", values.guid(text, "--group")) for text in group or ()]
-    wanted += [("mailbox", values.address(text, "--mailbox")) for text in mailbox or ()]
+    people = UserFilter(
+        department=_given(values.filled_text, department, "--department"),
+        company=_given(values.filled_text, company, "--company"),
+        domain=_given(values.domain, domain, "--domain"),
+        exclude_group=_given(values.guid, exclude_group, "--exclude-group"),
+        disabled=include_disabled,
+        hidden=include_hidden,
+    )
+    if people != UserFilter() and not all_users:
+        raise UsageError("A filter was given, but nobody to choose from.", advice="Give it together with --all-users.")
+    wanted = [("user", values.guid(text, "--user"), UserFilter()) for text in user or ()]
+    wanted += [("group", values.guid(text, "--group"), UserFilter()) for text in group or ()]
+    wanted += [("mailbox", values.address(text, "--mailbox"), UserFilter()) for text in mailbox or ()]
+    wanted += [("all-users", "", people)] * all_users
+    wanted += [("org-contacts", "", UserFilter())] * org_contacts
     if not wanted:
         raise UsageError("No source was given.", advice=f"Give it like --user {values.EXAMPLES['--directory-id']}")
     with call.open_vault() as vault, audited(vault, call.command) as entry:
         found = living(vault, tenant, entry)
         allowed = _KINDS[found.facts.kind]
-        if foreign := next((kind for kind, _ in wanted if kind not in allowed), None):
+        if foreign := next((kind for kind, _, _ in wanted if kind not in allowed), None):
             raise UsageError(
                 f"--{foreign} does not go with a tenant of kind {found.facts.kind}.",
                 advice=f"Give {' or '.join(f'--{kind}' for kind in allowed)}.",
             )
-        added = [sources.add(vault, found, kind, ref) for kind, ref in dict.fromkeys(wanted)]
+        added = [sources.add(vault, found, *one) for one in dict.fromkeys(wanted)]
         write_after(entry)
         zone = found.facts.subscription.zone
     output.print_items(call, [source_row(one, zone, reveal=False) for one in added], _COLUMNS, none="No sources.")
@@ -97,3 +129,7 @@ def remove(
         sources.remove(vault, found, wanted)
     output.print_object(call, {"tenant": tenant, "removed": source_id}, [("removed", source_id)])
     output.say(call, "Its contacts go at the end of the next sync.")
+
+
+def _given(parse: Callable[[str, str], str], text: str | None, name: str) -> str:
+    return "" if text is None else parse(text, name)

@@ -89,6 +89,13 @@ def address(text: str, name: str) -> str:
     return text
 
 
+def domain(text: str, name: str) -> str:
+    """The domain of e-mail addresses, in lower case."""
+    if len(text) > TEXT_LIMIT or not _ADDRESS.fullmatch(f"x@{text}"):
+        raise _wrong(name, "a domain", "example.com")
+    return text.lower()
+
+
 def origin(text: str, name: str) -> str:
     """An https URL without a path, as `https://host[:port]`."""
     scheme_and_host, path = _https(text, name, "https://login.microsoftonline.com")
@@ -131,6 +138,13 @@ def plain_text(value: str, name: str) -> str:
     if len(value) > TEXT_LIMIT or not value.isprintable():
         raise _wrong(name, f"a text of at most {TEXT_LIMIT} printable characters", "K-2027-0815")
     return value
+
+
+def filled_text(value: str, name: str) -> str:
+    """A short text that says something."""
+    if not value.strip():
+        raise _wrong(name, "a text", "Sales")
+    return plain_text(value.strip(), name)
 
 
 def account(text: str, name: str) -> str:

@@ -40,7 +40,8 @@ def test_a_filter_reads_as_an_administrator_would_write_it() -> None:
     assert SALES.text == "department=Sales domain=example.com"
     whole = UserFilter("Human Resources", 'A "B" AG', "example.com", GROUP, disabled=True, hidden=True)
     assert whole.text == (
-        f'department="Human Resources" company="A \\"B\\" AG" domain=example.com exclude_group={GROUP} disabled hidden'
+        f'department="Human Resources" company="A \\"B\\" AG" domain=example.com exclude_group={GROUP} '
+        "include_disabled include_hidden"
     )
 
 

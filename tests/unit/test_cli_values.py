@@ -25,6 +25,8 @@ ACCEPTED = [
     (values.zone, "UTC", "UTC"),
     (values.account, "EXAMPLE\\svc", "EXAMPLE\\svc"),
     (values.plain_text, "K-0815 Ü", "K-0815 Ü"),
+    (values.filled_text, " Human Resources ", "Human Resources"),
+    (values.domain, "Büro.Example.COM", "büro.example.com"),
 ]
 
 GUID = "72f988bf-86f1-41af-91ab-2d7cd011db47"
@@ -42,6 +44,8 @@ MALFORMED: list[tuple[Callable[[str, str], object], list[str]]] = [
     (values.zone, ["", "Berlin", "Europe", "europe/berlin", "../etc/passwd", "/etc/localtime", "Europe/Berlin\0"]),
     (values.account, ["", "a\nb", "a" * 257]),
     (values.plain_text, ["a\x1b[2J", "a" * 257]),
+    (values.filled_text, ["", "  ", "a\nb", "a" * 257]),
+    (values.domain, ["", "example", "@example.com", "jane@example.com", "a b.example", "example.com\n", "exa..com"]),
 ]
 REFUSED = [(parse, text) for parse, texts in MALFORMED for text in texts]
 

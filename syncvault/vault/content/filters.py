@@ -26,13 +26,17 @@ class UserFilter:
         """What is not as by default, by name; `UserFilter(**given)` gives it back."""
         return {one.name: value for one in fields(self) if (value := getattr(self, one.name)) != one.default}
 
+    def shown(self) -> dict[str, Any]:
+        """What is given, by the names that administrators give it under."""
+        return {f"include_{name}" if value is True else name: value for name, value in self.given().items()}
+
     @property
     def text(self) -> str:
-        """The filter as a person reads it, such as `department=Sales domain=example.com disabled`; empty for none.
+        """The filter on one line, such as `department=Sales domain=example.com include_disabled`; empty for none.
 
         No two filters have the same text: a value that could be taken for more than one stands in quotes.
         """
-        return " ".join(name if value is True else f"{name}={_quoted(value)}" for name, value in self.given().items())
+        return " ".join(name if value is True else f"{name}={_quoted(value)}" for name, value in self.shown().items())
 
 
 def _quoted(value: str) -> str:
