@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from syncvault.cli import erasing, output, values
-from syncvault.cli.audited import audited
+from syncvault.cli.audited import audited, write_if_possible
 from syncvault.cli.call import AsJson, begin
 from syncvault.cli.terminal import note, shown
 from syncvault.errors import Exit, UsageError
@@ -48,6 +48,8 @@ def purge(
                     keep_days=call.settings.backup_keep_days,
                 )
                 erasing.record_purged(entry, outcome.erased)
+                if outcome.failures:
+                    write_if_possible(entry, "failed:partial" if outcome.erased else "failed:failed")
             rows, failures = [erasing.erased_row(one) for one in outcome.erased], outcome.failures
             finished, repaired = [erasing.kept_row(kept) for kept in outcome.finished], outcome.repaired
         else:

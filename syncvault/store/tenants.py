@@ -30,6 +30,8 @@ from syncvault.store.faults import Fenced
 from syncvault.store.statements import changed, fetch, fetch_one, first, run, value
 from syncvault.store.statements import insert as insert_rows
 
+FIRST_EPOCH: Final = 1  # of a tenant that lives; beginning its erasure raises it
+
 
 class TenantRow(NamedTuple):
     """A row of `tenants`; `profile` is sealed, `erasure` is the JSON of an erasure's intent."""

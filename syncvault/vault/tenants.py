@@ -63,7 +63,7 @@ def register(vault: Vault, profile: TenantProfile, credential: Credential) -> Te
             id=tenant_id,
             kind=str(profile.kind),
             state=LIVE,
-            epoch=1,
+            epoch=rows.FIRST_EPOCH,
             name_ix=name_ix,
             profile=keys.cipher.seal(Place.TENANT_PROFILE, tenant_id, to_json(profile.to_dict()), name_ix),
             erasure=None,

@@ -18,9 +18,9 @@ from syncvault.crypto.multiset import MultisetHash, Total
 from syncvault.errors import DamagedError, NotFoundError
 from syncvault.roots.port import Held
 from syncvault.store import anchors as anchor_rows
+from syncvault.store import identifiers, manifests, meta
 from syncvault.store import ledger as ledger_rows
 from syncvault.store import mailboxes as mailbox_rows
-from syncvault.store import manifests, meta
 from syncvault.store import tenants as tenant_rows
 from syncvault.store.engine import Transaction
 from syncvault.store.schema import VAULT_TENANT
@@ -77,7 +77,9 @@ def verify(vault: Vault, name: str | None = None, *, progress: Progress | None =
     Raises:
         NotFoundError: There is no tenant of that name.
     """
-    verdict = Verdict()
+    verdict = Verdict(findings=list(_misplaced_ids(vault)))
+    if verdict.findings:  # such rows cannot be followed, so nothing else is known until they are put right
+        return verdict
     chosen = _chosen(vault, name, verdict)
     cases = [case for tenant in chosen if (case := _case(vault, tenant, verdict)) is not None]
     work = [piece for number, case in enumerate(cases) for piece in _pieces(number, case)]
@@ -100,6 +102,15 @@ def damaged_vault(error: DamagedError) -> Verdict:
     """What is to be said of a vault whose own keys do not open, although the root key fits."""
     advice = "Restore the key store from its backup."
     return Verdict(findings=[Finding(None, "wrapped_keys", None, Kind.KEY, error.message, advice)])
+
+
+def _misplaced_ids(vault: Vault) -> Iterator[Finding]:
+    for database, read in ((vault.data, vault.read), (vault.key_data, vault.key_data.read)):
+        with read() as tx:
+            found = identifiers.misplaced(tx, database.role)
+        for table, count in found.items():
+            message = f"Table {table}: {count} rows hold something else where an ID must stand."
+            yield Finding(None, table, None, Kind.UNREADABLE, message, RESTORE)
 
 
 def _chosen(vault: Vault, name: str | None, verdict: Verdict) -> list[Tenant]:

@@ -29,6 +29,7 @@ from syncvault.store.folders import FolderState
 from syncvault.store.mailboxes import MailboxRow
 from syncvault.store.photos import PhotoRow
 from syncvault.store.sources import SourceRow
+from syncvault.store.tenants import FIRST_EPOCH
 from syncvault.vault.content.diff import CARD, open_contact, open_contacts
 from syncvault.vault.content.pages import open_folder
 from syncvault.vault.content.photos import open_details
@@ -113,6 +114,8 @@ class RowCheck:
                 facts = self._tenant.profile
                 self._same("tenants", row.id, row.name_ix, [self._vault.keys.names.of(Label.TENANT_NAME, facts.name)])
                 self._same("tenants", row.id, row.kind, [str(facts.kind)])
+            if row.epoch != FIRST_EPOCH:
+                self._find("tenants", row.id, Kind.INDEX, "Its epoch is one that only an erasure gives a tenant.")
         credential = credential_rows.get(tx, self._tenant.id)
         if credential is None:
             self._find("credentials", None, Kind.MISSING, "The tenant has no credential.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -17,7 +19,7 @@ from syncvault.vault import credentials, tenants
 from syncvault.vault import verify as verifying
 from syncvault.vault.content import sources
 from syncvault.vault.erasing import erasure, ledger
-from syncvault.vault.keyring import keys_in_use
+from syncvault.vault.keyring import keys_in_use, root_rotation
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
 from syncvault.vault.verify import Verdict, verify
@@ -161,6 +163,36 @@ def test_a_column_that_holds_another_type_is_found(
     tamper(vault)
     assert (table, kind) in found(verify(vault))
     assert keys_in_use.listing(vault)
+
+
+@pytest.mark.parametrize("table", ["tenants", "contacts", "checkpoints", "memberships", "runs"])
+def test_text_where_an_id_must_stand_is_found_and_ends_the_verification(
+    vault: Vault, tenant: Tenant, table: str
+) -> None:
+    if vault.data.dialect != "sqlite":
+        return
+    column = {"checkpoints": "folder_id", "memberships": "source_id"}.get(table, "id")
+    change = f"UPDATE {table} SET {column} = hex({column}) WHERE rowid = 1"
+    with closing(sqlite3.connect(vault.layout.database.removeprefix("sqlite:///"))) as meddler:
+        assert meddler.execute(change).rowcount == 1
+        meddler.commit()
+    assert found(verify(vault)) == {(table, "unreadable")}
+    assert found(verify(vault, "acme")) == {(table, "unreadable")}
+
+
+def test_an_epoch_that_no_living_tenant_has_is_found(vault: Vault, tenant: Tenant) -> None:
+    execute(vault.data, "UPDATE tenants SET epoch = 2")
+    assert found(verify(vault)) == {("tenants", "index")}
+
+
+def test_a_key_that_names_another_root_key_than_the_one_it_is_under_is_found(vault: Vault, tenant: Tenant) -> None:
+    root_rotation.rotate(vault)
+    execute(vault.key_data, "UPDATE wrapped_keys SET root_generation = 1 WHERE tenant_id = ?", tenant.id)
+    (first, second) = verify(vault).findings
+    assert {(one.table, str(one.kind), one.tenant_id) for one in (first, second)} == {
+        ("wrapped_keys", "key", tenant.id)
+    }
+    assert "names another root key" in first.message
 
 
 def test_a_finding_names_the_row(vault: Vault, tenant: Tenant) -> None:
@@ -411,7 +443,8 @@ def test_a_damaged_key_of_the_vault_itself_is_found(vault: Vault) -> None:
 def test_an_altered_erasure_ledger_is_found(vault: Vault, tenant: Tenant, sql: str) -> None:
     erasure.erase(vault, tenant, reason=erasure.ON_DEMAND, role="root")
     execute(vault.key_data, sql)
-    assert found(verify(vault)) == {("erasure_ledger", "unreadable")}
+    assert ("erasure_ledger", "unreadable") in found(verify(vault))
+    assert {table for table, _ in found(verify(vault))} == {"erasure_ledger"}
 
 
 def test_an_erasure_that_nobody_ordered_is_found(vault: Vault, tenant: Tenant) -> None:

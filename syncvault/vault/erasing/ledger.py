@@ -240,5 +240,5 @@ def _signed(entry: LedgerRow, before: bytes | None) -> dict[str, Any]:
 def _is_signed(entry: LedgerRow, before: bytes | None, public: bytes) -> bool:
     try:
         return is_signed_by(public, Subject.LEDGER, _signed(entry, before), entry.signature or b"")
-    except TypeError:  # a value that no entry holds
+    except (TypeError, AttributeError):  # a value that no entry holds
         return False

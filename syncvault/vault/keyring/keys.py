@@ -132,10 +132,12 @@ class KeyRing:
         return KeyRing(self._vault_id, database, self._roots, seconds=self._seconds)
 
     def damaged(self, tenant_id: bytes) -> dict[bytes, str]:
-        """Those of a tenant's wrapped keys that do not open: the row's ID, and what is wrong with it."""
+        """Those of a tenant's wrapped keys that do not open, or are not what they say: the row's ID, and why."""
         wrapped, found = self._wrapped_keys(tenant_id), {}
         root = self._root_cipher(tenant_id)
         for row in wrapped:
+            if row.root_generation != root.current:
+                found[row.id] = f"Row {UUID(bytes=row.id)} of wrapped_keys names another root key than that in force."
             try:
                 unwrap(root, row)
             except DamagedError as error:
