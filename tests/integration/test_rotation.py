@@ -332,6 +332,19 @@ def test_a_damaged_row_stops_a_rotation_which_goes_on_once_it_is_put_right(vault
     assert generations(vault) == {2}
 
 
+def test_a_rotation_that_is_resumed_is_told_of_and_makes_no_new_key(vault: Vault, tenant: Tenant) -> None:
+    told: list[set[Purpose]] = []
+    follower = NOBODY._replace(resumes=lambda purposes: told.append(set(purposes)))
+    rotation.rotate(vault, tenant, follower=follower)
+    with vault.key_data.write() as tx:
+        key_rows.reopen_retired(tx)  # as a restore does
+    rotation.rotate(vault, tenant, follower=follower)
+    assert told == [set(), {Purpose.DATA, Purpose.INDEX}]
+    assert vault.keys.tenant(tenant.id).cipher.current == 2
+    rotation.rotate(vault, tenant, follower=follower)
+    assert vault.keys.tenant(tenant.id).cipher.current == 3
+
+
 def test_a_tenant_in_erasure_is_not_rotated(vault: Vault, tenant: Tenant) -> None:
     erasure._fence(vault, tenant, erasure.ON_DEMAND, "root")
     with pytest.raises(InputError, match="being erased"):
