@@ -132,7 +132,7 @@ Checkpoints = Mapping[str, str]  # folder ID -> the checkpoint of the last commi
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A mailbox to read, and where its folders' rounds stand; folders without a checkpoint are read in full."""
+    """A mailbox to read, and where its folders' rounds stand: nothing changes it while it is read."""
 
     mailbox: Mailbox
     checkpoints: Checkpoints = field(default_factory=dict, repr=False)
@@ -199,19 +199,32 @@ class Connector(Protocol):
     def probe(self) -> Identity:
         """Makes one cheap authenticated call; fails fast and never retries a refusal."""
 
-    def resolve(self, source: Source) -> Iterator[Mailbox]:
-        """The mailboxes of a source, each once; a group gives its transitive members, disabled ones included."""
+    @property
+    def lot(self) -> int:
+        """How many mailboxes `changes` is best asked for at once."""
+
+    def resolve(self, source: Source) -> Iterator[Card]:
+        """The mailboxes of a source, each once; a group gives its transitive members, disabled ones included.
+
+        `contact` is None where the server did not bring the directory entry along: then `card` has to be asked.
+        """
 
     def card(self, mailboxes: Sequence[Mailbox]) -> Iterator[Card]:
         """The directory entry of each mailbox, one outcome per mailbox."""
 
-    def changes(self, mailbox: Mailbox, checkpoints: Checkpoints) -> Iterator[Page | FolderGone]:
-        """What changed in the mailbox's contact folders since the checkpoints; folders without one in full.
+    def changes(self, wanted: Sequence[Wanted]) -> Iterator[Sequence[Step]]:
+        """What changed in the mailboxes' contact folders since the checkpoints; folders without one in full.
+
+        Each sequence is what one exchange with the server brought, and is to be committed together; it holds at most
+        one page of a mailbox. The last step of every mailbox is `Ended`; its error is, among others:
+
+        CheckpointExpired: The server no longer knows one folder's checkpoint; ask again without it.
+        NoMailbox: The person has no mailbox (yet); nothing to pull and nothing wrong.
+        MailboxGone: The mailbox does not exist (any more).
 
         Raises:
-            CheckpointExpired: The server no longer knows one folder's checkpoint; call again without it.
-            NoMailbox: The person has no mailbox (yet); nothing to pull and nothing wrong.
-            MailboxGone: The mailbox does not exist (any more).
+            CredentialRejected: Nothing more may be tried.
+            ConnectorError: None of the mailboxes that have not ended can be read.
         """
 
     def photos(self, wanted: Sequence[PhotoRef]) -> Iterator[Photo]:

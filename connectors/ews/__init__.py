@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from connectors.selection import Selection
 from connectors.throttle import Now, Sleep, utc_now
 
 if TYPE_CHECKING:
@@ -35,13 +36,22 @@ class EwsSettings:
     ca_pem: str = field(default="", repr=False)
 
 
+_USUAL = Selection()
+
+
 def connect(
-    settings: EwsSettings, *, sleep: Sleep = time.sleep, now: Now = utc_now, page_size: int = 0
+    settings: EwsSettings,
+    *,
+    selection: Selection = _USUAL,
+    sleep: Sleep = time.sleep,
+    now: Now = utc_now,
+    page_size: int = 0,
 ) -> EwsConnector:
     """A connector for one tenant. Sends nothing yet.
 
     Args:
         settings: Where and as whom.
+        selection: What is wanted of a mailbox.
         sleep: What waits between attempts.
         now: The present instant.
         page_size: Contacts per page; 0 for the connector's own choice, 512 at most.
@@ -51,4 +61,4 @@ def connect(
     """
     from connectors.ews.connector import EwsConnector  # noqa: PLC0415  # exchangelib takes half a second to import
 
-    return EwsConnector(settings, sleep=sleep, now=now, page_size=page_size)
+    return EwsConnector(settings, selection, sleep=sleep, now=now, page_size=page_size)

@@ -14,7 +14,6 @@ from connectors.ews.operations import resolve_names
 from connectors.ews.session import AnswerTooLargeError, EwsSession, only
 from connectors.port import (
     Card,
-    Checkpoints,
     ConnectorError,
     CredentialRejected,
     FolderGone,
@@ -31,9 +30,13 @@ from connectors.port import (
     Source,
     SourceGone,
     SourceKind,
+    Step,
     Throttled,
     Unreachable,
+    Wanted,
 )
+from connectors.selection import Selection
+from connectors.steps import one_by_one
 from connectors.throttle import Now, Sleep
 
 log = logging.getLogger(__name__)
@@ -42,9 +45,14 @@ log = logging.getLogger(__name__)
 class EwsConnector:
     """Reads one tenant's Exchange over EWS; implements `connectors.port.Connector`."""
 
-    def __init__(self, settings: EwsSettings, *, sleep: Sleep, now: Now, page_size: int = 0) -> None:
+    lot = 1  # nothing is gained by asking for several mailboxes at once
+
+    def __init__(
+        self, settings: EwsSettings, selection: Selection, *, sleep: Sleep, now: Now, page_size: int = 0
+    ) -> None:
         self._session = EwsSession(settings, sleep=sleep, now=now)
         self._account = settings.username
+        self._selection = selection
         self._page_size = page_size
 
     @property
@@ -64,8 +72,8 @@ class EwsConnector:
                     raise
             return Identity(account=self._account, server=self._session.host)
 
-    def resolve(self, source: Source) -> Iterator[Mailbox]:
-        """The one mailbox that an address names, by its primary address."""
+    def resolve(self, source: Source) -> Iterator[Card]:
+        """The one mailbox that an address names, by its primary address, with its card if the directory has one."""
         if source.kind is not SourceKind.MAILBOX:
             raise SourceGone(
                 f"Exchange on premises has no source of kind {source.kind}.",
@@ -78,7 +86,8 @@ class EwsConnector:
             if entry is None and not directory.has_mailbox(self._session, address):
                 raise SourceGone("Exchange knows no mailbox with this address.", code="ErrorNonExistentMailbox")
         primary = address if entry is None else entry.primary
-        yield Mailbox(key=primary.lower(), address=primary)
+        contact = None if entry is None else self._selection.only(entry.card)
+        yield Card(Mailbox(key=primary.lower(), address=primary), contact)
 
     def card(self, mailboxes: Sequence[Mailbox]) -> Iterator[Card]:
         """The directory entry of each mailbox."""
@@ -87,13 +96,16 @@ class EwsConnector:
                 card = self._card(mailbox)
             yield card
 
-    def changes(self, mailbox: Mailbox, checkpoints: Checkpoints) -> Iterator[Page | FolderGone]:
-        """What changed in the mailbox's contact folders since the checkpoints."""
+    def changes(self, wanted: Sequence[Wanted]) -> Iterator[Sequence[Step]]:
+        """What changed in the mailboxes' contact folders since the checkpoints, one mailbox after the other."""
+        return one_by_one(self._changes, wanted)
+
+    def _changes(self, wanted: Wanted) -> Iterator[Page | FolderGone]:
         with _normalised():
             try:
-                yield from contacts.changes(self._session, mailbox, checkpoints, self._page_size)
+                yield from contacts.changes(self._session, wanted, self._selection, self._page_size)
             except MailboxGone as error:
-                if self._entry(mailbox.address) is None:
+                if self._entry(wanted.mailbox.address) is None:
                     raise
                 raise NoMailbox("The person is in the directory and has no mailbox.", code=error.code) from None
 
@@ -110,10 +122,10 @@ class EwsConnector:
         try:
             entry = directory.look_up(self._session, mailbox.address)
             if entry is not None:
-                return Card(mailbox, contact=entry.card)
+                return Card(mailbox, contact=self._selection.only(entry.card))
             if not directory.has_mailbox(self._session, mailbox.address):
                 return Card(mailbox, error=MailboxGone("Exchange knows nobody with this address any more."))
-            return Card(mailbox, contact=Contact(email_addresses=clean_list((mailbox.address,))))
+            return Card(mailbox, contact=self._selection.only(Contact(email_addresses=clean_list((mailbox.address,)))))
         except (CredentialRejected, Throttled, Unreachable):
             raise
         except ConnectorError as error:

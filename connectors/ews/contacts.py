@@ -25,17 +25,17 @@ from connectors.ews.session import ANSWER_LIMIT, AnswerTooLargeError, EwsSession
 from connectors.ews.soap import Message
 from connectors.port import (
     CheckpointExpired,
-    Checkpoints,
     ConnectorError,
     Folder,
     FolderGone,
-    Mailbox,
     Page,
     ProtocolViolation,
     Removal,
     ServerFault,
     Upsert,
+    Wanted,
 )
+from connectors.selection import Selection
 
 FETCHED_AT_ONCE: Final = 256
 MALFORMED: Final = "malformed"
@@ -49,16 +49,15 @@ _CONTACT_CLASS: Final = "ipf.contact"  # classes below it are Exchange's own lis
 _FOLDER_PAGES: Final = 200
 
 
-def changes(
-    session: EwsSession, mailbox: Mailbox, checkpoints: Checkpoints, page_size: int
-) -> Iterator[Page | FolderGone]:
+def changes(session: EwsSession, wanted: Wanted, selection: Selection, page_size: int) -> Iterator[Page | FolderGone]:
     """What changed in the mailbox's contact folders since the checkpoints."""
-    known = dict(checkpoints)  # the caller may move its own forward while we go through the pages
-    folders = contact_folders(session, mailbox.address, known)
+    mailbox, known = wanted.mailbox, wanted.checkpoints
+    listed = contact_folders(session, mailbox.address, known)
+    folders = [folder for folder in listed if selection.takes_folder(folder.path)]
     present = {folder.id for folder in folders}
     yield from (FolderGone(folder_id) for folder_id in known if folder_id not in present)
     for folder in folders:
-        yield from _round(session, mailbox.address, folder, known.get(folder.id, ""), page_size)
+        yield from _Round(session, mailbox.address, folder, selection).pages(known.get(folder.id, ""), page_size)
 
 
 # -- folders ------------------------------------------------------------------------------------------------------
@@ -149,33 +148,68 @@ def _number(text: str | None) -> int:
 # -- one folder's round --------------------------------------------------------------------------------------------
 
 
-def _round(
-    session: EwsSession, address: str, folder: Folder, checkpoint: str, page_size: int
-) -> Iterator[Page | FolderGone]:
-    state, last = checkpoint, False
-    limit = min(page_size or MAX_CHANGES, MAX_CHANGES)
-    while not last:
-        try:
-            message = only(session.call(sync_folder_items(folder.id, state, limit), act_as=address), act_as=address)
-        except ConnectorError as error:
-            if error.code in FOLDER_GONE:
-                yield from [FolderGone(folder.id)] if checkpoint else []
-                return
-            if error.code == "ErrorInvalidSyncStateData" and state:
-                raise CheckpointExpired(
-                    "Exchange no longer knows how far this folder was read.", folder_id=folder.id, code=error.code
-                ) from None
-            raise
-        said = _Said.of(message)
-        new_state = message.text("SyncState")
-        if not new_state:
-            raise ProtocolViolation("Exchange's answer holds no sync state.")
-        includes_last = message.truth("IncludesLastItemInRange")
-        last = said.empty if includes_last is None else includes_last
-        if not last and new_state == state:
-            raise ProtocolViolation("Exchange's sync does not advance.")
-        state = new_state
-        yield _page(session, address, folder, said, state, last=last, stored_before=bool(checkpoint))
+@dataclass(frozen=True, slots=True)
+class _Round:
+    session: EwsSession
+    address: str
+    folder: Folder
+    selection: Selection
+
+    def pages(self, checkpoint: str, page_size: int) -> Iterator[Page | FolderGone]:
+        state, last = checkpoint, False
+        limit = min(page_size or MAX_CHANGES, MAX_CHANGES)
+        while not last:
+            try:
+                operation = sync_folder_items(self.folder.id, state, limit)
+                message = only(self.session.call(operation, act_as=self.address), act_as=self.address)
+            except ConnectorError as error:
+                if error.code in FOLDER_GONE:
+                    yield from [FolderGone(self.folder.id)] if checkpoint else []
+                    return
+                if error.code == "ErrorInvalidSyncStateData" and state:
+                    raise CheckpointExpired(
+                        "Exchange no longer knows how far this folder was read.",
+                        folder_id=self.folder.id,
+                        code=error.code,
+                    ) from None
+                raise
+            said = _Said.of(message, skips_private=not self.selection.private)
+            new_state = message.text("SyncState")
+            if not new_state:
+                raise ProtocolViolation("Exchange's answer holds no sync state.")
+            includes_last = message.truth("IncludesLastItemInRange")
+            last = said.empty if includes_last is None else includes_last
+            if not last and new_state == state:
+                raise ProtocolViolation("Exchange's sync does not advance.")
+            state = new_state
+            yield self._page(said, state, last=last, stored_before=bool(checkpoint))
+
+    def _page(self, said: _Said, state: str, *, last: bool, stored_before: bool) -> Page:
+        skipped: Counter[str] = Counter()
+        skipped[NOT_A_CONTACT] += len(said.foreign)
+        skipped[MALFORMED] += said.nameless
+        upserts: list[Upsert] = []
+        private = dict(said.private)
+        for item_id, element in _fetch(self.session, self.address, list(said.wanted)):
+            if element is None:
+                skipped[MALFORMED] += 1
+            elif element.tag != _CONTACT:
+                skipped[NOT_A_CONTACT] += 1
+            elif is_private(element) and not self.selection.private:
+                private[item_id] = said.wanted[item_id]
+            else:
+                upserts.append(Upsert(item_id, self.selection.only(contact_from(element)), has_picture(element)))
+        skipped[PRIVATE] += len(private)
+        # What has become private must not stay stored, whatever a server calls the change.
+        hidden = [item_id for item_id, updated in private.items() if updated or stored_before]
+        return Page(
+            folder=self.folder,
+            upserts=tuple(upserts),
+            removals=tuple(Removal(item_id) for item_id in (*said.removed, *hidden)),
+            checkpoint=state,
+            last=last,
+            skipped={reason: number for reason, number in skipped.items() if number},
+        )
 
 
 @dataclass(slots=True)
@@ -194,10 +228,11 @@ class _Said:
     removed: dict[str, bool] = field(default_factory=dict)
     foreign: dict[str, bool] = field(default_factory=dict)
     nameless: int = 0
+    skips_private: bool = True
 
     @classmethod
-    def of(cls, message: Message) -> _Said:
-        said = cls()
+    def of(cls, message: Message, *, skips_private: bool) -> _Said:
+        said = cls(skips_private=skips_private)
         container = message.find("Changes")
         for change in () if container is None else container:
             if isinstance(change.tag, str):
@@ -227,37 +262,7 @@ class _Said:
         item = next((child for child in change if isinstance(child.tag, str)), None)
         if item is None or item.tag not in {_CONTACT, _ITEM}:
             return self.foreign
-        return self.private if is_private(item) else self.wanted
-
-
-def _page(
-    session: EwsSession, address: str, folder: Folder, said: _Said, state: str, *, last: bool, stored_before: bool
-) -> Page:
-    skipped: Counter[str] = Counter()
-    skipped[NOT_A_CONTACT] += len(said.foreign)
-    skipped[MALFORMED] += said.nameless
-    upserts: list[Upsert] = []
-    private = dict(said.private)
-    for item_id, element in _fetch(session, address, list(said.wanted)):
-        if element is None:
-            skipped[MALFORMED] += 1
-        elif element.tag != _CONTACT:
-            skipped[NOT_A_CONTACT] += 1
-        elif is_private(element):
-            private[item_id] = said.wanted[item_id]
-        else:
-            upserts.append(Upsert(item_id, contact_from(element), has_picture(element)))
-    skipped[PRIVATE] += len(private)
-    # What has become private must not stay stored, whatever a server calls the change.
-    hidden = [item_id for item_id, updated in private.items() if updated or stored_before]
-    return Page(
-        folder=folder,
-        upserts=tuple(upserts),
-        removals=tuple(Removal(item_id) for item_id in (*said.removed, *hidden)),
-        checkpoint=state,
-        last=last,
-        skipped={reason: number for reason, number in skipped.items() if number},
-    )
+        return self.private if self.skips_private and is_private(item) else self.wanted
 
 
 # -- the fields of items -------------------------------------------------------------------------------------------

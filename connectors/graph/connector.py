@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 from connectors.graph import contacts, directory
 from connectors.graph.auth import open_tokens, roles_in
 from connectors.graph.client import GraphClient, TooLargeError
+from connectors.graph.org_contacts import organisation_contacts
 from connectors.graph.photos import PhotoReader
 from connectors.graph.refusals import CONTACTS, USERS, Refusal, explain
 from connectors.graph.settings import ClientCertificate, ClientSecret, GraphSettings
 from connectors.graph.transport import Transport
 from connectors.port import (
     Card,
-    Checkpoints,
     ConnectorError,
     FolderGone,
     Identity,
@@ -28,7 +28,11 @@ from connectors.port import (
     Source,
     SourceGone,
     SourceKind,
+    Step,
+    Wanted,
 )
+from connectors.selection import Selection
+from connectors.steps import one_by_one
 from connectors.selection import FULL
 from connectors.throttle import Now, RetryPolicy, Sleep
 
@@ -38,9 +42,12 @@ _PROBE: Final = RetryPolicy(attempts=3, patience=10.0)
 class GraphConnector:
     """Reads one tenant's Exchange Online; see `connectors.port.Connector`. Safe to use from several threads."""
 
-    def __init__(self, client: GraphClient, settings: GraphSettings, page_size: int) -> None:
+    lot = 1
+
+    def __init__(self, client: GraphClient, settings: GraphSettings, selection: Selection, page_size: int) -> None:
         self._client = client
         self._settings = settings
+        self._selection = selection
         self._page_size = page_size
         self._photos = PhotoReader(client)
 
@@ -67,25 +74,33 @@ class GraphConnector:
             expires_at=credential.not_after if isinstance(credential, ClientCertificate | ClientSecret) else None,
         )
 
-    def resolve(self, source: Source) -> Iterator[Mailbox]:
-        """The mailboxes of a source, each once; a group gives its transitive members, disabled ones included."""
+    def resolve(self, source: Source) -> Iterator[Card]:
+        """The mailboxes of a source, each once, with the cards that come along."""
+        fields = self._selection.fields
         with _normalised(USERS):
             if source.kind is SourceKind.USER:
-                yield directory.user(self._client, source.ref, FULL).mailbox
+                yield directory.user(self._client, source.ref, fields)
             elif source.kind is SourceKind.GROUP:
-                yield from (card.mailbox for card in directory.members(self._client, source.ref, FULL))
+                yield from directory.members(self._client, source.ref, fields)
+            elif source.kind is SourceKind.ALL_USERS:
+                yield from directory.everybody(self._client, source.filter, fields)
+            elif source.kind is SourceKind.ORG_CONTACTS:
+                yield from organisation_contacts(self._client, fields)
             else:
                 raise SourceGone("An online tenant has users and groups as sources, not mailbox addresses.")
 
     def card(self, mailboxes: Sequence[Mailbox]) -> Iterator[Card]:
         """The directory entry of each mailbox, one outcome per mailbox."""
         with _normalised(USERS):
-            yield from directory.cards(self._client, mailboxes, FULL)
+            yield from directory.cards(self._client, mailboxes, self._selection.fields)
 
-    def changes(self, mailbox: Mailbox, checkpoints: Checkpoints) -> Iterator[Page | FolderGone]:
-        """What changed in the mailbox's contact folders since the checkpoints; folders without one in full."""
+    def changes(self, wanted: Sequence[Wanted]) -> Iterator[Sequence[Step]]:
+        """What changed in the mailboxes' contact folders since the checkpoints; folders without one in full."""
+        return one_by_one(self._changes, wanted)
+
+    def _changes(self, wanted: Wanted) -> Iterator[Page | FolderGone]:
         with _normalised(CONTACTS):
-            yield from contacts.changes(self._client, mailbox, checkpoints, self._page_size)
+            yield from contacts.changes(self._client, wanted.mailbox, wanted.checkpoints, self._page_size)
 
     def photos(self, wanted: Sequence[PhotoRef]) -> Iterator[Photo]:
         """Looks at photos and brings those that changed, one outcome per reference, in any order."""
@@ -97,12 +112,14 @@ class GraphConnector:
         self._client.close()
 
 
-def open_connector(settings: GraphSettings, *, sleep: Sleep, now: Now, page_size: int) -> GraphConnector:
+def open_connector(
+    settings: GraphSettings, selection: Selection, *, sleep: Sleep, now: Now, page_size: int
+) -> GraphConnector:
     """Builds a connector; see `connectors.graph.connect`."""
     transport = Transport(settings.ca_pem, uses_proxy=settings.uses_proxy)
     tokens = open_tokens(settings, transport, sleep=sleep, now=now)
     client = GraphClient(transport, settings.graph_origin(), tokens, sleep, now)
-    return GraphConnector(client, settings, page_size or contacts.PAGE_SIZE)
+    return GraphConnector(client, settings, selection, page_size or contacts.PAGE_SIZE)
 
 
 @contextmanager

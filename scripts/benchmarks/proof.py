@@ -18,7 +18,7 @@ from scripts.benchmarks.vaults import TENANT, home_in, make_vault_to_fill
 from syncvault.vault import tenants
 from syncvault.vault.content import sources
 from syncvault.vault.content.diff import Incoming
-from syncvault.vault.content.pages import IncomingPage, store_page
+from syncvault.vault.content.pages import IncomingPage, store_pages
 from syncvault.vault.keyring import rotation
 from syncvault.vault.keyring.wrapped import Purpose
 from syncvault.vault.opening import open_vault
@@ -67,7 +67,7 @@ def _fill(vault: Vault, count: int) -> None:
             upserts.append(Incoming(f"{number}", orjson.loads(entry.plain)["fields"], has_photo=False))
             number += 1
         incoming = IncomingPage(_FOLDER, "Contacts", upserts, [], checkpoint=f"{number}", last=True)
-        store_page(vault, tenant, mailboxes[page[0].mailbox_id], incoming)
+        store_pages(vault, tenant, [(mailboxes[page[0].mailbox_id], incoming)], "")
 
 
 def _verified(vault: Vault) -> int:

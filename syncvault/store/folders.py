@@ -16,6 +16,7 @@ Surface:
     clear_seen(tx, folder_id) -> int
     pend_all(tx, folder_id) -> int                                   all contacts of a folder that is gone
     has_contacts(tx, folder_id) -> bool
+    count_contacts(tx, folder_id) -> int                             without those that await removal
     delete_gone(tx, tenant_id) -> int                                gone folders that hold nothing any more
 """
 
@@ -155,6 +156,12 @@ def pend_all(tx: Transaction, folder_id: bytes) -> int:
 def has_contacts(tx: Transaction, folder_id: bytes) -> bool:
     """Whether anything is stored of a folder."""
     return value(tx, "SELECT 1 FROM contacts WHERE folder_id = ? LIMIT 1", folder_id) is not None
+
+
+def count_contacts(tx: Transaction, folder_id: bytes) -> int:
+    """How many contacts a folder has, without those that await removal."""
+    stays = "NOT EXISTS (SELECT 1 FROM pending_removals p WHERE p.contact_id = contacts.id)"
+    return int(value(tx, f"SELECT COUNT(*) FROM contacts WHERE folder_id = ? AND {stays}", folder_id))  # noqa: S608  (a constant)
 
 
 def delete_gone(tx: Transaction, tenant_id: bytes) -> int:

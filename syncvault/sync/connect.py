@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import ssl
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
+from connectors.graph.permissions import Checked, Feature
 from connectors.port import Connector, ConnectorError, Identity
+from connectors.selection import Selection
 from syncvault.errors import InputError, SyncvaultError
 from syncvault.secret import Secret
-from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection, TenantProfile
+from syncvault.sync.scope import selection_of
+from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection, Scope, TenantProfile
+
+if TYPE_CHECKING:
+    from connectors.graph import GraphCredential, GraphSettings
+    from syncvault.vault.content.sources import StoredSource
 
 
 class ExchangeError(SyncvaultError):
@@ -66,9 +74,10 @@ def are_authorities(pem: str) -> bool:
 
 def connect(profile: TenantProfile, credential: Credential) -> Connector:
     """The connector for a tenant; nothing is sent before its first use."""
+    selection = selection_of(profile.scope)
     if isinstance(profile.connection, OnlineConnection):
-        return _online(profile.connection, credential)
-    return _onprem(profile.connection, credential)
+        return _online(profile.connection, credential, selection)
+    return _onprem(profile.connection, credential, selection)
 
 
 def probe(profile: TenantProfile, credential: Credential) -> Identity:
@@ -86,29 +95,80 @@ def probe(profile: TenantProfile, credential: Credential) -> Identity:
         connector.close()
 
 
-def _online(connection: OnlineConnection, credential: Credential) -> Connector:
-    from connectors.graph import ClientCertificate, ClientSecret, GraphSettings  # noqa: PLC0415  (lazy: loads msal)
-    from connectors.graph import connect as connect_graph  # noqa: PLC0415  (lazy)
+def check(
+    profile: TenantProfile, credential: Credential, *, users: Sequence[str] = (), groups: Sequence[str] = ()
+) -> Checked:
+    """Signs in once and tries what a tenant's sources may call for (online only).
 
-    secret: ClientSecret | ClientCertificate
-    if credential.kind is CredentialKind.CERTIFICATE:
-        secret = ClientCertificate(credential.secret.reveal(), credential.certificate_pem.encode("ascii"))
-    else:
-        secret = ClientSecret(credential.secret.reveal())
-    return connect_graph(
-        GraphSettings(
-            directory_id=connection.directory_id,
-            client_id=connection.client_id,
-            credential=secret,
-            cloud=connection.cloud,
-            authority=connection.authority,
-            graph_url=connection.graph_url,
-            ca_pem=connection.ca_pem,
-        )
+    Args:
+        profile: The tenant.
+        credential: What opens it.
+        users: Object IDs of people whose mailboxes to try.
+        groups: Object IDs of groups to try.
+
+    Raises:
+        ExchangeError: It was refused, or there was nobody to ask.
+    """
+    if not isinstance(profile.connection, OnlineConnection):
+        return Checked(probe(profile, credential))
+    from connectors import graph  # noqa: PLC0415  (lazy: loads msal)
+
+    try:
+        return graph.check(_settings(profile.connection, credential), users=users, groups=groups)
+    except ConnectorError as failure:
+        raise ExchangeError(failure) from failure
+
+
+def needed_features(scope: Scope, sources: Iterable[StoredSource]) -> frozenset[Feature]:
+    """What these sources call for."""
+    needed: set[Feature] = set()
+    for source in sources:
+        if source.kind == "org-contacts":
+            needed.add(Feature.ORG_CONTACTS)
+            continue
+        needed |= {Feature.USERS, Feature.CONTACTS}
+        if source.kind == "group" or source.filter.exclude_group:
+            needed.add(Feature.GROUPS)
+        if selection_of(scope).photos:
+            needed.add(Feature.PHOTOS)
+    return frozenset(needed)
+
+
+def _online(connection: OnlineConnection, credential: Credential, selection: Selection) -> Connector:
+    from connectors.graph import connect as connect_graph  # noqa: PLC0415  (lazy: loads msal)
+
+    return connect_graph(_settings(connection, credential), selection=selection)
+
+
+def _settings(connection: OnlineConnection, credential: Credential) -> GraphSettings:
+    from connectors import graph  # noqa: PLC0415  (lazy)
+
+    return graph.GraphSettings(
+        directory_id=connection.directory_id,
+        client_id=connection.client_id,
+        credential=_for_graph(credential),
+        cloud=connection.cloud,
+        authority=connection.authority,
+        graph_url=connection.graph_url,
+        ca_pem=connection.ca_pem,
+        uses_proxy=connection.uses_proxy,
     )
 
 
-def _onprem(connection: OnpremConnection, credential: Credential) -> Connector:
+def _for_graph(credential: Credential) -> GraphCredential:
+    from connectors import graph  # noqa: PLC0415  (lazy)
+
+    if credential.kind is CredentialKind.CERTIFICATE:
+        certificate = credential.certificate_pem.encode("ascii")
+        return graph.ClientCertificate(credential.secret.reveal(), certificate, credential.expires_at)
+    if credential.kind is CredentialKind.MANAGED_IDENTITY:
+        return graph.ManagedIdentity(credential.identity_client_id)
+    if credential.kind is CredentialKind.WORKLOAD_IDENTITY:
+        return graph.FederatedToken(credential.token_file)
+    return graph.ClientSecret(credential.secret.reveal(), credential.expires_at)
+
+
+def _onprem(connection: OnpremConnection, credential: Credential, selection: Selection) -> Connector:
     from connectors.ews import EwsSettings  # noqa: PLC0415  (lazy: loads exchangelib)
     from connectors.ews import connect as connect_ews  # noqa: PLC0415  (lazy)
 
@@ -119,5 +179,6 @@ def _onprem(connection: OnpremConnection, credential: Credential) -> Connector:
             password=credential.secret.reveal(),
             auth="basic" if connection.auth == "basic" else "ntlm",
             ca_pem=connection.ca_pem,
-        )
+        ),
+        selection=selection,
     )

@@ -7,6 +7,8 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from connectors.port import ConnectorError, CredentialRejected
@@ -15,13 +17,14 @@ from syncvault.policy.subscription import State
 from syncvault.sync.connect import connect
 from syncvault.sync.parallel import Stop, StoppedError, each
 from syncvault.sync.run import TenantRun
+from syncvault.sync.scope import applied_by, scope_of, selection_of
 from syncvault.sync.summary import Failure, Options, Progress, Status, Summary
 from syncvault.sync.target import Target, VaultTarget
 from syncvault.vault import credentials, tenants
 from syncvault.vault.content import runs, sources
 from syncvault.vault.content.rehearsal import Rehearsal
 from syncvault.vault.keyring import rotation
-from syncvault.vault.model import Credential, Tenant
+from syncvault.vault.model import Credential, Tenant, TenantProfile
 from syncvault.vault.vault import Vault
 
 _log: Final = logging.getLogger(__name__)
@@ -36,7 +39,10 @@ def sync(vault: Vault, wanted: Sequence[Tenant], options: Options, progress: Pro
     def one(tenant: Tenant) -> tuple[bytes, Summary]:
         return tenant.id, _sync_tenant(vault, tenant, options, progress, stop)
 
-    outcome = dict(each(options.tenants, wanted, one, name="tenant", stop=stop))
+    # The small ones first: a giant that holds a worker for hours must not keep them waiting.
+    held = tenants.counts(vault)
+    in_turn = sorted(wanted, key=lambda tenant: held[tenant.id].contacts if tenant.id in held else 0)
+    outcome = dict(each(options.tenants, in_turn, one, name="tenant", stop=stop))
     return [outcome[tenant.id] for tenant in wanted]
 
 
@@ -91,15 +97,20 @@ def _rolled_forward(vault: Vault, tenant: Tenant) -> Tenant:
 
 
 def _run(vault: Vault, tenant: Tenant, options: Options, *, progress: Progress, stop: Stop, summary: Summary) -> None:
+    selection = selection_of(tenant.facts.scope)
     if options.dry_run:
-        credential, rehearsal = credentials.load(vault, tenant), Rehearsal(vault, tenant)
+        credential = credentials.load(vault, tenant)
+        rehearsal = Rehearsal(vault, tenant, scope_of(selection), selection.fields, photos=selection.photos)
         _pull(vault, tenant, credential, rehearsal, options, progress=progress, stop=stop, summary=summary)
+        summary.changes = rehearsal.changes()
         return
     ready = _rolled_forward(vault, tenant)
     run_id = runs.begin(vault, ready)
     try:
-        credential, target = credentials.load(vault, ready), VaultTarget(vault, ready)
-        _pull(vault, ready, credential, target, options, progress=progress, stop=stop, summary=summary)
+        credential, target = credentials.load(vault, ready), VaultTarget(vault, ready, selection)
+        is_whole = _pull(vault, ready, credential, target, options, progress=progress, stop=stop, summary=summary)
+        if is_whole and ready.facts.scope.applied != applied_by(selection):
+            tenants.update(vault, ready, partial(_with_applied, applied=applied_by(selection)))
     except SyncvaultError as error:
         summary.status = Status.BUSY if isinstance(error, BusyError) else Status.FAILED
         with suppress(SyncvaultError):  # where the vault refuses this too, the next run records that this one ended
@@ -123,22 +134,40 @@ def _pull(
     progress: Progress,
     stop: Stop,
     summary: Summary,
-) -> None:
-    registered = sources.listing(vault, tenant)
+) -> bool:
+    """Pulls, and tells whether that went through all of the tenant."""
+    registered, scope = sources.listing(vault, tenant), tenant.facts.scope
     connector = None
     try:
         connector = connect(tenant.facts, credential)
-        TenantRun(connector, target, registered, options, summary=summary, progress=progress, stop=stop).go()
+        TenantRun(
+            connector,
+            target,
+            registered,
+            options,
+            selection=selection_of(scope),
+            applied=scope.applied,
+            summary=summary,
+            progress=progress,
+            stop=stop,
+        ).go()
     except CredentialRejected as error:
         summary.status = Status.QUARANTINED
         summary.failures.append(Failure.of(error))
     except ConnectorError as error:
         summary.status = Status.FAILED
         summary.failures.append(Failure.of(error))
+    else:
+        return True
     finally:
         if connector is not None:
             summary.requests = connector.requests
             connector.close()
+    return False
+
+
+def _with_applied(facts: TenantProfile, applied: str) -> TenantProfile:
+    return replace(facts, scope=replace(facts.scope, applied=applied))
 
 
 def _refuse(summary: Summary, code: str, message: str, advice: str) -> None:

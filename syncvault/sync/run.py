@@ -3,53 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from connectors.port import (
-    CheckpointExpired,
+    Card,
     Connector,
     ConnectorError,
     CredentialRejected,
-    FolderGone,
-    Mailbox,
     MailboxGone,
-    NoMailbox,
-    Page,
     Photo,
     PhotoRef,
     PhotoState,
     Source,
     SourceKind,
 )
+from connectors.selection import Selection, UserFilter
 from syncvault.errors import DamagedError
 from syncvault.sync import brake
+from syncvault.sync.lots import Lot, Pulled, to_port
 from syncvault.sync.parallel import Stop, each
+from syncvault.sync.scope import applied_by
 from syncvault.sync.summary import Failure, Options, Progress, Status, Summary
 from syncvault.sync.target import Target
-from syncvault.vault.content.diff import Incoming, Tally
-from syncvault.vault.content.pages import IncomingPage
 from syncvault.vault.content.photos import DuePhoto, LookedAt
 from syncvault.vault.content.sources import Named, StoredMailbox, StoredSource
 
 Item = TypeVar("Item")
 
 _NAMED_AT_ONCE: Final = 500
+_DIRECT: Final = {SourceKind.USER, SourceKind.MAILBOX}  # sources that name one mailbox
 _CARDS_AT_ONCE: Final = 20
 _PHOTOS_AT_ONCE: Final = 100  # committed together: five batches of Graph's
 _PHOTO_BYTES_AT_ONCE: Final = 4 * 1024 * 1024  # committed together at most, so that memory stays bounded
-
-
-@dataclass(slots=True)
-class Pulled:
-    """What a piece of work in a worker thread came to."""
-
-    tally: Tally = field(default_factory=Tally)
-    skipped: int = 0
-    photos: int = 0
-    failures: list[Failure] = field(default_factory=list)
-    gone: list[bytes] = field(default_factory=list)  # mailboxes that do not exist
 
 
 class TenantRun:
@@ -62,17 +49,22 @@ class TenantRun:
         sources: Sequence[StoredSource],
         options: Options,
         *,
+        selection: Selection,
+        applied: str,
         summary: Summary,
         progress: Progress,
         stop: Stop,
     ) -> None:
         self.summary = summary
+        self._selection = selection
+        self._applied = applied
         self._connector = connector
         self._target = target
         self._sources = sources
         self._options = options
         self._progress = progress
         self._stop = stop
+        self._carded: set[bytes] = set()  # mailboxes whose cards are in
         self._has_seen = False  # any contact
 
     def go(self) -> None:
@@ -88,11 +80,14 @@ class TenantRun:
         self.summary.mailboxes = len(mailboxes)
         self._progress.expect(self.summary.tenant, len(mailboxes))
         gone = self._pull_cards(mailboxes)
-        for pulled in self._each([entry for entry in mailboxes if entry.id not in gone], self._pull_mailbox):
+        to_open = [entry for entry in mailboxes if entry.opens and entry.id not in gone]
+        self._progress.advance(self.summary.tenant, mailboxes=len(mailboxes) - len(to_open))
+        for pulled in self._each(_chunks(to_open, self._connector.lot), self._pull_lot):
             self._take_in(pulled)
-            self._progress.advance(self.summary.tenant, mailboxes=1)
-        self._progress.advance(self.summary.tenant, mailboxes=len(gone))
-        self._pull_photos()
+        if self._selection.photos:
+            self._pull_photos()
+        if stored_before and self._applied != applied_by(self._selection):
+            self._minimise()
         self._remove(stored_before)
         # Those the servers did not even mention are unchanged too.
         self.summary.unchanged = max(0, stored_before - self.summary.removed - self.summary.changed)
@@ -106,29 +101,44 @@ class TenantRun:
         for source in self._sources:
             named: set[bytes] = set()
             try:
-                members = self._connector.resolve(Source(SourceKind(source.kind), source.ref))
+                members = self._connector.resolve(Source(SourceKind(source.kind), source.ref, _to_filter(source)))
                 for chunk in _chunks(members, _NAMED_AT_ONCE):
                     self._stop.check()
-                    wanted = [entry for entry in chunk if entry.enabled or source.kind != SourceKind.GROUP]
-                    pulled.update(entry.key for entry in wanted)
-                    disabled.update(entry.key for entry in chunk if not entry.enabled)
-                    named.update(
-                        self._target.name_mailboxes(source.id, [Named(entry.key, entry.address) for entry in wanted])
-                    )
+                    wanted = [card for card in chunk if card.mailbox.enabled or source.kind != SourceKind.GROUP]
+                    pulled.update(card.mailbox.key for card in wanted)
+                    disabled.update(card.mailbox.key for card in chunk if not card.mailbox.enabled)
+                    named.update(self._name(source, wanted))
             except CredentialRejected:
                 raise
             except ConnectorError as error:
-                self._add_failure(Failure.of(error, source.ref))
-                if source.kind != SourceKind.GROUP:
+                self._add_failure(Failure.of(error, source.ref or source.kind))
+                if source.kind in _DIRECT:
                     unresolved.add(source.ref.lower())
             else:
                 self._target.finish_source(source.id, named)
         self.summary.skipped += len(disabled - pulled)
         return unresolved - pulled
 
+    def _name(self, source: StoredSource, cards: Sequence[Card]) -> list[bytes]:
+        """Records whom a source names, and stores the cards that came along."""
+        names = [Named(card.mailbox.key, card.mailbox.address, card.mailbox.opens) for card in cards]
+        ids = self._target.name_mailboxes(source.id, names)
+        brought = [
+            (StoredMailbox(mailbox_id, *name), card.contact.to_dict())
+            for mailbox_id, name, card in zip(ids, names, cards, strict=True)
+            if card.contact is not None and mailbox_id not in self._carded
+        ]
+        self._carded.update(mailbox.id for mailbox, _ in brought)
+        pulled = Pulled()
+        self._store_cards(brought, pulled)
+        self._take_in(pulled)
+        return ids
+
     def _pull_cards(self, mailboxes: Sequence[StoredMailbox]) -> set[bytes]:
+        """Asks for the cards that no source brought along; returns the mailboxes that do not exist."""
         gone: set[bytes] = set()
-        for pulled in self._each(_chunks(mailboxes, _CARDS_AT_ONCE), self._pull_card_chunk):
+        missing = [mailbox for mailbox in mailboxes if mailbox.id not in self._carded]
+        for pulled in self._each(_chunks(missing, _CARDS_AT_ONCE), self._pull_card_chunk):
             self._take_in(pulled)
             gone.update(pulled.gone)
         return gone
@@ -138,7 +148,7 @@ class TenantRun:
         by_key = {mailbox.key: mailbox for mailbox in mailboxes}
         cards = []
         try:
-            for card in self._connector.card([_to_port(mailbox) for mailbox in mailboxes]):
+            for card in self._connector.card([to_port(mailbox) for mailbox in mailboxes]):
                 self._stop.check()
                 mailbox = by_key[card.mailbox.key]
                 if card.contact is not None:
@@ -151,49 +161,19 @@ class TenantRun:
             raise
         except ConnectorError as error:
             pulled.failures.extend(Failure.of(error, mailbox.ref) for mailbox in mailboxes)
+        self._store_cards(cards, pulled)
+        return pulled
+
+    def _store_cards(self, cards: Sequence[tuple[StoredMailbox, Mapping[str, Any]]], pulled: Pulled) -> None:
         try:
             pulled.tally = self._target.store_cards(cards)
         except DamagedError as error:
             pulled.failures.append(Failure.of(error))
-        return pulled
 
-    def _pull_mailbox(self, mailbox: StoredMailbox) -> Pulled:
-        pulled = Pulled()
-        if self._options.full:
-            self._target.forget_checkpoints(mailbox)
-        expired: set[str] = set()
-        while True:
-            checkpoints: Mapping[str, str] = {}
-            try:
-                checkpoints = self._target.checkpoints(mailbox)
-                for step in self._connector.changes(_to_port(mailbox), checkpoints):
-                    self._stop.check()
-                    self._take_step(mailbox, step, pulled)
-                self._target.finish_mailbox(mailbox)
-            except CredentialRejected:
-                raise
-            except CheckpointExpired as error:
-                if error.folder_id not in expired:
-                    expired.add(error.folder_id)
-                    self._target.forget_checkpoints(mailbox, error.folder_id)
-                    continue
-                pulled.failures.append(Failure.of(error, mailbox.ref))
-            except NoMailbox as error:
-                if checkpoints:  # it had one, and what was pulled from it stays
-                    pulled.failures.append(Failure.of(error, mailbox.ref))
-            except (ConnectorError, DamagedError) as error:
-                pulled.failures.append(Failure.of(error, mailbox.ref))
-            return pulled
-
-    def _take_step(self, mailbox: StoredMailbox, step: Page | FolderGone, pulled: Pulled) -> None:
-        if isinstance(step, FolderGone):
-            self._target.drop_folder(mailbox, step.folder_id)
-            return
-        tally = self._target.store_page(mailbox, _to_incoming(step))
-        pulled.tally.take_in(tally)
-        pulled.photos += tally.photos_gone
-        pulled.skipped += sum(step.skipped.values())
-        self._progress.advance(self.summary.tenant, contacts=len(step.upserts))
+    def _pull_lot(self, mailboxes: Sequence[StoredMailbox]) -> Pulled:
+        advance = partial(self._progress.advance, self.summary.tenant)
+        lot = Lot(self._connector, self._target, anew=self._options.full, stop=self._stop, advance=advance)
+        return lot.pull(mailboxes)
 
     def _pull_photos(self) -> None:
         for pulled in self._each(self._wanted_photos(), self._look_at_photos):
@@ -201,7 +181,8 @@ class TenantRun:
 
     def _wanted_photos(self) -> Iterator[list[DuePhoto]]:
         try:
-            for page in self._target.due_photos(everything=self._options.full):
+            other_size = self._applied.split()[-1:] not in ([], [str(self._selection.photo_pixels)])
+            for page in self._target.due_photos(everything=self._options.full or other_size):
                 yield from _chunks(page, _PHOTOS_AT_ONCE)
         except DamagedError as error:
             self._add_failure(Failure.of(error))
@@ -239,9 +220,19 @@ class TenantRun:
             return
         if photo.error.code == "photo-too-large":
             pulled.skipped += 1
-            looks.append(LookedAt(due.contact_id, None))
+            looks.append(LookedAt(due.contact_id, None, is_card=not due.item_id))
         else:
             pulled.failures.append(Failure.of(photo.error, due.mailbox.ref))
+
+    def _minimise(self) -> None:
+        """Takes what is not wanted any more from the contacts that this run did not bring again."""
+        try:
+            stripped, photos = self._target.minimise()
+        except DamagedError as error:
+            self._add_failure(Failure.of(error))
+            return
+        self.summary.changed += stripped
+        self.summary.photos += photos
 
     def _remove(self, stored_before: int) -> None:
         self._stop.check()
@@ -285,23 +276,12 @@ class TenantRun:
             self.summary.failures.append(failure)
 
 
-def _to_port(mailbox: StoredMailbox) -> Mailbox:
-    return Mailbox(mailbox.key, mailbox.address)
-
-
-def _to_incoming(page: Page) -> IncomingPage:
-    return IncomingPage(
-        folder_id=page.folder.id,
-        folder_path=page.folder.path,
-        upserts=[Incoming(entry.id, entry.contact.to_dict(), entry.has_photo) for entry in page.upserts],
-        removals=[entry.id for entry in page.removals],
-        checkpoint=page.checkpoint,
-        last=page.last,
-    )
+def _to_filter(source: StoredSource) -> UserFilter:
+    return UserFilter(**source.filter.given())
 
 
 def _to_ref(due: DuePhoto) -> PhotoRef:
-    return PhotoRef(_to_port(due.mailbox), due.folder_id, due.item_id, due.etag)
+    return PhotoRef(to_port(due.mailbox), due.folder_id, due.item_id, due.etag)
 
 
 def _to_look(due: DuePhoto, photo: Photo) -> LookedAt | None:
@@ -309,7 +289,7 @@ def _to_look(due: DuePhoto, photo: Photo) -> LookedAt | None:
     if photo.state is PhotoState.FAILED:
         return None
     content = {PhotoState.PRESENT: photo.content, PhotoState.ABSENT: b""}.get(photo.state)
-    return LookedAt(due.contact_id, content, photo.etag)
+    return LookedAt(due.contact_id, content, photo.etag, is_card=not due.item_id)
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
+from uuid import UUID
 
 from connectors.port import ConnectorError
 from syncvault.errors import SyncvaultError
 from syncvault.masking import mask_ref
+from syncvault.vault.content.rehearsed import Change
 
 
 class Status(StrEnum):
@@ -68,6 +70,7 @@ class Summary:
     requests: int = 0
     seconds: float = 0.0
     failures: list[Failure] = field(default_factory=list)
+    changes: list[Change] | None = None  # of a rehearsal
 
     def counts(self) -> dict[str, int]:
         """What run history keeps."""
@@ -79,7 +82,23 @@ class Summary:
         plain["status"] = str(self.status)
         plain["seconds"] = round(self.seconds, 3)
         plain["failures"] = [{name: getattr(entry, name) for name in Failure.__slots__} for entry in self.failures]
+        if self.changes is None:
+            del plain["changes"]
+        else:
+            plain["changes"] = [_change_to_dict(change) for change in self.changes]
         return plain
+
+
+def _change_to_dict(change: Change) -> dict[str, Any]:
+    return {
+        "action": change.action,
+        "kind": change.kind,
+        "id": None if change.id is None else str(UUID(bytes=change.id)),
+        "mailbox": {"id": str(UUID(bytes=change.mailbox.id)), "ref": mask_ref(change.mailbox.ref)}
+        if change.mailbox.opens
+        else None,
+        "fields": list(change.fields),
+    }
 
 
 class Progress(Protocol):

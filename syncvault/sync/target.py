@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Protocol
 
-from syncvault.vault.content import pages, photos, removals, sources
+from connectors.selection import Selection
+from syncvault.sync.scope import scope_of
+from syncvault.vault.content import minimising, pages, photos, removals, sources
 from syncvault.vault.content.diff import Tally
 from syncvault.vault.content.pages import IncomingPage
 from syncvault.vault.content.photos import DuePhoto, LookedAt
@@ -27,20 +29,20 @@ class Target(Protocol):
     def to_pull(self) -> list[StoredMailbox]:
         """See `vault.sources.to_pull`."""
 
-    def checkpoints(self, mailbox: StoredMailbox) -> Mapping[str, str]:
-        """See `vault.pages.checkpoints`."""
+    def begin(self, mailbox: StoredMailbox, *, anew: bool) -> Mapping[str, str]:
+        """See `vault.pages.begin`."""
 
-    def forget_checkpoints(self, mailbox: StoredMailbox, folder_id: str | None = None) -> None:
-        """See `vault.pages.forget_checkpoints`."""
+    def forget_checkpoint(self, mailbox: StoredMailbox, folder_id: str) -> None:
+        """See `vault.pages.forget_checkpoint`."""
 
     def drop_folder(self, mailbox: StoredMailbox, folder_id: str) -> None:
         """See `vault.pages.drop_folder`."""
 
-    def finish_mailbox(self, mailbox: StoredMailbox) -> None:
-        """See `vault.pages.finish_mailbox`."""
+    def finish(self, mailboxes: Sequence[StoredMailbox]) -> None:
+        """See `vault.pages.finish`."""
 
-    def store_page(self, mailbox: StoredMailbox, page: IncomingPage) -> Tally:
-        """See `vault.pages.store_page`."""
+    def store_pages(self, came: Sequence[tuple[StoredMailbox, IncomingPage]]) -> Tally:
+        """See `vault.pages.store_pages`."""
 
     def store_cards(self, cards: Sequence[tuple[StoredMailbox, Mapping[str, Any]]]) -> Tally:
         """See `vault.pages.store_cards`."""
@@ -50,6 +52,9 @@ class Target(Protocol):
 
     def store_photos(self, looks: Sequence[LookedAt]) -> int:
         """See `vault.photos.store`."""
+
+    def minimise(self) -> tuple[int, int]:
+        """See `vault.minimising.apply`."""
 
     def release(self) -> int:
         """See `vault.removals.release`."""
@@ -64,9 +69,11 @@ class Target(Protocol):
 class VaultTarget:
     """The vault itself."""
 
-    def __init__(self, vault: Vault, tenant: Tenant) -> None:
+    def __init__(self, vault: Vault, tenant: Tenant, selection: Selection) -> None:
         self._vault = vault
         self._tenant = tenant
+        self._selection = selection
+        self._scope = scope_of(selection)
 
     def name_mailboxes(self, source_id: bytes, named: Sequence[Named]) -> list[bytes]:
         """See `Target`."""
@@ -80,25 +87,25 @@ class VaultTarget:
         """See `Target`."""
         return sources.to_pull(self._vault, self._tenant)
 
-    def checkpoints(self, mailbox: StoredMailbox) -> Mapping[str, str]:
+    def begin(self, mailbox: StoredMailbox, *, anew: bool) -> Mapping[str, str]:
         """See `Target`."""
-        return pages.checkpoints(self._vault, self._tenant, mailbox)
+        return pages.begin(self._vault, self._tenant, mailbox, self._scope, anew=anew)
 
-    def forget_checkpoints(self, mailbox: StoredMailbox, folder_id: str | None = None) -> None:
+    def forget_checkpoint(self, mailbox: StoredMailbox, folder_id: str) -> None:
         """See `Target`."""
-        pages.forget_checkpoints(self._vault, self._tenant, mailbox, folder_id)
+        pages.forget_checkpoint(self._vault, self._tenant, mailbox, folder_id)
 
     def drop_folder(self, mailbox: StoredMailbox, folder_id: str) -> None:
         """See `Target`."""
         pages.drop_folder(self._vault, self._tenant, mailbox, folder_id)
 
-    def finish_mailbox(self, mailbox: StoredMailbox) -> None:
+    def finish(self, mailboxes: Sequence[StoredMailbox]) -> None:
         """See `Target`."""
-        pages.finish_mailbox(self._vault, self._tenant, mailbox)
+        pages.finish(self._vault, self._tenant, mailboxes)
 
-    def store_page(self, mailbox: StoredMailbox, page: IncomingPage) -> Tally:
+    def store_pages(self, came: Sequence[tuple[StoredMailbox, IncomingPage]]) -> Tally:
         """See `Target`."""
-        return pages.store_page(self._vault, self._tenant, mailbox, page)
+        return pages.store_pages(self._vault, self._tenant, came, self._scope)
 
     def store_cards(self, cards: Sequence[tuple[StoredMailbox, Mapping[str, Any]]]) -> Tally:
         """See `Target`."""
@@ -111,6 +118,11 @@ class VaultTarget:
     def store_photos(self, looks: Sequence[LookedAt]) -> int:
         """See `Target`."""
         return photos.store(self._vault, self._tenant, looks)
+
+    def minimise(self) -> tuple[int, int]:
+        """See `Target`."""
+        fields, photos = self._selection.fields, self._selection.photos
+        return minimising.apply(self._vault, self._tenant, fields, photos=photos)
 
     def release(self) -> int:
         """See `Target`."""

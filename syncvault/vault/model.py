@@ -21,7 +21,10 @@ class TenantKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OnlineConnection:
-    """How to reach a tenant of Exchange Online; empty overrides mean the cloud's own hosts."""
+    """How to reach a tenant of Exchange Online; empty overrides mean the cloud's own hosts.
+
+    `uses_proxy` tells whether requests go through the proxy that the environment names.
+    """
 
     directory_id: str
     client_id: str
@@ -29,6 +32,7 @@ class OnlineConnection:
     authority: str = ""
     graph_url: str = ""
     ca_pem: str = field(default="", repr=False)
+    uses_proxy: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,25 @@ class OnpremConnection:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """What is pulled of a tenant's mailboxes.
+
+    Attributes:
+        profile: `business`, `full`, or names of fields joined by commas.
+        folders: Patterns of contact folders; one that begins with `!` excludes.
+        photo_pixels: The longer edge of people's photos.
+        private: Whether items that their owner marked private are pulled too.
+        applied: What the last finished run read, in the sync engine's own words; empty before the first.
+    """
+
+    profile: str = "business"
+    folders: tuple[str, ...] = ()
+    photo_pixels: int = 240
+    private: bool = False
+    applied: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TenantProfile:
     """The facts about a tenant. Purge dates follow from `subscription` and `rule_version`, never from tags."""
 
@@ -52,6 +75,7 @@ class TenantProfile:
     billing_mail: str = field(default="", repr=False)
     customer_number: str = field(default="", repr=False)
     locale: str = "en"
+    scope: Scope = field(default_factory=Scope)
     rule_version: int = RULE_VERSION
 
     @property
@@ -75,6 +99,8 @@ class TenantProfile:
         """The inverse of `to_dict`."""
         values = dict(plain)
         connection = OnlineConnection if TenantKind(values.pop("kind")) is TenantKind.ONLINE else OnpremConnection
+        if "scope" in values:  # facts that were sealed before there was one have none
+            values["scope"] = Scope(**{**values["scope"], "folders": tuple(values["scope"]["folders"])})
         facts = values["subscription"]
         values["connection"] = connection(**values["connection"])
         values["subscription"] = Subscription(
@@ -93,6 +119,8 @@ class CredentialKind(StrEnum):
     CERTIFICATE = "certificate"
     SECRET = "secret"  # noqa: S105  (the name of a kind)
     PASSWORD = "password"  # noqa: S105  (the name of a kind)
+    MANAGED_IDENTITY = "managed-identity"
+    WORKLOAD_IDENTITY = "workload-identity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +129,12 @@ class Credential:
 
     Attributes:
         kind: What it is.
-        secret: The secret.
+        secret: The secret; empty for identities, which have none that could be kept.
         certificate_pem: The certificate (chain) that goes with a private key.
         thumbprint: SHA-1 of the certificate in hex, as Entra shows it; to tell certificates apart, not to trust.
         expires_at: When it ends, where that is known.
+        identity_client_id: Which managed identity; empty for the machine's own.
+        token_file: Where the platform puts the token of a workload identity.
         id: Of the row that holds it; empty until it is stored.
     """
 
@@ -113,6 +143,8 @@ class Credential:
     certificate_pem: str = field(default="", repr=False)
     thumbprint: str = ""
     expires_at: datetime | None = None
+    identity_client_id: str = ""
+    token_file: str = ""
     id: bytes = b""
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,6 +155,8 @@ class Credential:
             "certificate_pem": self.certificate_pem,
             "thumbprint": self.thumbprint,
             "expires_at": int(self.expires_at.timestamp()) if self.expires_at else None,
+            "identity_client_id": self.identity_client_id,
+            "token_file": self.token_file,
         }
 
     @classmethod
@@ -135,6 +169,9 @@ class Credential:
             certificate_pem=plain["certificate_pem"],
             thumbprint=plain["thumbprint"],
             expires_at=None if expires is None else datetime.fromtimestamp(expires, UTC),
+            # Credentials that were sealed before there were identities name none.
+            identity_client_id=plain.get("identity_client_id", ""),
+            token_file=plain.get("token_file", ""),
         )
 
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from connectors.contact import ADDRESS_FIELDS, FIELD_NAMES, Contact, PostalAddress
 from connectors.port import Connector, FolderGone, Mailbox, Page, PhotoRef, Source
+from tests.reading import outcomes
 from tests.simulators.company.model import Company
 from tests.simulators.company.records import Item, Person
 
@@ -139,7 +140,7 @@ class Copy:
     def pull(self, connector: Connector) -> Copy:
         """Takes in everything that `changes` has."""
         self.last_pull = []
-        for step in connector.changes(self.mailbox, self.checkpoints):
+        for step in outcomes(connector, self.mailbox, self.checkpoints):
             self.take(step)
         return self
 

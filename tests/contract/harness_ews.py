@@ -10,6 +10,7 @@ from connectors.contact import Contact
 from connectors.ews import EwsSettings, connect
 from connectors.port import Connector, Mailbox, Source, SourceKind
 from tests.contract.harness import Fault, Harness
+from tests.reading import EVERYTHING
 from tests.simulators.company.model import Company
 from tests.simulators.company.records import Item
 from tests.simulators.onprem.mailboxes import primary_address
@@ -42,7 +43,7 @@ class EwsHarness(Harness):
         )
 
     def connect(self, *, page_size: int = 0) -> Connector:
-        return self._kept(connect(self.settings(), sleep=self.waits.append, page_size=page_size))
+        return self._kept(connect(self.settings(), selection=EVERYTHING, sleep=self.waits.append, page_size=page_size))
 
     def connect_wrongly(self) -> Connector:
         return self._kept(connect(self.settings("not-the-password"), sleep=self.waits.append))

@@ -9,6 +9,7 @@ import trustme
 from connectors.graph import ClientSecret, GraphSettings, connect
 from connectors.port import Connector, Mailbox, Source, SourceKind
 from tests.contract.harness import Fault, Harness
+from tests.reading import EVERYTHING
 from tests.simulators.company.model import Company
 from tests.simulators.online.server import OnlineSimulator
 
@@ -53,7 +54,7 @@ class GraphHarness(Harness):
         )
 
     def connect(self, *, page_size: int = 0) -> Connector:
-        return self._kept(connect(self.settings(), sleep=self.waits.append, page_size=page_size))
+        return self._kept(connect(self.settings(), selection=EVERYTHING, sleep=self.waits.append, page_size=page_size))
 
     def connect_wrongly(self) -> Connector:
         return self._kept(connect(self.settings(ClientSecret(b"not-the-secret")), sleep=self.waits.append))

@@ -23,6 +23,7 @@ from connectors.port import (
 from tests.contract.harness import Copy, Fault, Harness, names
 from tests.contract.harness_ews import EwsHarness
 from tests.contract.harness_graph import GraphHarness
+from tests.reading import mailboxes, outcomes
 from tests.simulators.company import cast
 from tests.simulators.company.model import Company
 from tests.simulators.company.pictures import jpeg
@@ -74,7 +75,7 @@ class TestIdentity:
 
     def test_a_wrong_credential_is_not_retried_while_pulling_either(self, harness: Harness) -> None:
         with pytest.raises(CredentialRejected):
-            list(harness.connect_wrongly().changes(harness.mailbox(NILS), {}))
+            list(outcomes(harness.connect_wrongly(), harness.mailbox(NILS), {}))
         assert harness.refusals() == 1
 
     def test_requests_are_counted(self, harness: Harness, connector: Connector) -> None:
@@ -85,33 +86,33 @@ class TestIdentity:
 
 class TestSources:
     def test_a_person_resolves_to_one_mailbox(self, harness: Harness, connector: Connector) -> None:
-        assert list(connector.resolve(harness.source(ANNA))) == [harness.mailbox(ANNA)]
+        assert list(mailboxes(connector, harness.source(ANNA))) == [harness.mailbox(ANNA)]
 
     def test_an_unknown_source_is_said_to_be_gone(self, harness: Harness, connector: Connector) -> None:
         with pytest.raises(SourceGone):
-            list(connector.resolve(harness.unknown_source()))
+            list(mailboxes(connector, harness.unknown_source()))
 
     def test_a_group_gives_its_members_members_each_once(self, harness: Harness, connector: Connector) -> None:
         if not harness.knows_groups:
             pytest.skip("sources are mailboxes")
         harness.company.add_member(cast.EVERYBODY, ANNA)  # is in it twice now: directly, and through the sales group
-        found = list(connector.resolve(harness.group(cast.EVERYBODY)))
+        found = list(mailboxes(connector, harness.group(cast.EVERYBODY)))
         expected = {person.object_id for person in harness.company.transitive_people(cast.EVERYBODY)}
         assert sorted(mailbox.key for mailbox in found) == sorted(expected)
 
     def test_a_disabled_member_is_flagged(self, harness: Harness, connector: Connector) -> None:
         if not harness.knows_groups:
             pytest.skip("sources are mailboxes")
-        found = {mailbox.key: mailbox.enabled for mailbox in connector.resolve(harness.group(cast.SALES))}
+        found = {mailbox.key: mailbox.enabled for mailbox in mailboxes(connector, harness.group(cast.SALES))}
         assert [key for key, enabled in found.items() if not enabled] == [cast.OLAF]
 
     def test_an_empty_group_is_not_a_missing_one(self, harness: Harness, connector: Connector) -> None:
         if not harness.knows_groups:
             pytest.skip("sources are mailboxes")
-        assert list(connector.resolve(harness.group(cast.EMPTY))) == []
+        assert list(mailboxes(connector, harness.group(cast.EMPTY))) == []
         harness.company.remove_group(cast.EMPTY)
         with pytest.raises(SourceGone):
-            list(connector.resolve(harness.group(cast.EMPTY)))
+            list(mailboxes(connector, harness.group(cast.EMPTY)))
 
 
 class TestCards:
@@ -150,7 +151,7 @@ class TestContacts:
         copy, rounds = Copy(harness.mailbox(ANNA)), 0
         while True:
             # One page at a time, each with a connector that knows nothing of the one before.
-            taken = list(islice(harness.connect(page_size=5).changes(copy.mailbox, copy.checkpoints), 12))
+            taken = list(islice(outcomes(harness.connect(page_size=5), copy.mailbox, copy.checkpoints), 12))
             fresh = next((step for step in taken if isinstance(step, Page) and step.upserts), None)
             if fresh is None:
                 break

@@ -26,6 +26,7 @@ from connectors.port import (
     Unreachable,
 )
 from tests.conftest import Authority
+from tests.reading import mailboxes, outcomes
 from tests.simulators.company import cast
 from tests.simulators.company.model import Company
 from tests.simulators.onprem.mailboxes import primary_address
@@ -119,7 +120,7 @@ def test_a_password_changed_between_two_requests_costs_one_failed_login(
 
     for _ in range(3):
         with pytest.raises(CredentialRejected):
-            list(connector.changes(mailbox(company, cast.NILS), {}))
+            list(outcomes(connector, mailbox(company, cast.NILS), {}))
 
     assert onprem.refused_logins == 1
 
@@ -177,7 +178,7 @@ def test_logs_hold_neither_the_sign_in_nor_what_was_read(
 ) -> None:
     caplog.set_level(logging.DEBUG)
 
-    list(connector.changes(mailbox(company, cast.NILS), {}))
+    list(outcomes(connector, mailbox(company, cast.NILS), {}))
 
     assert "EWS SyncFolderItems: HTTP 200" in caplog.text
     for secret in ("TlRMTVNTUAAD", "Authorization", "Nord", "example.com", "svc-contacts"):
@@ -208,7 +209,7 @@ def test_four_mailboxes_are_read_side_by_side(
     people = [cast.ANNA, cast.JURGEN, cast.MEI, cast.NILS]
 
     def pull(person: str) -> set[str]:
-        pages = connector.changes(mailbox(company, person), {})
+        pages = outcomes(connector, mailbox(company, person), {})
         return {upsert.contact.display_name for page in pages if isinstance(page, Page) for upsert in page.upserts}
 
     with ThreadPoolExecutor(4) as pool:
@@ -222,12 +223,12 @@ def test_an_alias_leads_to_the_mailbox_and_its_primary_address(connector: EwsCon
     person = next(one for one in company.people.values() if one.box is not None and one.mail and one.other_addresses)
     alias = person.other_addresses[0]
 
-    (found,) = connector.resolve(Source(SourceKind.MAILBOX, alias))
+    (found,) = mailboxes(connector, Source(SourceKind.MAILBOX, alias))
 
     assert found.address == person.mail
-    assert list(connector.changes(found, {}))
+    assert list(outcomes(connector, found, {}))
     with pytest.raises(NotPermitted) as caught:
-        list(connector.changes(Mailbox(alias.lower(), alias), {}))
+        list(outcomes(connector, Mailbox(alias.lower(), alias), {}))
     assert "primary" in caught.value.advice
 
 
@@ -242,21 +243,21 @@ def test_a_mailbox_that_refuses_has_a_card_all_the_same(
     assert card.contact is not None
     assert card.contact.display_name
     with pytest.raises(NotPermitted):
-        list(connector.changes(anna, {}))
+        list(outcomes(connector, anna, {}))
 
 
 def test_an_item_that_turns_private_is_taken_back(connector: EwsConnector, company: Company) -> None:
     nils = mailbox(company, cast.NILS)
     checkpoints: dict[str, str] = {}
     first = []
-    for page in connector.changes(nils, checkpoints):
+    for page in outcomes(connector, nils, checkpoints):
         assert isinstance(page, Page)
         first += page.upserts
         checkpoints[page.folder.id] = page.checkpoint
     item = next(iter(company.box_of(cast.NILS).default.items.values()))
     company.set_private(cast.NILS, item.id, private=True)
 
-    pages = [page for page in connector.changes(nils, checkpoints) if isinstance(page, Page)]
+    pages = [page for page in outcomes(connector, nils, checkpoints) if isinstance(page, Page)]
 
     assert len([removal for page in pages for removal in page.removals]) == 1
     assert sum(page.skipped.get("private", 0) for page in pages) == 1
@@ -279,7 +280,7 @@ def test_an_item_that_fails_in_passing_comes_in_the_end(
     onprem.faults.item("ErrorServerBusy", 1, times=2)
     onprem.faults.item("ErrorInternalServerTransientError", 0)
 
-    pages = list(connector.changes(mailbox(company, cast.NILS), {}))
+    pages = list(outcomes(connector, mailbox(company, cast.NILS), {}))
 
     found = [upsert.contact.display_name for page in pages if isinstance(page, Page) for upsert in page.upserts]
     held = [

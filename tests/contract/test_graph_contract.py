@@ -15,6 +15,7 @@ from connectors.port import Mailbox, Page, PhotoRef, Source, SourceKind
 from tests.conftest import Authority
 from tests.contract.harness_graph import GraphHarness
 from tests.contract.openapi_validator import ContractBroken, OpenApi
+from tests.reading import mailboxes, outcomes
 from tests.simulators.company.cast import ANNA, EMPTY, EVERYBODY, JURGEN, LAYLA, SALES, SAM
 from tests.simulators.company.model import Company
 from tests.simulators.online.recorder import Exchange
@@ -235,12 +236,12 @@ def test_what_the_connector_asks_for_is_as_described(graph: OpenApi, company: Co
     try:
         connector = harness.connect(page_size=5)
         connector.probe()
-        mailboxes = list(connector.resolve(Source(SourceKind.GROUP, EVERYBODY)))
-        cards = list(connector.card(mailboxes))
-        pages = [page for page in connector.changes(Mailbox(ANNA), {}) if isinstance(page, Page)]
+        found = list(mailboxes(connector, Source(SourceKind.GROUP, EVERYBODY)))
+        cards = list(connector.card(found))
+        pages = [page for page in outcomes(connector, Mailbox(ANNA), {}) if isinstance(page, Page)]
         upserts = [(page.folder.id, upsert.id) for page in pages for upsert in page.upserts]
         wanted = [PhotoRef(Mailbox(ANNA), folder, item) for folder, item in upserts]
-        photos = list(connector.photos([PhotoRef(mailbox) for mailbox in mailboxes] + wanted))
+        photos = list(connector.photos([PhotoRef(card.mailbox) for card in cards] + wanted))
         assert (len(cards), len(photos)) == (7, 7 + len(upserts))
         for exchange in harness.simulator.recorder.exchanges:
             graph.check(exchange)

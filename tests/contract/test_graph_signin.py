@@ -25,6 +25,7 @@ from connectors.port import (
     Unreachable,
 )
 from tests.contract.harness_graph import GraphHarness
+from tests.reading import outcomes
 from tests.simulators.company import cast
 from tests.simulators.company.model import Company
 from tests.simulators.online.registration import key_pair
@@ -104,13 +105,13 @@ def test_one_token_serves_all_requests(harness: GraphHarness) -> None:
     harness.simulator._sign_in.answer = lambda request: (asked.append(request.path), answer(request))[1]  # type: ignore[method-assign]
     connector = harness.connect()
     for person in (cast.ANNA, cast.NILS):
-        list(connector.changes(harness.mailbox(person), {}))
+        list(outcomes(connector, harness.mailbox(person), {}))
     assert [path.rpartition("/")[2] for path in asked] == ["openid-configuration", "token"]
 
 
 def test_a_token_that_graph_stops_accepting_is_replaced_in_the_middle_of_a_pull(harness: GraphHarness) -> None:
     connector = harness.connect()
-    steps = connector.changes(harness.mailbox(cast.ANNA), {})
+    steps = outcomes(connector, harness.mailbox(cast.ANNA), {})
     first = next(steps)
     harness.simulator.expire_access_tokens()
     assert len([first, *steps]) == len(harness.company.box_of(cast.ANNA).folders)
@@ -182,7 +183,7 @@ def test_a_link_to_a_foreign_host_is_never_contacted(harness: GraphHarness, auth
     try:
         harness.simulator.faults.foreign_link_next("contacts/delta", other.simulator.origin)
         with pytest.raises(ProtocolViolation):
-            list(harness.connect().changes(harness.mailbox(cast.NILS), {}))
+            list(outcomes(harness.connect(), harness.mailbox(cast.NILS), {}))
         assert other.simulator.recorder.paths() == []
     finally:
         other.close()
@@ -199,7 +200,7 @@ def test_placeholder_pictures_are_no_photos(harness: GraphHarness) -> None:
 def test_the_wire_log_names_nobody(harness: GraphHarness, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger="connectors"):
         connector = harness.connect()
-        list(connector.changes(harness.mailbox(cast.ANNA), {}))
+        list(outcomes(connector, harness.mailbox(cast.ANNA), {}))
         list(connector.card([harness.mailbox(cast.ANNA)]))
     lines = [entry.getMessage() for entry in caplog.records if entry.name.startswith("connectors")]
     assert any("/v1.0/users/…/contactFolders/…/contacts/delta 200" in line for line in lines)

@@ -9,7 +9,6 @@ from connectors.contact import Contact
 from connectors.port import (
     Card,
     CheckpointExpired,
-    Checkpoints,
     ConnectorError,
     Folder,
     FolderGone,
@@ -22,8 +21,11 @@ from connectors.port import (
     Removal,
     Source,
     SourceGone,
+    Step,
     Upsert,
+    Wanted,
 )
+from connectors.steps import one_by_one
 
 
 @dataclass
@@ -67,6 +69,8 @@ class FakeExchange:
         self.expired: set[str] = set()  # folders whose checkpoints are refused, once
         self.photos: dict[str, bytes | ConnectorError] = {}  # by item ID, or by the person's key
         self.page_size = 2
+        self.lot = 3
+        self.brings_cards = False
         self.after_page: Callable[[int], None] = lambda count: None
         self.pages = 0
         self.looks: list[PhotoRef] = []
@@ -125,7 +129,11 @@ class FakeConnector:
     def probe(self) -> Identity:
         return Identity("app", "fake.example")
 
-    def resolve(self, source: Source) -> Iterator[Mailbox]:
+    @property
+    def lot(self) -> int:
+        return self._exchange.lot
+
+    def resolve(self, source: Source) -> Iterator[Card]:
         self.requests += 1
         exchange = self._exchange
         exchange.calls.append("resolve")
@@ -133,7 +141,9 @@ class FakeConnector:
         for key in members:
             if key not in exchange.people:
                 raise SourceGone("The user or group does not exist.")
-            yield exchange.people[key].mailbox
+            person = exchange.people[key]
+            brought = person.card if exchange.brings_cards and isinstance(person.card, Contact) else None
+            yield Card(person.mailbox, brought)
         if source.ref in exchange.unresolvable:
             raise exchange.unresolvable[source.ref]
 
@@ -147,7 +157,17 @@ class FakeConnector:
             else:
                 yield Card(mailbox, error=found)
 
-    def changes(self, mailbox: Mailbox, checkpoints: Checkpoints) -> Iterator[Page | FolderGone]:
+    def changes(self, wanted: Sequence[Wanted]) -> Iterator[Sequence[Step]]:
+        """As a server does that is asked for several mailboxes at once: each exchange brings a step of every one."""
+        rounds = [one_by_one(self._changes, [one]) for one in wanted]
+        while rounds:
+            moved = [(each, next(each, None)) for each in rounds]
+            rounds = [each for each, steps in moved if steps is not None]
+            if brought := [step for _, steps in moved for step in steps or ()]:
+                yield brought
+
+    def _changes(self, wanted: Wanted) -> Iterator[Page | FolderGone]:
+        mailbox, checkpoints = wanted.mailbox, wanted.checkpoints
         person = self._exchange.people[mailbox.key]
         self._exchange.calls.append("changes")
         if person.fault is not None:

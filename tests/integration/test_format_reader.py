@@ -79,15 +79,19 @@ def filled(vault: Vault, tenant: Tenant) -> None:
     named = [sources.Named("5b7e9c02", "Zoë@Müller.example"), sources.Named("1d4f4a68", "", opens=False)]
     sources.name_mailboxes(vault, tenant, group.id, named)
     first, second = (sources.mailbox(vault, tenant, entry.key) for entry in named)
+
+    def store(mailbox: sources.StoredMailbox, page: pages.IncomingPage) -> None:
+        pages.store_pages(vault, tenant, [(mailbox, page)], "a scope")
+
     entries = [
         Incoming("AAMk=", {"display_name": "old"}),
         Incoming("aamk=", {"display_name": "other"}),
         Incoming("", {}),
     ]
-    pages.store_page(vault, tenant, first, pages.IncomingPage("F1", "Kontakte", entries, [], "token 1", last=True))
+    store(first, pages.IncomingPage("F1", "Kontakte", entries, [], "token 1", last=True))
     entries = [Incoming("AAMk=", FULL.to_dict(), has_photo=True)]
-    pages.store_page(vault, tenant, first, pages.IncomingPage("F1", "Kontakte/Büro", entries, [], "token 2", last=True))
-    pages.store_page(vault, tenant, second, pages.IncomingPage("F2", "Contacts", [], [], "token 3", last=False))
+    store(first, pages.IncomingPage("F1", "Kontakte/Büro", entries, [], "token 2", last=True))
+    store(second, pages.IncomingPage("F2", "Contacts", [], [], "token 3", last=False))
     pages.store_cards(vault, tenant, [(second, {"display_name": "ليلى", "email_addresses": ["l@example.com"]})])
     due = next(photos.due(vault, tenant))
     looks = [photos.LookedAt(look.contact_id, PHOTO, '"etag"') for look in due if look.item_id == "AAMk="]
@@ -146,6 +150,7 @@ def test_profiles_and_credentials_hold_the_documented_keys(vault: Vault, home: P
         "billing_mail": "",
         "customer_number": "K-1",
         "locale": "en",
+        "scope": {"profile": "business", "folders": [], "photo_pixels": 240, "private": False, "applied": ""},
         "rule_version": 1,
     }
     assert set(read["other"]["profile"]["connection"]) == {"ews_url", "username", "auth", "ca_pem"}
@@ -184,8 +189,18 @@ def test_sources_mailboxes_folders_and_checkpoints_open_and_are_found_by_index(v
     folders = {folder["id"]: (folder_id, folder) for folder_id, folder in read["folders"].items()}
     assert {name: folder["path"] for name, (_, folder) in folders.items()} == {"F1": "Kontakte/Büro", "F2": "Contacts"}
     assert all(folder["ix"] == format_reader.index(key, "folder", folder["id"]) for _, folder in folders.values())
-    assert read["checkpoints"][folders["F1"][0]] == {"token": "token 2", "full": False, "sweeps": False}
-    assert read["checkpoints"][folders["F2"][0]] == {"token": "token 3", "full": True, "sweeps": False}
+    assert read["checkpoints"][folders["F1"][0]] == {
+        "token": "token 2",
+        "full": False,
+        "sweeps": False,
+        "scope": "a scope",
+    }
+    assert read["checkpoints"][folders["F2"][0]] == {
+        "token": "token 3",
+        "full": True,
+        "sweeps": False,
+        "scope": "a scope",
+    }
 
 
 def test_contacts_cards_and_photos_open_with_every_field(vault: Vault, home: Path) -> None:

@@ -48,19 +48,33 @@ def test_a_contact_said_to_have_none_is_never_looked_at(vault: Vault, exchange: 
     assert exchange.looks == []
 
 
-def test_photos_are_looked_at_again_after_a_day_and_not_before(place: Place, exchange: FakeExchange) -> None:
+def test_people_are_looked_at_again_within_two_days_and_not_before_one(place: Place, exchange: FakeExchange) -> None:
     exchange.hire("ann", "a1")
-    exchange.photos = {"a1": b"one"}
+    exchange.photos = {"ann": b"one", "a1": b"item"}
     tenant = register(place.create(), "acme", "ann")
     sync(place.opened[0], tenant)
-    exchange.photos["a1"] = b"two"
+    exchange.photos["ann"] = b"two"
     exchange.looks.clear()
     early = place.open(NOW + timedelta(hours=23))
     assert sync(early, tenant).photos == 0
     assert exchange.looks == []
-    late = place.open(NOW + timedelta(hours=24))
+    late = place.open(NOW + timedelta(hours=48))
     assert sync(late, tenant).photos == 1
-    assert photos_of(late, tenant)["a1"] == b"two"
+    assert photos_of(late, tenant)["ann"] == b"two"
+    assert [look.item_id for look in exchange.looks] == [""]  # a contact's photo changes with the contact
+
+
+def test_people_first_seen_together_are_looked_at_again_in_different_runs(
+    place: Place, exchange: FakeExchange
+) -> None:
+    everybody = [f"p{number}" for number in range(40)]
+    for key in everybody:
+        exchange.hire(key)
+    tenant = register(place.create(), "acme", *everybody)
+    sync(place.opened[0], tenant)
+    exchange.looks.clear()
+    sync(place.open(NOW + timedelta(hours=36)), tenant)
+    assert 0 < len(exchange.looks) < 40
 
 
 def test_a_full_run_looks_at_all_photos_and_rewrites_none(vault: Vault, exchange: FakeExchange) -> None:

@@ -125,9 +125,9 @@ def tables(vault: Vault, *, without: Iterable[str] = LOGS) -> dict[str, list[tup
     return found
 
 
-def rows(database: Database, table: str) -> list[tuple[Any, ...]]:
+def rows(database: Database, table: str, columns: str = "*") -> list[tuple[Any, ...]]:
     with database.read() as tx:
-        found = [tuple(row) for row in tx.exec_driver_sql(f"SELECT * FROM {table}")]
+        found = [tuple(row) for row in tx.exec_driver_sql(f"SELECT {columns} FROM {table}")]
     return sorted(found, key=repr)
 
 

@@ -19,6 +19,7 @@ from connectors.port import (
     Removal,
     ServerFault,
 )
+from tests.reading import outcomes
 from tests.unit.ews_wire import SETTINGS, Reply, Seen, Wire, answer, error, fault, messages, success
 
 ANNA = Mailbox("anna@example.com", "anna@example.com")
@@ -76,7 +77,7 @@ def asked(request: Seen) -> list[str]:
 
 
 def pull(connector: EwsConnector, checkpoints: dict[str, str] | None = None) -> list[Any]:
-    return list(connector.changes(ANNA, checkpoints or {}))
+    return list(outcomes(connector, ANNA, checkpoints or {}))
 
 
 def test_a_first_pull_brings_each_page_with_its_state(wire: Wire, connector: EwsConnector) -> None:
@@ -99,7 +100,7 @@ def test_a_first_pull_brings_each_page_with_its_state(wire: Wire, connector: Ews
 def test_a_page_is_fetched_only_when_the_one_before_was_taken(wire: Wire, connector: EwsConnector) -> None:
     wire.reply(TOP, below(), changed("s1", last=False), changed("s2", last=False))
 
-    pages = connector.changes(ANNA, {})
+    pages = outcomes(connector, ANNA, {})
     next(pages)
     pages.close()  # type: ignore[attr-defined]
 
@@ -299,7 +300,7 @@ def test_a_person_in_the_directory_without_a_mailbox_has_nothing_to_pull(wire: W
 def test_the_page_size_is_never_above_what_the_schema_allows(wire: Wire) -> None:
     wire.reply(TOP, below(), changed("s1"))
 
-    (page,) = connect(SETTINGS, page_size=5_000).changes(ANNA, {})
+    (page,) = outcomes(connect(SETTINGS, page_size=5_000), ANNA, {})
 
     assert isinstance(page, Page)
     assert wire.seen[2].find("string(//m:MaxChangesReturned)") == "512"
@@ -383,7 +384,7 @@ def test_a_server_that_cannot_list_folders_still_gives_the_default_one(
 ) -> None:
     wire.reply(TOP, (500, {}, fault(code)), changed("s1"))
 
-    (page,) = connector.changes(ANNA, {})
+    (page,) = outcomes(connector, ANNA, {})
 
     assert isinstance(page, Page)
     assert page.folder.id == "top"
@@ -393,4 +394,4 @@ def test_folders_that_were_pulled_before_do_not_vanish_with_their_list(wire: Wir
     wire.reply(TOP, (500, {}, fault("ErrorInvalidRequest")))
 
     with pytest.raises(ServerFault):
-        list(connector.changes(ANNA, {"top": "s1", "customers": "s1"}))
+        list(outcomes(connector, ANNA, {"top": "s1", "customers": "s1"}))

@@ -6,6 +6,7 @@ import pytest
 
 from connectors.ews.connector import EwsConnector
 from connectors.port import CredentialRejected, Mailbox, MailboxGone, NotPermitted, Source, SourceGone, SourceKind
+from tests.reading import mailboxes
 from tests.unit.ews_wire import Wire, answer, error, fault, messages
 
 ANNA = Mailbox("anna@example.com", "anna@example.com")
@@ -98,7 +99,7 @@ def test_an_address_that_nobody_has_any_more_is_no_card(wire: Wire, connector: E
 def test_a_source_resolves_to_the_primary_address(wire: Wire, connector: EwsConnector) -> None:
     wire.reply(NOBODY, found(entry("A.M@example.com", "Anna", "SMTP:A.M@example.com smtp:anna@example.com")))
 
-    (mailbox,) = connector.resolve(Source(SourceKind.MAILBOX, "Anna@example.com"))
+    (mailbox,) = mailboxes(connector, Source(SourceKind.MAILBOX, "Anna@example.com"))
 
     assert mailbox == Mailbox("a.m@example.com", "A.M@example.com")
 
@@ -109,7 +110,7 @@ def test_a_source_that_the_directory_does_not_show_is_known_by_its_mailbox(
 ) -> None:
     wire.reply(*directory, TOP)
 
-    (mailbox,) = connector.resolve(Source(SourceKind.MAILBOX, "Anna@example.com"))
+    (mailbox,) = mailboxes(connector, Source(SourceKind.MAILBOX, "Anna@example.com"))
 
     assert mailbox == Mailbox("anna@example.com", "Anna@example.com")
 
@@ -118,7 +119,7 @@ def test_a_source_that_names_nobody_is_gone(wire: Wire, connector: EwsConnector)
     wire.reply(NOBODY, NOBODY, fault("ErrorNonExistentMailbox"))
 
     with pytest.raises(SourceGone):
-        list(connector.resolve(Source(SourceKind.MAILBOX, "nobody@example.com")))
+        list(mailboxes(connector, Source(SourceKind.MAILBOX, "nobody@example.com")))
 
 
 def test_an_entry_without_contact_data_still_has_a_name(wire: Wire, connector: EwsConnector) -> None:

@@ -30,6 +30,7 @@ from connectors.port import (
     Throttled,
     Unreachable,
 )
+from tests.reading import mailboxes, outcomes
 from tests.unit.ews_wire import SETTINGS, URL, Reply, Wire, answer, error, fault, messages
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
@@ -132,7 +133,7 @@ def test_a_refused_login_is_not_tried_again(wire: Wire, connector: EwsConnector)
         with pytest.raises(CredentialRejected):
             connector.probe()
     with pytest.raises(CredentialRejected):
-        list(connector.changes(ANNA, {}))
+        list(outcomes(connector, ANNA, {}))
 
     assert len(wire.seen) == 1
 
@@ -301,7 +302,7 @@ def test_what_exchange_says_of_a_mailbox_becomes_the_ports_error(
     wire.reply((500, {}, fault(code)), NOBODY, NOBODY)
 
     with pytest.raises(expected) as caught:
-        list(connector.changes(ANNA, {}))
+        list(outcomes(connector, ANNA, {}))
 
     assert caught.value.code == code
     assert "anna" not in caught.value.message.lower()
@@ -311,7 +312,7 @@ def test_a_refusal_to_impersonate_names_the_role(wire: Wire, connector: EwsConne
     wire.reply((500, {}, fault("ErrorImpersonateUserDenied")))
 
     with pytest.raises(NotPermitted) as caught:
-        list(connector.changes(ANNA, {}))
+        list(outcomes(connector, ANNA, {}))
 
     assert "ApplicationImpersonation" in caught.value.advice
 
@@ -320,7 +321,7 @@ def test_impersonation_travels_in_the_envelope_and_the_header(wire: Wire, connec
     wire.reply((500, {}, fault("ErrorImpersonateUserDenied")))
 
     with pytest.raises(NotPermitted):
-        list(connector.changes(ANNA, {}))
+        list(outcomes(connector, ANNA, {}))
 
     (request,) = wire.seen
     assert request.headers["X-AnchorMailbox"] == ANNA.address
@@ -336,7 +337,7 @@ def test_an_alias_is_replaced_by_the_primary_address_that_exchange_names(wire: W
     )
 
     with pytest.raises(NotPermitted):
-        list(connector.changes(ANNA, {}))
+        list(outcomes(connector, ANNA, {}))
 
     assert wire.seen[1].headers["X-AnchorMailbox"] == "a.mueller@example.com"
 
@@ -362,7 +363,7 @@ def test_no_log_line_holds_an_address_a_name_or_the_password(
 
     for _ in range(2):
         with pytest.raises(ConnectorError):
-            list(connector.changes(ANNA, {}))
+            list(outcomes(connector, ANNA, {}))
 
     assert "EWS GetFolder: HTTP 200" in caplog.text
     for word in ("anna", "svc-sync", "pässword", "<t:", "<m:"):
@@ -410,4 +411,4 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_sent(
 
 def test_users_and_groups_are_no_sources_on_premises(connector: EwsConnector) -> None:
     with pytest.raises(SourceGone):
-        list(connector.resolve(Source(SourceKind.GROUP, "0d1f-x")))
+        list(mailboxes(connector, Source(SourceKind.GROUP, "0d1f-x")))

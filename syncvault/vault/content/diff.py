@@ -235,7 +235,8 @@ def _changed_row(keys: TenantKeys, standing: Standing, row: ContactRow, plain: b
     return ContactChange(
         folder_id=standing.folder_id,
         blob=keys.cipher.seal(PLACES[row.kind], row.id, plain, *bound, row_version=version),
-        photo_due_at=_first_look(entry, standing),
+        # A new word in a card says nothing of the person's photo.
+        photo_due_at=row.photo_due_at if row.kind == CARD else _first_look(entry, standing),
         data_class=_CLASS,
         purge_at=standing.purge_at,
         id=row.id,

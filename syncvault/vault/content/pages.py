@@ -18,10 +18,11 @@ from syncvault.policy.catalogue import DataClass
 from syncvault.store import contacts as contact_rows
 from syncvault.store import folders as folder_rows
 from syncvault.store import removals as removal_rows
+from syncvault.store.contacts import ContactRow
 from syncvault.store.engine import Transaction
 from syncvault.store.folders import CheckpointRow, FolderRow, FolderState, SeenRow
 from syncvault.store.removals import PendingRow
-from syncvault.vault.content.diff import Diff, Incoming, Standing, Tally, compare, read_stored, write
+from syncvault.vault.content.diff import Diff, Incoming, Standing, Stored, Tally, compare, read_stored, write
 from syncvault.vault.content.sources import StoredMailbox
 from syncvault.vault.keyring.keys import TenantKeys
 from syncvault.vault.manifest import Changes
@@ -49,18 +50,38 @@ class RoundState(NamedTuple):
     sweeps: bool
 
 
-def checkpoints(vault: Vault, tenant: Tenant, mailbox: StoredMailbox) -> dict[str, str]:
-    """The checkpoint of each folder of a mailbox that has one, by the server's folder ID."""
+def begin(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, scope: str, *, anew: bool = False) -> dict[str, str]:
+    """Prepares the reading of a mailbox: the checkpoints to go on from, by the server's folder ID.
+
+    Args:
+        vault: The vault.
+        tenant: Whose mailbox.
+        mailbox: Which.
+        scope: Names what is read of an item. Folders that were read in another scope are read in full again.
+        anew: Whether to read everything in full.
+    """
     keys = vault.keys.tenant(tenant.id)
     with vault.read() as tx:
         states = folder_rows.of_mailbox(tx, mailbox.id)
-    return {
-        open_folder(keys, state.folder)["id"]: open_json(
-            keys.cipher, Place.CHECKPOINT, state.folder.id, state.checkpoint.blob
-        )["token"]
-        for state in states
-        if state.checkpoint is not None
-    }
+    found, outdated = dict[str, str](), list[FolderState]()
+    for state in states:
+        if state.checkpoint is not None:
+            plain = open_checkpoint(keys, state.checkpoint)
+            if anew or plain["scope"] != scope:
+                outdated.append(state)
+            else:
+                found[open_folder(keys, state.folder)["id"]] = plain["token"]
+    if outdated:
+        with vault.writing(tenant) as (tx, changes):
+            for state in outdated:
+                _begin_round(tx, changes, state)
+    return found
+
+
+def open_checkpoint(keys: TenantKeys, row: CheckpointRow) -> dict[str, Any]:
+    """A checkpoint's `token` and `scope`, and where the round stands: `full`, `sweeps`."""
+    plain: dict[str, Any] = open_json(keys.cipher, Place.CHECKPOINT, row.folder_id, row.blob)
+    return {"scope": "", **plain}  # the first ones say none
 
 
 def open_folder(keys: TenantKeys, row: FolderRow) -> dict[str, str]:
@@ -68,12 +89,12 @@ def open_folder(keys: TenantKeys, row: FolderRow) -> dict[str, str]:
     return open_json(keys.cipher, Place.FOLDER, row.id, row.blob, row.mailbox_id, row.folder_ix)
 
 
-def forget_checkpoints(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, folder_id: str | None = None) -> None:
-    """Drops the checkpoint of one folder, or of all: they are read in full next time."""
-    folder_ix = None if folder_id is None else vault.keys.tenant(tenant.id).index.of(Label.FOLDER, folder_id)
+def forget_checkpoint(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, folder_id: str) -> None:
+    """Drops a folder's checkpoint: it is read in full next time."""
+    folder_ix = vault.keys.tenant(tenant.id).index.of(Label.FOLDER, folder_id)
     with vault.writing(tenant) as (tx, changes):
         for state in folder_rows.of_mailbox(tx, mailbox.id):
-            if state.checkpoint is not None and folder_ix in {None, state.folder.folder_ix}:
+            if state.checkpoint is not None and state.folder.folder_ix == folder_ix:
                 _begin_round(tx, changes, state)
 
 
@@ -86,14 +107,15 @@ def drop_folder(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, folder_id:
                 _mark_gone(tx, changes, state)
 
 
-def finish_mailbox(vault: Vault, tenant: Tenant, mailbox: StoredMailbox) -> None:
-    """Marks the folders that a mailbox, pulled to its end, turned out not to have any more.
+def finish(vault: Vault, tenant: Tenant, mailboxes: Sequence[StoredMailbox]) -> None:
+    """Marks the folders that mailboxes, read to their end, turned out not to have any more.
 
     Those are the ones without a checkpoint: whatever is there has got one from its last page, and for a folder
     whose checkpoint had been forgotten nobody could ask whether it is gone.
     """
     with vault.read() as tx:
-        gone = [state for state in folder_rows.of_mailbox(tx, mailbox.id) if _is_lost(state)]
+        states = (state for mailbox in mailboxes for state in folder_rows.of_mailbox(tx, mailbox.id))
+        gone = [state for state in states if _is_lost(state)]
     if gone:
         with vault.writing(tenant) as (tx, changes):
             for state in gone:
@@ -119,56 +141,141 @@ def _begin_round(tx: Transaction, changes: Changes, state: FolderState) -> None:
 _BEGINNING: Final = (None, RoundState(is_full=True, sweeps=False))  # of a folder that was never pulled
 
 
-def store_page(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, page: IncomingPage) -> Tally:
-    """Commits a page together with its checkpoint."""
+class _Reading(NamedTuple):
+    """A page, and what is stored before it: its folder, where the round stands, and the items that it names.
+
+    `renamed` counts the contacts of a folder that the page calls by another name.
+    """
+
+    mailbox: StoredMailbox
+    page: IncomingPage
+    state: FolderState | None
+    reached: str | None
+    round: RoundState
+    renamed: int
+    latest: dict[bytes, Incoming]
+    stored: dict[bytes, Stored]
+    left: list[ContactRow]
+
+
+@dataclass(slots=True)
+class _Work:
+    """What a page comes to, ready to be written."""
+
+    state: FolderState | None
+    folder: FolderRow
+    round: RoundState
+    diff: Diff
+    pending: list[PendingRow]
+    seen: list[SeenRow]
+    checkpoint: CheckpointRow
+    last: bool
+
+
+def store_pages(vault: Vault, tenant: Tenant, came: Sequence[tuple[StoredMailbox, IncomingPage]], scope: str) -> Tally:
+    """Commits pages of different mailboxes together with their checkpoints, in one transaction.
+
+    Raises:
+        DamagedError: Something stored that a page is compared with does not open; nothing was written.
+    """
     keys = vault.keys.tenant(tenant.id)
-    purge_at = to_instant(tenant.purge_at)
     with vault.read() as tx:
-        state = _folder_state(tx, keys, mailbox, page.folder_id)
-        reached, (is_full, sweeps) = _BEGINNING if state is None else round_state(tx, keys, state)
-        latest = {keys.index.of(Label.ITEM, entry.id): entry for entry in page.upserts}
-        stored = read_stored(tx, mailbox, list(latest))
-        left = contact_rows.by_remote(tx, mailbox.id, [keys.index.of(Label.ITEM, item) for item in page.removals])
-    folder = _folder_row(keys, tenant, mailbox, page, state)
+        readings = [_read(tx, keys, mailbox, page) for mailbox, page in came]
+    total, works = Tally(), list[_Work]()
+    for reading in readings:
+        work = _compared(vault, tenant, keys, reading, scope)
+        total.take_in(work.diff.tally)
+        if _is_news(reading, work):
+            works.append(work)
+    if works:
+        with vault.writing(tenant) as (tx, changes):
+            for work in works:
+                _write(tx, changes, work)
+    return total
+
+
+def _read(tx: Transaction, keys: TenantKeys, mailbox: StoredMailbox, page: IncomingPage) -> _Reading:
+    state = _folder_state(tx, keys, mailbox, page.folder_id)
+    reached, progress = _BEGINNING if state is None else round_state(tx, keys, state)
+    renamed = 0
+    if state is not None and open_folder(keys, state.folder)["path"] != page.folder_path:
+        renamed = folder_rows.count_contacts(tx, state.folder.id)
+    latest = {keys.index.of(Label.ITEM, entry.id): entry for entry in page.upserts}
+    left = contact_rows.by_remote(tx, mailbox.id, [keys.index.of(Label.ITEM, item) for item in page.removals])
+    stored = read_stored(tx, mailbox, list(latest))
+    return _Reading(mailbox, page, state, reached, progress, renamed, latest, stored, list(left.values()))
+
+
+def _compared(vault: Vault, tenant: Tenant, keys: TenantKeys, reading: _Reading, scope: str) -> _Work:
+    page, mailbox = reading.page, reading.mailbox
+    purge_at = to_instant(tenant.purge_at)
+    is_full, sweeps = reading.round
+    folder = _folder_row(keys, tenant, mailbox, page, reading.state)
     standing = Standing(tenant, mailbox, folder.id, purge_at=purge_at, now=vault.instant, is_full=is_full)
-    diff = compare(keys, standing, latest, stored)
     pending = [
         PendingRow(row.id, tenant.id, folder.id, DataClass.CONTACT, purge_at)
-        for row in left.values()
-        if row.folder_id == folder.id and row.remote_ix not in latest
+        for row in reading.left
+        if row.folder_id == folder.id and row.remote_ix not in reading.latest
     ]
-    is_news = diff.has_effect or pending or is_full or state is None or state.folder != folder
-    if reached == page.checkpoint and not is_news:
-        return diff.tally  # nothing happened: not even the checkpoint moved
+    diff = compare(keys, standing, reading.latest, reading.stored)
+    if reading.renamed:
+        _count_renamed(diff, reading, folder.id, leaving=len(pending))
+    brought = reading.latest if sweeps else ()
     is_open = is_full and not page.last
-    token = to_json({"token": page.checkpoint, "full": is_open, "sweeps": sweeps and is_open})
-    checkpoint = keys.cipher.seal(Place.CHECKPOINT, folder.id, token)
-    with vault.writing(tenant) as (tx, changes):
-        if state is None:
-            folder_rows.insert(tx, folder)
-            changes.added("folders", [folder.blob])
-        elif state.folder.gone or state.folder.blob != folder.blob:
-            folder_rows.update(tx, folder.id, folder.blob)
-            changes.gone("folders", [state.folder.blob])
-            changes.added("folders", [folder.blob])
-        write(tx, changes, diff)
-        removal_rows.add(tx, pending)
-        if sweeps:
-            folder_rows.add_seen(
-                tx, [SeenRow(folder.id, ix, tenant.id, DataClass.CHECKPOINT, purge_at) for ix in latest]
-            )
-            if page.last:
-                folder_rows.pend_unseen(tx, folder.id)
-                folder_rows.clear_seen(tx, folder.id)
-        if state is not None and state.checkpoint is not None:
-            changes.gone("checkpoints", [state.checkpoint.blob])
-        changes.added("checkpoints", [checkpoint])
-        folder_rows.set_checkpoint(tx, CheckpointRow(folder.id, tenant.id, checkpoint, DataClass.CHECKPOINT, purge_at))
-    return diff.tally
+    token = to_json({"token": page.checkpoint, "full": is_open, "sweeps": sweeps and is_open, "scope": scope})
+    sealed = keys.cipher.seal(Place.CHECKPOINT, folder.id, token)
+    return _Work(
+        state=reading.state,
+        folder=folder,
+        round=reading.round,
+        diff=diff,
+        pending=pending,
+        seen=[SeenRow(folder.id, ix, tenant.id, DataClass.CHECKPOINT, purge_at) for ix in brought],
+        checkpoint=CheckpointRow(folder.id, tenant.id, sealed, DataClass.CHECKPOINT, purge_at),
+        last=page.last,
+    )
+
+
+def _count_renamed(diff: Diff, reading: _Reading, folder_id: bytes, *, leaving: int) -> None:
+    """Counts the contacts that stay in a renamed folder as changed."""
+    stored = reading.stored.values()
+    here = {entry.row.id for entry in stored if entry.row.folder_id == folder_id and not entry.is_pending}
+    counted = sum(change.id in here for change in diff.changes)
+    diff.tally.changed += reading.renamed - leaving - counted
+    diff.tally.unchanged -= len(here) - counted
+
+
+def _is_news(reading: _Reading, work: _Work) -> bool:
+    """Whether anything happened; else not even the checkpoint moved."""
+    if work.diff.has_effect or work.pending or reading.round.is_full or reading.reached != reading.page.checkpoint:
+        return True
+    return reading.state is None or reading.state.folder != work.folder
+
+
+def _write(tx: Transaction, changes: Changes, work: _Work) -> None:
+    state, folder = work.state, work.folder
+    if state is None:
+        folder_rows.insert(tx, folder)
+        changes.added("folders", [folder.blob])
+    elif state.folder.gone or state.folder.blob != folder.blob:
+        folder_rows.update(tx, folder.id, folder.blob)
+        changes.gone("folders", [state.folder.blob])
+        changes.added("folders", [folder.blob])
+    write(tx, changes, work.diff)
+    removal_rows.add(tx, work.pending)
+    if work.round.sweeps:
+        folder_rows.add_seen(tx, work.seen)
+        if work.last:
+            folder_rows.pend_unseen(tx, folder.id)
+            folder_rows.clear_seen(tx, folder.id)
+    if state is not None and state.checkpoint is not None:
+        changes.gone("checkpoints", [state.checkpoint.blob])
+    changes.added("checkpoints", [work.checkpoint.blob])
+    folder_rows.set_checkpoint(tx, work.checkpoint)
 
 
 def store_cards(vault: Vault, tenant: Tenant, cards: Sequence[tuple[StoredMailbox, Mapping[str, Any]]]) -> Tally:
-    """Commits the directory entries of some mailboxes."""
+    """Commits the directory entries of some mailboxes; those without a mailbox to open have no photo either."""
     keys = vault.keys.tenant(tenant.id)
     indexed = [(mailbox, keys.index.of(Label.CARD, mailbox.key), fields) for mailbox, fields in cards]
     with vault.read() as tx:
@@ -178,7 +285,8 @@ def store_cards(vault: Vault, tenant: Tenant, cards: Sequence[tuple[StoredMailbo
         standing = Standing(
             tenant, mailbox, None, purge_at=to_instant(tenant.purge_at), now=vault.instant, is_full=True
         )
-        total.take_in(compare(keys, standing, {remote_ix: Incoming(mailbox.key, fields)}, known))
+        entry = Incoming(mailbox.key, fields, has_photo=None if mailbox.opens else False)
+        total.take_in(compare(keys, standing, {remote_ix: entry}, known))
     if total.has_effect:
         with vault.writing(tenant) as (tx, changes):
             write(tx, changes, total)
@@ -196,7 +304,7 @@ def round_state(tx: Transaction, keys: TenantKeys, state: FolderState) -> tuple[
     """A folder's checkpoint, and where its round stands."""
     if state.checkpoint is None:
         return None, RoundState(is_full=True, sweeps=folder_rows.has_contacts(tx, state.folder.id))
-    plain = open_json(keys.cipher, Place.CHECKPOINT, state.folder.id, state.checkpoint.blob)
+    plain = open_checkpoint(keys, state.checkpoint)
     return plain["token"], RoundState(is_full=plain["full"], sweeps=plain["sweeps"])
 
 

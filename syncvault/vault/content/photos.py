@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from random import SystemRandom
 from typing import Any, Final
 
 import orjson
@@ -27,6 +28,9 @@ from syncvault.vault.sealing import open_bytes, open_json, to_instant, to_json
 from syncvault.vault.vault import Vault
 
 LOOK_AGAIN_SECONDS: Final = 24 * 3600
+_SPREAD_SECONDS: Final = 24 * 3600  # people whose photos were first looked at in one run come due in different ones
+_NEVER: Final = 253_402_300_799  # the end of year 9999
+_RANDOM: Final = SystemRandom()
 _PAGE: Final = 400
 
 
@@ -45,15 +49,17 @@ class DuePhoto:
 class LookedAt:
     """What became of a look: new content, none at the source, or (both empty) as it was.
 
-    `content` is None when it did not change, and empty bytes when the source has no photo.
+    `content` is None when it did not change, and empty bytes when the source has no photo. A card's photo changes
+    without a word from the server, so it is looked at again by itself; a contact's comes with a change of the contact.
     """
 
     contact_id: bytes
     content: bytes | None = field(repr=False)
     etag: str = field(default="", repr=False)
+    is_card: bool = False
 
 
-def due(vault: Vault, tenant: Tenant, *, everything: bool = False) -> Iterator[list[DuePhoto]]:
+def due(vault: Vault, tenant: Tenant, *, everything: bool = False, dry_run: bool = False) -> Iterator[list[DuePhoto]]:
     """Photos to look at now, by the page; each must be reported to `store` or left for the next run.
 
     The contacts of a page come before its cards, because servers are asked for them in other ways.
@@ -62,16 +68,18 @@ def due(vault: Vault, tenant: Tenant, *, everything: bool = False) -> Iterator[l
         vault: The vault.
         tenant: Whose photos.
         everything: Whether to look at all that may exist, not only at those whose time has come.
+        dry_run: Whether nothing may be written.
     """
     keys = vault.keys.tenant(tenant.id)
-    if everything:
+    until = _NEVER if everything and dry_run else vault.instant
+    if everything and not dry_run:
         with vault.writing(tenant) as (tx, _):
             contact_rows.set_all_photos_due(tx, tenant.id, vault.instant)
     opened = _Opened(keys)
     after = None
     while True:
         with vault.read() as tx:
-            found = contact_rows.photo_due(tx, tenant.id, vault.instant, after=after, limit=_PAGE)
+            found = contact_rows.photo_due(tx, tenant.id, until, after=after, limit=_PAGE)
         if not found:
             return
         after = found[-1]
@@ -100,7 +108,7 @@ def store(vault: Vault, tenant: Tenant, looks: Sequence[LookedAt]) -> int:
             renamed.append((look.contact_id, _sealed_details(keys, look.contact_id, details)))
         else:
             fresh.append(_row(keys, tenant, look, details))
-    next_look = [PhotoDueChange(vault.instant + LOOK_AGAIN_SECONDS, look.contact_id, tenant.id) for look in looks]
+    next_look = [PhotoDueChange(_next_look(vault.instant, look), look.contact_id, tenant.id) for look in looks]
     without = [look.contact_id for look in looks if look.content == b""]
     with vault.writing(tenant) as (tx, changes):
         changes.gone("photos", manifests.tags_of(tx, "photos", [*without, *(row.contact_id for row in fresh)]))
@@ -114,6 +122,10 @@ def store(vault: Vault, tenant: Tenant, looks: Sequence[LookedAt]) -> int:
         gone = rows.delete(tx, without)
         contact_rows.set_photo_due_many(tx, next_look)
     return len(fresh) + gone
+
+
+def _next_look(now: int, look: LookedAt) -> int:
+    return now + LOOK_AGAIN_SECONDS + _RANDOM.randrange(_SPREAD_SECONDS) if look.is_card else _NEVER
 
 
 def read(vault: Vault, tenant: Tenant, contact_id: bytes) -> bytes | None:

@@ -8,53 +8,41 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any, Final
 from uuid import uuid4
+
+import orjson
 
 from syncvault.crypto.index import Label
 from syncvault.store import contacts as contact_rows
 from syncvault.store import folders as folder_rows
 from syncvault.store import mailboxes as mailbox_rows
+from syncvault.store import photos as photo_rows
 from syncvault.store import removals as removal_rows
 from syncvault.store import sources as source_rows
-from syncvault.store.contacts import ContactRow
-from syncvault.vault.content import pages, sources
-from syncvault.vault.content.diff import Incoming, Tally, content_of, open_contact
+from syncvault.vault.content import pages, photos, sources
+from syncvault.vault.content.diff import CARD, CONTACT, Incoming, Tally, content_of, open_contact, open_contacts
 from syncvault.vault.content.pages import IncomingPage, RoundState
 from syncvault.vault.content.photos import DuePhoto, LookedAt
+from syncvault.vault.content.rehearsed import (
+    FOLDER,
+    PHOTO,
+    REMOVE,
+    Box,
+    Change,
+    Entry,
+    Folder,
+    Ledger,
+    Look,
+    differing,
+)
 from syncvault.vault.content.removals import Outlook
 from syncvault.vault.content.sources import Named, StoredMailbox
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
 
-
-class _Entry(NamedTuple):
-    """A contact as it would stand after the steps so far."""
-
-    id: bytes
-    folder_id: bytes | None
-    digest: bytes
-    is_new: bool
-
-
-@dataclass(slots=True)
-class _Folder:
-    """A folder as it would stand: its checkpoint, and the full round that is under way."""
-
-    id: bytes
-    token: str | None
-    round: RoundState
-    seen: set[bytes] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class _Box:
-    """A mailbox as it would stand; `entries` holds only what came, by the index of its server ID."""
-
-    folders: dict[str, _Folder]
-    entries: dict[bytes, _Entry] = field(default_factory=dict)
-    pending: set[bytes] = field(default_factory=set)
+_LOOKS_AT_ONCE: Final = 400
 
 
 class Rehearsal:
@@ -63,14 +51,18 @@ class Rehearsal:
     As with the vault itself, each mailbox is worked on by one thread at a time.
     """
 
-    def __init__(self, vault: Vault, tenant: Tenant) -> None:
+    def __init__(self, vault: Vault, tenant: Tenant, scope: str, fields: Set[str], *, photos: bool) -> None:
         self._vault = vault
         self._tenant = tenant
+        self._scope = scope
+        self._fields = fields
+        self._photos = photos
         self._keys = vault.keys.tenant(tenant.id)
         self._lock = threading.Lock()
+        self._ledger = Ledger()
         self._mailboxes = sources.mailboxes_by_id(vault, tenant)
         self._by_key = {mailbox.key.lower(): mailbox for mailbox in self._mailboxes.values()}
-        self._boxes: dict[bytes, _Box] = {}
+        self._boxes: dict[bytes, Box] = {}
         with vault.read() as tx:
             rows = source_rows.memberships_of_tenant(tx, tenant.id)
             waiting = removal_rows.each(tx, tenant.id)
@@ -90,7 +82,7 @@ class Rehearsal:
         for entry in named:
             mailbox = self._by_key.get(entry.key.lower())
             if mailbox is None:
-                mailbox = StoredMailbox(uuid4().bytes, entry.key, entry.address)
+                mailbox = StoredMailbox(uuid4().bytes, *entry)
                 self._by_key[entry.key.lower()] = self._mailboxes[mailbox.id] = mailbox
             ids.append(mailbox.id)
         self._named.setdefault(source_id, set()).update(ids)
@@ -104,17 +96,22 @@ class Rehearsal:
         """See `sources.to_pull`."""
         return [self._mailboxes[mailbox_id] for mailbox_id in sorted(self._all_named())]
 
-    def checkpoints(self, mailbox: StoredMailbox) -> Mapping[str, str]:
-        """See `pages.checkpoints`."""
-        folders = self._box(mailbox).folders
-        return {folder_id: folder.token for folder_id, folder in folders.items() if folder.token is not None}
-
-    def forget_checkpoints(self, mailbox: StoredMailbox, folder_id: str | None = None) -> None:
-        """See `pages.forget_checkpoints`."""
-        box = self._box(mailbox)
-        for known_id, folder in box.folders.items():
-            if folder.token is not None and folder_id in {None, known_id}:
+    def begin(self, mailbox: StoredMailbox, *, anew: bool) -> Mapping[str, str]:
+        """See `pages.begin`."""
+        box, found = self._box(mailbox), dict[str, str]()
+        for server_id, folder in box.folders.items():
+            if folder.token is not None and (anew or folder.scope != self._scope):
                 self._begin_round(box, mailbox, folder)
+            elif folder.token is not None:
+                found[server_id] = folder.token
+        return found
+
+    def forget_checkpoint(self, mailbox: StoredMailbox, folder_id: str) -> None:
+        """See `pages.forget_checkpoint`."""
+        box = self._box(mailbox)
+        folder = box.folders.get(folder_id)
+        if folder is not None and folder.token is not None:
+            self._begin_round(box, mailbox, folder)
 
     def drop_folder(self, mailbox: StoredMailbox, folder_id: str) -> None:
         """See `pages.drop_folder`."""
@@ -124,52 +121,71 @@ class Rehearsal:
             self._begin_round(box, mailbox, folder)
             box.pending.update(contact_id for _, contact_id in self._in_folder(box, mailbox, folder))
 
-    def finish_mailbox(self, mailbox: StoredMailbox) -> None:
-        """See `pages.finish_mailbox`."""
-        box = self._box(mailbox)
-        for folder in box.folders.values():
-            if folder.token is None:
-                box.pending.update(contact_id for _, contact_id in self._in_folder(box, mailbox, folder))
+    def finish(self, mailboxes: Sequence[StoredMailbox]) -> None:
+        """See `pages.finish`."""
+        for mailbox in mailboxes:
+            box = self._box(mailbox)
+            for folder in box.folders.values():
+                if folder.token is None:
+                    box.pending.update(contact_id for _, contact_id in self._in_folder(box, mailbox, folder))
 
-    def store_page(self, mailbox: StoredMailbox, page: IncomingPage) -> Tally:
-        """See `pages.store_page`."""
-        box = self._box(mailbox)
-        folder = box.folders.get(page.folder_id)
-        if folder is None:
-            folder = box.folders[page.folder_id] = _Folder(uuid4().bytes, None, RoundState(is_full=True, sweeps=False))
-        latest = {self._keys.index.of(Label.ITEM, entry.id): entry for entry in page.upserts}
-        left = [self._keys.index.of(Label.ITEM, item) for item in page.removals]
-        tally = self._compare(mailbox, folder.id, latest)
-        for remote_ix, (contact_id, folder_id) in self._places(mailbox, left).items():
-            if folder_id == folder.id and remote_ix not in latest:
-                box.pending.add(contact_id)
-        if folder.round.sweeps:
-            folder.seen.update(latest)
-            if page.last:
-                box.pending.update(id_ for ix, id_ in self._in_folder(box, mailbox, folder) if ix not in folder.seen)
-                folder.seen = set()
-        is_open = folder.round.is_full and not page.last
-        folder.round = RoundState(is_full=is_open, sweeps=folder.round.sweeps and is_open)
-        folder.token = page.checkpoint
-        return tally
+    def store_pages(self, came: Sequence[tuple[StoredMailbox, IncomingPage]]) -> Tally:
+        """See `pages.store_pages`."""
+        total = Tally()
+        for mailbox, page in came:
+            total.take_in(self._store_page(mailbox, page))
+        return total
 
     def store_cards(self, cards: Sequence[tuple[StoredMailbox, Mapping[str, Any]]]) -> Tally:
         """See `pages.store_cards`."""
         total = Tally()
         for mailbox, fields in cards:
             remote_ix = self._keys.index.of(Label.CARD, mailbox.key)
-            total.take_in(self._compare(mailbox, None, {remote_ix: Incoming(mailbox.key, fields)}))
+            incoming = Incoming(mailbox.key, fields, has_photo=None if mailbox.opens else False)
+            total.take_in(self._compare(mailbox, None, {remote_ix: incoming}, is_full=True))
         return total
 
     def due_photos(self, *, everything: bool) -> Iterator[list[DuePhoto]]:
-        """None: looking at photos costs the server as much as a real run, and changes no contact."""
-        del everything
-        return iter(())
+        """See `photos.due`; what the run would bring anew is looked at too."""
+        decided = {contact_id for box in self._boxes.values() for contact_id in box.looks}
+        for page in photos.due(self._vault, self._tenant, everything=everything, dry_run=True):
+            if undecided := [entry for entry in page if entry.contact_id not in decided]:
+                yield undecided
+        looks = ((one, look) for box in self._boxes.values() for one, look in box.looks.items() if look is not None)
+        while chunk := list(islice(looks, _LOOKS_AT_ONCE)):
+            details = self._photo_details([contact_id for contact_id, _ in chunk])
+            yield [DuePhoto(one, *look, details.get(one, {}).get("etag", "")) for one, look in chunk]
 
     def store_photos(self, looks: Sequence[LookedAt]) -> int:
-        """Stores nothing."""
-        del looks
-        return 0
+        """See `photos.store`."""
+        stored = self._photo_details([look.contact_id for look in looks])
+        count = 0
+        for look in looks:
+            known = stored.get(look.contact_id)
+            if look.content is None or (not look.content and known is None):
+                continue
+            if known is None or known["sha256"] != hashlib.sha256(look.content).hexdigest():
+                self._note_photo(look)
+                count += 1
+        return count
+
+    def minimise(self) -> tuple[int, int]:
+        """See `minimising.apply`."""
+        stripped = removed = 0
+        for page in contact_rows.stream(self._vault.read, self._tenant.id):
+            with self._vault.read() as tx:
+                pictured = set() if self._photos else set(photo_rows.details(tx, [row.id for row in page]))
+            for row, plain in zip(page, open_contacts(self._keys, page), strict=True):
+                mailbox = self._mailboxes[row.mailbox_id]
+                came = row.remote_ix in self._box(mailbox).entries
+                unwanted = set() if came else orjson.loads(plain)["fields"].keys() - self._fields
+                if unwanted:
+                    self._ledger.note(row.id, row.kind, mailbox, unwanted, is_new=False)
+                    stripped += 1
+                if row.id in pictured:
+                    self._ledger.note_also(row.id, row.kind, mailbox, PHOTO)
+                    removed += 1
+        return stripped, removed
 
     def release(self) -> int:
         """See `removals.release`."""
@@ -179,14 +195,30 @@ class Rehearsal:
         """See `removals.outlook`."""
         named, released = self._all_named(), self._released()
         leaving = self._was_named - named
-        pending = {mailbox_id: len(contact_ids) for mailbox_id, contact_ids in self._waiting.items()}
-        pending |= {mailbox_id: len(box.pending) for mailbox_id, box in self._boxes.items()}
+        pending = {mailbox_id: len(contact_ids) for mailbox_id, contact_ids in self._pending().items()}
         lost = sum(count for mailbox_id, count in pending.items() if mailbox_id not in leaving | released)
         return Outlook(lost=lost + self._held(leaving), released=self._held(released), stored=self._stored)
 
     def apply(self) -> int:
         """What `removals.apply` would remove."""
         return self.outlook().lost
+
+    def changes(self) -> list[Change]:
+        """Everything that the run would do."""
+        return self._ledger.listing(self._removed())
+
+    def _removed(self) -> Iterator[Change]:
+        whole = (self._was_named - self._all_named()) | self._released()
+        pending = self._pending()
+        for mailbox_id in sorted(whole | pending.keys()):
+            mailbox, going = self._mailboxes[mailbox_id], pending.get(mailbox_id, set())
+            for page in contact_rows.stream(self._vault.read, self._tenant.id, mailbox_id=mailbox_id):
+                for row in page:
+                    if mailbox_id in whole or row.id in going:
+                        yield Change(REMOVE, row.kind, row.id, mailbox)
+
+    def _pending(self) -> dict[bytes, set[bytes]]:
+        return self._waiting | {mailbox_id: box.pending for mailbox_id, box in self._boxes.items()}
 
     def _all_named(self) -> set[bytes]:
         return set().union(*self._named.values())
@@ -196,60 +228,122 @@ class Rehearsal:
             sourceless = {row.id for row in mailbox_rows.without_source(tx, self._tenant.id)}
         return sourceless - self._all_named()
 
-    def _box(self, mailbox: StoredMailbox) -> _Box:
+    def _box(self, mailbox: StoredMailbox) -> Box:
         with self._lock:
             box = self._boxes.get(mailbox.id)
             if box is None:
-                box = self._boxes[mailbox.id] = _Box(self._load_folders(mailbox))
+                box = self._boxes[mailbox.id] = Box(self._load_folders(mailbox))
                 box.pending |= self._waiting.get(mailbox.id, set())
         return box
 
-    def _load_folders(self, mailbox: StoredMailbox) -> dict[str, _Folder]:
+    def _load_folders(self, mailbox: StoredMailbox) -> dict[str, Folder]:
         loaded = {}
         with self._vault.read() as tx:
             for state in folder_rows.of_mailbox(tx, mailbox.id):
-                server_id = pages.open_folder(self._keys, state.folder)["id"]
+                plain = pages.open_folder(self._keys, state.folder)
                 token, progress = pages.round_state(tx, self._keys, state)
+                scope = "" if state.checkpoint is None else pages.open_checkpoint(self._keys, state.checkpoint)["scope"]
                 seen = set(folder_rows.seen_of(tx, state.folder.id)) if progress.sweeps else set()
-                loaded[server_id] = _Folder(state.folder.id, token, progress, seen)
+                loaded[plain["id"]] = Folder(state.folder.id, token, scope, progress, plain["path"], seen)
         return loaded
 
-    def _begin_round(self, box: _Box, mailbox: StoredMailbox, folder: _Folder) -> None:
+    def _begin_round(self, box: Box, mailbox: StoredMailbox, folder: Folder) -> None:
         has_contacts = next(self._in_folder(box, mailbox, folder), None) is not None
         folder.token, folder.seen, folder.round = None, set(), RoundState(is_full=True, sweeps=has_contacts)
 
-    def _compare(self, mailbox: StoredMailbox, folder_id: bytes | None, latest: Mapping[bytes, Incoming]) -> Tally:
-        box, tally = self._box(mailbox), Tally()
-        stored = self._stored_rows(mailbox, list(latest))
-        for remote_ix, incoming in latest.items():
-            digest = _digest(content_of(incoming))
-            before = box.entries.get(remote_ix)
-            if before is None and remote_ix in stored:
-                row = stored[remote_ix]
-                before = _Entry(row.id, row.folder_id, _digest(open_contact(self._keys, row)), is_new=False)
-            if before is None:
-                tally.added += 1
-                box.entries[remote_ix] = _Entry(uuid4().bytes, folder_id, digest, is_new=True)
-                continue
-            if (before.folder_id, before.digest) == (folder_id, digest):
-                tally.unchanged += 1
-            else:
-                tally.changed += 1
-                box.entries[remote_ix] = before._replace(folder_id=folder_id, digest=digest)
-            box.pending.discard(before.id)
+    def _store_page(self, mailbox: StoredMailbox, page: IncomingPage) -> Tally:
+        box = self._box(mailbox)
+        folder = box.folders.get(page.folder_id)
+        if folder is None:
+            begun = RoundState(is_full=True, sweeps=False)
+            folder = box.folders[page.folder_id] = Folder(uuid4().bytes, None, "", begun, page.folder_path)
+        latest = {self._keys.index.of(Label.ITEM, entry.id): entry for entry in page.upserts}
+        left = [self._keys.index.of(Label.ITEM, item) for item in page.removals]
+        tally = self._compare(mailbox, folder, latest, is_full=folder.round.is_full)
+        for remote_ix, (contact_id, folder_id) in self._places(mailbox, left).items():
+            if folder_id == folder.id and remote_ix not in latest:
+                box.pending.add(contact_id)
+        if folder.path != page.folder_path:
+            self._rename(box, mailbox, folder, page.folder_path, tally)
+        if folder.round.sweeps:
+            folder.seen.update(latest)
+            if page.last:
+                box.pending.update(id_ for ix, id_ in self._in_folder(box, mailbox, folder) if ix not in folder.seen)
+                folder.seen = set()
+        is_open = folder.round.is_full and not page.last
+        folder.round = RoundState(is_full=is_open, sweeps=folder.round.sweeps and is_open)
+        folder.token, folder.scope = page.checkpoint, self._scope
         return tally
+
+    def _rename(self, box: Box, mailbox: StoredMailbox, folder: Folder, path: str, tally: Tally) -> None:
+        """The contacts that stay in a renamed folder change by that."""
+        folder.path = path
+        for remote_ix, contact_id in self._in_folder(box, mailbox, folder):
+            entry = box.entries.get(remote_ix)
+            if contact_id in box.pending or (entry is not None and entry.is_new):
+                continue
+            if not self._ledger.has(contact_id):
+                tally.changed += 1
+                tally.unchanged -= entry is not None
+            self._ledger.note_also(contact_id, CONTACT, mailbox, FOLDER)
+
+    def _compare(
+        self, mailbox: StoredMailbox, folder: Folder | None, latest: Mapping[bytes, Incoming], *, is_full: bool
+    ) -> Tally:
+        box, tally = self._box(mailbox), Tally()
+        kind, folder_id = (CARD, None) if folder is None else (CONTACT, folder.id)
+        server_folder = next((name for name, one in box.folders.items() if one is folder), "")
+        with self._vault.read() as tx:
+            stored = contact_rows.by_remote(tx, mailbox.id, list(latest))
+            pictured = set(photo_rows.details(tx, [row.id for row in stored.values()]))
+        for remote_ix, incoming in latest.items():
+            content = content_of(incoming)
+            row, before = stored.get(remote_ix), box.entries.get(remote_ix)
+            plain = b"" if row is None else open_contact(self._keys, row)
+            if before is None and row is not None:
+                before = Entry(row.id, row.folder_id, _digest(plain), is_new=False)
+            after = Entry(before.id if before else uuid4().bytes, folder_id, _digest(content), is_new=row is None)
+            tally.added += before is None
+            tally.unchanged += after == before
+            tally.changed += before is not None and after != before
+            fields = differing(*(orjson.loads(each)["fields"] if each else {} for each in (plain, content)))
+            if row is not None and row.folder_id != folder_id:
+                fields.add(FOLDER)
+            self._ledger.note(after.id, kind, mailbox, fields, is_new=row is None)
+            box.entries[remote_ix] = after
+            box.pending.discard(after.id)
+            may_differ = before is None or (kind == CONTACT and (after != before or not is_full))
+            if incoming.has_photo is False:
+                box.looks[after.id] = None
+                if after.id in pictured:
+                    self._ledger.note_also(after.id, kind, mailbox, PHOTO)
+                    tally.photos_gone += 1
+            elif may_differ or (incoming.has_photo and after.id not in pictured):
+                box.looks[after.id] = Look(mailbox, server_folder, incoming.id if folder else "")
+        return tally
+
+    def _note_photo(self, look: LookedAt) -> None:
+        with self._vault.read() as tx:
+            row = contact_rows.get(tx, self._tenant.id, look.contact_id)
+        if row is not None:
+            self._ledger.note_also(row.id, row.kind, self._mailboxes[row.mailbox_id], PHOTO)
+        else:  # noted when it came
+            self._ledger.add_to(look.contact_id, PHOTO)
+
+    def _photo_details(self, contact_ids: Sequence[bytes]) -> dict[bytes, dict[str, Any]]:
+        with self._vault.read() as tx:
+            sealed = photo_rows.details(tx, contact_ids)
+        return {contact_id: photos.open_details(self._keys, contact_id, blob) for contact_id, blob in sealed.items()}
 
     def _places(self, mailbox: StoredMailbox, remote_ixs: Sequence[bytes]) -> dict[bytes, tuple[bytes, bytes | None]]:
         """ID and folder of those contacts that there would be, by the index of their server ID."""
-        found = {ix: (row.id, row.folder_id) for ix, row in self._stored_rows(mailbox, remote_ixs).items()}
+        with self._vault.read() as tx:
+            stored = contact_rows.by_remote(tx, mailbox.id, remote_ixs)
         entries = self._box(mailbox).entries
+        found = {ix: (row.id, row.folder_id) for ix, row in stored.items()}
         return found | {ix: (entries[ix].id, entries[ix].folder_id) for ix in remote_ixs if ix in entries}
 
-    def _stored_rows(self, mailbox: StoredMailbox, remote_ixs: Sequence[bytes]) -> dict[bytes, ContactRow]:
-        with self._vault.read() as tx:
-            return contact_rows.by_remote(tx, mailbox.id, remote_ixs)
-
-    def _in_folder(self, box: _Box, mailbox: StoredMailbox, folder: _Folder) -> Iterator[tuple[bytes, bytes]]:
+    def _in_folder(self, box: Box, mailbox: StoredMailbox, folder: Folder) -> Iterator[tuple[bytes, bytes]]:
         """The contacts that the folder would hold: the index of the server's ID, and our ID."""
         for page in contact_rows.stream(self._vault.read, self._tenant.id, mailbox_id=mailbox.id):
             for row in page:
