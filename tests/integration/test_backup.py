@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import sqlite3
 import stat
 import threading
@@ -14,9 +16,11 @@ import pytest
 
 from syncvault.errors import BusyError, InputError, UsageError
 from syncvault.store.schema import data_metadata
+from syncvault.store.upgrade import schema_revision
 from syncvault.vault import tenants
 from syncvault.vault.backups import archive
 from syncvault.vault.backups.archive import Kind
+from syncvault.vault.backups.staging import new_directory, replaced_directory, require_vacant
 from syncvault.vault.content import contacts
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange, contact
@@ -157,8 +161,13 @@ def test_neither_may_lie_in_the_vault_or_in_the_other(full: Vault, places: Backu
         (places.data, places.data),
         (home.parent, places.keys),
     ):
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError, match=r"^The director.* lie in one another") as refused:
             back_up(full, places, out=out, keys_out=keys_out)
+        assert refused.value.advice.startswith(("Name one on another disk, like", "Keep them apart"))
+    for option, changes in (("--out", {"out": home / "some"}), ("--keys-out", {"keys_out": home / "some"})):
+        with pytest.raises(UsageError, match=f"^The directory given for {option} and the vault's own") as inside:
+            back_up(full, places, **changes)
+        assert inside.value.advice.endswith(f"like {option} /mnt/backup/some")
     link = places.root / "link"
     link.symlink_to(home)
     with pytest.raises(UsageError):
@@ -169,9 +178,15 @@ def test_neither_may_lie_in_the_vault_or_in_the_other(full: Vault, places: Backu
 def test_a_place_where_something_lies_is_left_alone(full: Vault, places: Backups) -> None:
     places.data.mkdir()
     (places.data / "notes").write_text("mine")
-    with pytest.raises(InputError, match="already"):
+    with pytest.raises(InputError, match=f"^There is something at {places.data} already") as refused:
         back_up(full, places)
+    assert refused.value.advice.startswith("Name a directory that does not exist yet")
     assert listed(places.data).keys() == {"notes"}
+    for other in ("file", "link"):
+        place = places.root / other
+        place.touch() if other == "file" else place.symlink_to(places.root / "nowhere")
+        with pytest.raises(InputError, match="already"):
+            require_vacant(place)
     assert not places.keys.exists()
     (places.data / "notes").unlink()
     back_up(full, places)  # an empty one will do
@@ -184,8 +199,9 @@ def test_an_earlier_key_backup_is_replaced_and_anything_else_is_not(full: Vault,
     back_up(full, places, out=places.root / "second")
     assert (places.keys / "keys.db").read_bytes() != earlier
     (places.keys / "notes").write_text("mine")
-    with pytest.raises(InputError, match="something other"):
+    with pytest.raises(InputError, match=r"^The directory given for --keys-out holds something other") as refused:
         back_up(full, places, out=places.root / "third")
+    assert refused.value.advice.startswith("Name a new directory; nothing was touched")
     assert "notes" in listed(places.keys)
     assert not (places.root / "third").exists()
     (places.keys / "notes").unlink()
@@ -217,8 +233,9 @@ def test_what_a_killed_backup_left_is_cleared_away_and_what_is_not_ours_is_not(f
     left = places.data.with_name(".second.syncvault-unfinished")
     left.mkdir(mode=0o700)
     (left / "diary").write_text("mine")
-    with pytest.raises(InputError, match="diary"):
+    with pytest.raises(InputError, match=f"^{left / 'diary'} is nothing of a backup's") as refused:
         back_up(full, places, out=places.root / "second")
+    assert refused.value.advice.startswith("Move it away; it was not touched")
     assert (left / "diary").read_text() == "mine"
 
 
@@ -235,4 +252,134 @@ def test_two_backups_to_one_place_do_not_meet(full: Vault, places: Backups, plac
     second = Second()
     back_up(full, places, progress=second)
     assert isinstance(second.refused, BusyError)
+    assert str(second.refused).startswith(f"Another process is making a backup at {places.data}")
     assert listed(places.data).keys() == {"backup.json", "vault.db"}
+
+
+def test_progress_is_told_of_every_row(full: Vault, places: Backups) -> None:
+    told: dict[str, int] = {"expect": 0, "advance": 0}
+
+    class Counting(Quiet):
+        def expect(self, rows: int) -> None:
+            told["expect"] += rows
+
+        def advance(self, rows: int) -> None:
+            told["advance"] += rows
+
+    made = back_up(full, places, progress=Counting())
+    assert made.keys is not None
+    assert told["expect"] == told["advance"] == sum(made.data.rows.values()) + sum(made.keys.rows.values())
+
+
+def test_a_backup_names_its_schema_and_where_the_root_key_is_kept(full: Vault, places: Backups, place: Place) -> None:
+    made = back_up(full, places)
+    assert made.keys is not None
+    assert (archive.read(places.data).statement, archive.read(places.keys).statement) == (made.data, made.keys)
+    assert (made.data.schema, made.keys.schema) == tuple(map(schema_revision, (full.data, full.key_data)))
+    assert (made.data.roots, made.keys.roots) == ((), (place.layout.root_place,))
+
+
+def test_a_backup_without_a_place_for_the_keys_holds_rows_alone(full: Vault, places: Backups) -> None:
+    made = back_up(full, places, keys_out=None)
+    assert (made.keys, places.keys.exists()) == (None, False)
+    assert made.data == archive.read(places.data).statement
+
+
+# Directories that appear whole or not at all
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def fill_in(place: Path, content: bytes) -> None:
+    """Puts keys into a directory that takes the place of the one there."""
+    with replaced_directory(place) as directory:
+        (directory / "keys.db").write_bytes(content)
+
+
+def test_a_directory_whose_filling_failed_never_appears(tmp_path: Path) -> None:
+    for make in (new_directory, replaced_directory):
+        with pytest.raises(ZeroDivisionError), make(tmp_path / "place") as directory:
+            assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+            (directory / "vault.db").write_bytes(b"half")
+            raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_was_killed_between_two_renames_comes_back(tmp_path: Path) -> None:
+    place, old = tmp_path / "keys", tmp_path / ".keys.syncvault-replaced"
+    fill_in(place, b"earlier")
+    place.rename(old)
+    with pytest.raises(ZeroDivisionError), replaced_directory(place):
+        assert files(place) == {"keys.db": b"earlier"}
+        raise ZeroDivisionError
+    fill_in(place, b"later")
+    shutil.copytree(place, old)  # killed before the last step: the new one is in its place
+    fill_in(place, b"last")
+    assert files(place) == {"keys.db": b"last"}
+    assert [path.name for path in tmp_path.iterdir()] == ["keys"]
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EACCES, "Name a directory that does not exist yet, in one that you may write to."),
+        (errno.EBUSY, "Name a new directory inside it."),
+        (errno.EXDEV, "Name a new directory inside it."),
+    ],
+)
+def test_a_directory_that_cannot_take_its_place_leaves_the_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    place = tmp_path / "keys"
+    fill_in(place, b"earlier")
+    rename = Path.rename
+
+    def refuse(self: Path, other: Path) -> Path:
+        if "unfinished" in self.name:
+            raise OSError(number, os.strerror(number))
+        return rename(self, other)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(InputError, match=f"^No backup can be made at {place}: {os.strerror(number)}") as refused:
+        fill_in(place, b"later")
+    assert refused.value.advice == advice
+    assert files(place) == {"keys.db": b"earlier"}
+    assert [path.name for path in tmp_path.iterdir()] == ["keys"]
+
+
+def test_a_place_in_what_is_no_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(InputError, match=r"^No backup can be made at .*Not a directory"),
+        new_directory(tmp_path / "file" / "place"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "name", ["vault.db", "keys.db-wal", "backup.json.new", "erasure.ledger", "vault.db-journal", "vault.db-shm"]
+)
+def test_what_an_interrupted_attempt_left_is_cleared_away(tmp_path: Path, name: str) -> None:
+    left = tmp_path / ".place.syncvault-unfinished"
+    left.mkdir()
+    (left / name).write_bytes(b"x" * (1024 * 1024 + 5))
+    os.link(left / name, tmp_path / "same-file")
+    with new_directory(tmp_path / "place") as directory:
+        assert list(directory.iterdir()) == []
+    assert (tmp_path / "same-file").read_bytes() == bytes(1024 * 1024 + 5)
+
+
+@pytest.mark.parametrize("kind", ["link", "directory"])
+def test_what_only_looks_like_ours_is_not_cleared_away(tmp_path: Path, kind: str) -> None:
+    left = tmp_path / ".place.syncvault-unfinished"
+    left.mkdir()
+    (tmp_path / "letter").write_bytes(b"mine")
+    if kind == "link":
+        (left / "vault.db").symlink_to(tmp_path / "letter")
+    else:
+        (left / "vault.db").mkdir()
+    with pytest.raises(InputError, match=r"is nothing of a backup's"), new_directory(tmp_path / "place"):
+        pass
+    assert (tmp_path / "letter").read_bytes() == b"mine"
