@@ -9,6 +9,8 @@ import shutil
 import sqlite3
 import stat
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -298,12 +300,22 @@ def fill_in(place: Path, content: bytes) -> None:
         (directory / "keys.db").write_bytes(content)
 
 
-def test_a_directory_whose_filling_failed_never_appears(tmp_path: Path) -> None:
-    for make in (new_directory, replaced_directory):
-        with pytest.raises(ZeroDivisionError), make(tmp_path / "place") as directory:
-            assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-            (directory / "vault.db").write_bytes(b"half")
-            raise ZeroDivisionError
+def fail_in(directory: AbstractContextManager[Path], look: Callable[[Path], object]) -> None:
+    """Something stops the filling of a directory, after a look at it."""
+    with directory as unfinished:
+        (unfinished / "vault.db").write_bytes(b"half")
+        look(unfinished)
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("make", [new_directory, replaced_directory])
+def test_a_directory_whose_filling_failed_never_appears(
+    tmp_path: Path, make: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    modes: list[int] = []
+    with pytest.raises(ZeroDivisionError):
+        fail_in(make(tmp_path / "place"), lambda directory: modes.append(stat.S_IMODE(directory.stat().st_mode)))
+    assert modes == [0o700]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -311,9 +323,10 @@ def test_a_directory_that_was_killed_between_two_renames_comes_back(tmp_path: Pa
     place, old = tmp_path / "keys", tmp_path / ".keys.syncvault-replaced"
     fill_in(place, b"earlier")
     place.rename(old)
-    with pytest.raises(ZeroDivisionError), replaced_directory(place):
-        assert files(place) == {"keys.db": b"earlier"}
-        raise ZeroDivisionError
+    found: list[dict[str, bytes]] = []
+    with pytest.raises(ZeroDivisionError):
+        fail_in(replaced_directory(place), lambda _: found.append(files(place)))
+    assert found == [{"keys.db": b"earlier"}]
     fill_in(place, b"later")
     shutil.copytree(place, old)  # killed before the last step: the new one is in its place
     fill_in(place, b"last")
