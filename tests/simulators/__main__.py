@@ -1,4 +1,4 @@
-"""Runs the simulators on their own: `python -m tests.simulators --online 0 --onprem 0`.
+"""Runs the simulators on their own: `python -m tests.simulators --online 0 --onprem 0 --faults server-error:0.1`.
 
 Prints one JSON object with addresses, credentials and IDs when ready, and serves until SIGINT or SIGTERM.
 """
@@ -20,6 +20,7 @@ from tests.simulators.company.cast import small_company
 from tests.simulators.company.growth import grown_company
 from tests.simulators.company.model import Company
 from tests.simulators.control import Control
+from tests.simulators.online.faults import Faults
 from tests.simulators.online.registration import write_private
 from tests.simulators.online.server import OnlineSimulator
 
@@ -51,8 +52,22 @@ def _options() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int, metavar="PORT", help="0 takes any free port")
     parser.add_argument("--people", type=int, metavar="N", help="grow a company of N people instead of the small one")
     parser.add_argument("--contacts-per-mailbox", type=int, default=20, metavar="M")
+    parser.add_argument(
+        "--faults",
+        action="append",
+        default=[],
+        metavar="NAME[:RATE|:always]",
+        help="what goes wrong online, see online/fault_modes.py; repeatable, or joined by commas",
+    )
+    parser.add_argument("--seed", type=int, help="the same faults and links in every run")
+    parser.add_argument("--units", type=int, default=0, help="resource units of the directory in ten seconds")
     parser.add_argument("--directory", type=Path, help="where certificates and secrets are written; kept at exit")
     options = parser.parse_args()
+    try:
+        for listed in options.faults:
+            Faults().arm_listed(listed)
+    except ValueError as error:
+        parser.error(str(error))
     if options.online is None and options.onprem is None:
         options.online = options.onprem = 0
     return options
@@ -67,7 +82,10 @@ def _start(options: argparse.Namespace, directory: Path) -> tuple[list[Any], dic
     shown: dict[str, Any] = {"ca_file": str(ca_file), "control_url": None, "online": None, "onprem": None}
     if options.online is not None:
         # A load run would fill the memory with recorded answers.
-        online = OnlineSimulator(company, authority, options.online, directory=directory, record=0)
+        online = OnlineSimulator(company, authority, options.online, directory=directory, record=0, seed=options.seed)
+        online.behaviour.resource_units = options.units
+        for listed in options.faults:
+            online.faults.arm_listed(listed)
         simulators["online"] = online
         shown["online"] = _online(online)
     if options.onprem is not None:

@@ -3,7 +3,9 @@
 GET  /company[?person=ID]                          everything, as JSON
 POST /company {"do": "add_contact", …}             a method of `Company` with its arguments; photos as base64
 POST /faults  {"do": "fail_next", "at": "online", …}   a method of `Faults`
-POST /faults  {"do": "expire_delta_tokens"}        or expire_access_tokens, clear
+POST /faults  {"do": "arm", "name": …, "rate": …}  a named mode (`online/fault_modes.py`); arm_listed, disarm, clear
+GET  /faults                                       the modes at work with what they did, the seed, and all names
+POST /faults  {"do": "expire_delta_tokens"}        or expire_access_tokens
 POST /behaviour {"denied": [ID], …}                fields of `Behaviour`, and `roles` of the application
 """
 
@@ -30,9 +32,13 @@ CHANGES = frozenset(
         "remove_person",
         "set_person_photo",
         "add_group",
+        "rename_group",
         "remove_group",
         "add_member",
         "remove_member",
+        "add_org_contact",
+        "change_org_contact",
+        "remove_org_contact",
         "add_contact",
         "change_contact",
         "remove_contact",
@@ -72,6 +78,8 @@ class Control:
             if (request.method, request.path) == ("GET", "/company"):
                 content = company_json(self._company, request.query.get("person", ""))
                 return Answer(200, {"Content-Type": "application/json"}, content)
+            if (request.method, request.path) == ("GET", "/faults"):
+                return _json(200, self._simulators["online"].faults.listed())
             return _json(200, self._do(request))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             return _json(400, {"error": f"{type(error).__name__}: {error}"})

@@ -9,7 +9,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import trustme
 
-from tests.simulators.listening import Connection, Listener, server_context
+from tests.simulators.listening import IDLE_SECONDS, Connection, Listener, server_context
+
+_DRIP_SECONDS = 0.2
 
 
 class Headers(Mapping[str, str]):
@@ -38,6 +40,7 @@ class Request:
     headers: Headers
     body: bytes = b""
     part_of_batch: bool = False
+    crowded: bool | None = None  # of a part of a batch: whether its mailbox has too many requests at once
 
     @property
     def path(self) -> str:
@@ -65,16 +68,19 @@ class Cut(StrEnum):
 
     DROP = "drop"  # the connection is reset instead of an answer
     TRUNCATE = "truncate"  # half the body, then the connection ends
+    STALL = "stall"  # half the body, then nothing more
+    DRIP = "drip"  # half the body, then a byte now and again
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back."""
+    """What goes back; `stream` makes a body that is too large to be held, of `Content-Length` bytes if there is one."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     cut: Cut | None = None
+    stream: Callable[[], Iterator[bytes]] | None = None
 
 
 class HttpsServer:
@@ -122,12 +128,46 @@ class _Connection(Connection):
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
-        if answer.status not in {204, 304}:
+        has_body = answer.status not in {204, 304}
+        if answer.stream:
+            self._send_stream(answer, answer.stream())
+            return
+        if has_body:
             self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
-        if answer.cut is Cut.TRUNCATE:
-            self.wfile.write(answer.body[: len(answer.body) // 2])
+        if answer.cut:
+            half = len(answer.body) // 2
+            self.wfile.write(answer.body[:half])
             self.close_connection = True
-        elif answer.status not in {204, 304}:
+            if answer.cut is not Cut.TRUNCATE:
+                self._wait_for_the_end(answer.body[half:] if answer.cut is Cut.DRIP else b"")
+        elif has_body:
             self.wfile.write(answer.body)
         self.wfile.flush()
+
+    def _send_stream(self, answer: Answer, chunks: Iterator[bytes]) -> None:
+        framed = "Content-Length" not in answer.headers
+        if framed:
+            self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for chunk in chunks:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk) if framed else chunk)
+        self.wfile.write(b"0\r\n\r\n" if framed else b"")
+        self.wfile.flush()
+
+    def _wait_for_the_end(self, dripping: bytes) -> None:
+        """Stays until the client hangs up or the server is stopped, sending a byte now and again if there are any."""
+        self.wfile.flush()
+        self.connection.settimeout(_DRIP_SECONDS if dripping else IDLE_SECONDS)
+        place = 0
+        while True:
+            try:
+                self.connection.recv(1)
+            except TimeoutError:
+                if place >= len(dripping):
+                    return
+                self.wfile.write(dripping[place : place + 1])
+                self.wfile.flush()
+                place += 1
+            else:
+                return

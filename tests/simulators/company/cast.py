@@ -9,7 +9,16 @@ from typing import Any
 
 from tests.simulators.company.model import Company
 from tests.simulators.company.pictures import jpeg
-from tests.simulators.company.records import Box, ContactFolder, Group, Item, Person, PostalAddress, stable_id
+from tests.simulators.company.records import (
+    Box,
+    ContactFolder,
+    Group,
+    Item,
+    OrgContact,
+    Person,
+    PostalAddress,
+    stable_id,
+)
 
 DIRECTORY_ID = "8c5f0d2e-3b47-4f0a-9d55-6b1c2e7a9f10"
 FOUR_MEGABYTES = 4 * 1024 * 1024
@@ -23,6 +32,7 @@ ANNA, JURGEN, LAYLA, MEI, OLAF, SAM, ZOE, NILS, ROBOT = (
     _guid(name) for name in ("anna", "jurgen", "layla", "mei", "olaf", "sam", "zoe", "nils", "robot")
 )
 EVERYBODY, SALES, SALES_NORTH, BOARD, EMPTY = (_guid(f"group {n}") for n in ("all", "sales", "north", "board", "empty"))
+SUPPLIER, COURIER = _guid("org contact supplier"), _guid("org contact courier")
 
 LONG_NOTES = (
     "Gesprächsnotiz: Rückruf wegen der Verlängerung, bitte nicht vor neun. ☎\r\n" * 430
@@ -31,7 +41,7 @@ LONG_NOTES = (
 
 def small_company(*, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Company:
     """A fresh company, the same each time."""
-    return Company(DIRECTORY_ID, _people(), _groups(), clock=clock)
+    return Company(DIRECTORY_ID, _people(), _groups(), _org_contacts(), clock=clock)
 
 
 def folder_id(owner: str, path: str) -> str:
@@ -128,6 +138,26 @@ def _groups() -> list[Group]:
         Group(SALES_NORTH, "Vertrieb Nord", (JURGEN, NILS)),
         Group(BOARD, "Vorstand", (ANNA, MEI)),  # both are in "Alle Mitarbeiter" too
         Group(EMPTY, "Noch leer"),
+    ]
+
+
+def _org_contacts() -> list[OrgContact]:
+    return [
+        OrgContact(
+            SUPPLIER,
+            "Håkon Ærlig",
+            "Håkon",
+            "Ærlig",
+            "hakon@fjord.example",
+            other_addresses=("post@fjord.example",),
+            company="Fjord & Fisk AS",
+            department="Salg",
+            job_title="Selger",
+            business_phone="+47 55 55 01 50",
+            mobile_phone="+47 400 55 151",
+            address=PostalAddress("Bryggen 1", "Bergen", "", "5003", "Norway"),
+        ),
+        OrgContact(COURIER, "Kurierdienst 24h", business_phone="+49 221 555 0152"),  # without an address
     ]
 
 

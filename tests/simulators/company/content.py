@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from tests.simulators.company.model import Company
-from tests.simulators.company.records import Box, Item, Person, PostalAddress
+from tests.simulators.company.records import Box, Item, OrgContact, Person, PostalAddress
 
 _PERSON = [field.name for field in fields(Person) if field.name not in {"photo", "box", "created"}]
 _ITEM = [field.name for field in fields(Item) if field.name not in {"photo", "created", "modified"}]
@@ -28,10 +28,16 @@ def company_json(company: Company, only: str = "") -> bytes:
         rest = {
             "directory_id": company.directory_id,
             "sequence": company.sequence,
+            "org_contacts": [
+                {field.name: _plain(getattr(contact, field.name)) for field in fields(OrgContact)}
+                for contact in company.org_contacts.values()
+            ],
             "groups": [
                 {
                     "object_id": group.object_id,
                     "display_name": group.display_name,
+                    "hidden": group.hidden,
+                    "dynamic": group.dynamic,
                     "members": list(group.members),
                     "people": [person.object_id for person in company.transitive_people(group.object_id)],
                 }

@@ -19,13 +19,28 @@ from tests.simulators.company.records import (
     ContactFolder,
     Group,
     Item,
+    OrgContact,
     Person,
     PostalAddress,
     new_box,
     stable_id,
 )
 
-__all__ = ["Box", "Change", "Company", "ContactFolder", "Group", "Item", "Person", "PostalAddress", "stable_id"]
+Member = Person | Group | OrgContact
+
+__all__ = [
+    "Box",
+    "Change",
+    "Company",
+    "ContactFolder",
+    "Group",
+    "Item",
+    "Member",
+    "OrgContact",
+    "Person",
+    "PostalAddress",
+    "stable_id",
+]
 
 
 class Company:
@@ -36,19 +51,23 @@ class Company:
         directory_id: str,
         people: Iterable[Person] = (),
         groups: Iterable[Group] = (),
+        org_contacts: Iterable[OrgContact] = (),
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.directory_id = directory_id
         self.people = {person.object_id: person for person in people}
         self.groups = {group.object_id: group for group in groups}
+        self.org_contacts = {contact.object_id: contact for contact in org_contacts}
         self.lock = threading.RLock()
         self.sequence = 0
         self.people_journal: list[Change] = []
         self.group_journal: list[Change] = []
+        self.org_contact_journal: list[Change] = []
         self.member_journal: list[tuple[int, str, str, str]] = []  # sequence, group, member, "upsert" or "remove"
         self._clock = clock
         self._names: dict[str, str] = {}
+        self._closures: dict[tuple[str, bool], tuple[int, list[Member]]] = {}
         for person in self.people.values():
             self._index(person)
 
@@ -56,16 +75,26 @@ class Company:
 
     def find_person(self, key: str) -> Person | None:
         """The person with this object ID, user principal name, mail or other address, in any case."""
-        with self.lock:
-            object_id = self._names.get(key.casefold(), key.casefold())
-            return self.people.get(object_id)
+        # Without the lock: every request looks somebody up, and each of the two look-ups is atomic.
+        return self.people.get(self._names.get(key.casefold(), key.casefold()))
 
-    def transitive_members(self, group_id: str) -> list[Person | Group]:
-        """Everybody and every group in a group, directly or through groups, each once."""
+    def find_member(self, object_id: str) -> Member | None:
+        """The person, group or organisation contact with this object ID."""
+        return self.people.get(object_id) or self.groups.get(object_id) or self.org_contacts.get(object_id)
+
+    def transitive_members(self, group_id: str, *, hidden: bool = True) -> list[Member]:
+        """Everything in a group, directly or through groups, each once; groups may contain each other.
+
+        `hidden=False` leaves out what only a group with hidden membership contains.
+        """
         with self.lock:
-            seen: dict[str, Person | Group] = {}
-            self._collect(group_id, seen)
-            return list(seen.values())
+            sequence, members = self._closures.get((group_id, hidden), (-1, []))
+            if sequence != self.sequence:  # a page of a large group must not cost a walk through all of it
+                members = self._walk(group_id, hidden=hidden)
+                if len(self._closures) > 16:
+                    self._closures.clear()
+                self._closures[group_id, hidden] = self.sequence, members
+            return members
 
     def transitive_people(self, group_id: str) -> Iterator[Person]:
         """The people among the transitive members."""
@@ -113,9 +142,7 @@ class Company:
         with self.lock:
             del self.people[object_id]
             self._names = {name: owner for name, owner in self._names.items() if owner != object_id}
-            for group in list(self.groups.values()):
-                if object_id in group.members:
-                    self.remove_member(group.object_id, object_id)
+            self._leave_groups(object_id)
             self.people_journal.append((self._bump(), object_id, "remove"))
 
     def set_person_photo(self, object_id: str, photo: bytes | None) -> None:
@@ -124,36 +151,79 @@ class Company:
             self._bump()
             self.people[object_id] = replace(self.people[object_id], photo=photo)
 
-    def add_group(self, display_name: str, members: Iterable[str] = (), *, object_id: str = "") -> Group:
+    def add_group(
+        self,
+        display_name: str,
+        members: Iterable[str] = (),
+        *,
+        object_id: str = "",
+        hidden: bool = False,
+        dynamic: bool = False,
+    ) -> Group:
         """Makes a group."""
         with self.lock:
             sequence = self._bump()
             object_id = object_id or str(uuid.UUID(bytes=_digest(self.directory_id, "group", sequence)))
-            group = self.groups[object_id] = Group(object_id, display_name, tuple(members))
+            group = Group(object_id, display_name, tuple(members), hidden, dynamic)
+            self.groups[object_id] = group
             self.group_journal.append((sequence, object_id, "upsert"))
+            self.member_journal += [(sequence, object_id, member_id, "upsert") for member_id in group.members]
+            return group
+
+    def rename_group(self, object_id: str, display_name: str) -> Group:
+        """Gives a group another name."""
+        with self.lock:
+            group = self.groups[object_id] = replace(self.groups[object_id], display_name=display_name)
+            self.group_journal.append((self._bump(), object_id, "upsert"))
             return group
 
     def remove_group(self, object_id: str) -> None:
         """Removes a group, also from the groups it is in."""
         with self.lock:
             del self.groups[object_id]
-            for group in list(self.groups.values()):
-                if object_id in group.members:
-                    self.remove_member(group.object_id, object_id)
+            self._leave_groups(object_id)
             self.group_journal.append((self._bump(), object_id, "remove"))
 
     def add_member(self, group_id: str, member_id: str) -> None:
-        """Puts a person or a group into a group."""
+        """Puts a person, a group or an organisation contact into a group."""
         with self.lock:
             group = self.groups[group_id]
             if member_id not in group.members:
                 self._set_members(group, (*group.members, member_id), member_id, "upsert")
 
     def remove_member(self, group_id: str, member_id: str) -> None:
-        """Takes a person or a group out of a group."""
+        """Takes a member out of a group."""
         with self.lock:
             group = self.groups[group_id]
             self._set_members(group, tuple(m for m in group.members if m != member_id), member_id, "remove")
+
+    # -- organisation contacts ----------------------------------------------------------------------------------
+
+    def add_org_contact(self, **fields: Any) -> OrgContact:
+        """Puts somebody outside into the directory."""
+        with self.lock:
+            sequence = self._bump()
+            object_id = fields.pop("object_id", "") or str(
+                uuid.UUID(bytes=_digest(self.directory_id, "org contact", sequence))
+            )
+            contact = self.org_contacts[object_id] = OrgContact(object_id=object_id, **_plain(fields))
+            self.org_contact_journal.append((sequence, object_id, "upsert"))
+            return contact
+
+    def change_org_contact(self, object_id: str, **fields: Any) -> OrgContact:
+        """Changes an organisation contact."""
+        with self.lock:
+            contact = replace(self.org_contacts[object_id], **_plain(fields))
+            self.org_contacts[object_id] = contact
+            self.org_contact_journal.append((self._bump(), object_id, "upsert"))
+            return contact
+
+    def remove_org_contact(self, object_id: str) -> None:
+        """Removes an organisation contact, also from the groups it is in."""
+        with self.lock:
+            del self.org_contacts[object_id]
+            self._leave_groups(object_id)
+            self.org_contact_journal.append((self._bump(), object_id, "remove"))
 
     # -- contacts -----------------------------------------------------------------------------------------------
 
@@ -231,6 +301,11 @@ class Company:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
+    def _leave_groups(self, object_id: str) -> None:
+        for group in list(self.groups.values()):
+            if object_id in group.members:
+                self.remove_member(group.object_id, object_id)
+
     def _bump(self) -> int:
         self.sequence += 1
         return self.sequence
@@ -240,15 +315,21 @@ class Company:
             if name:
                 self._names[name.casefold()] = person.object_id
 
-    def _collect(self, group_id: str, seen: dict[str, Person | Group]) -> None:
-        for member_id in self.groups[group_id].members:
-            if member_id in seen or member_id == group_id:
+    def _walk(self, group_id: str, *, hidden: bool) -> list[Member]:
+        seen: dict[str, Member] = {}
+        waiting = [group_id]
+        while waiting:
+            group = self.groups[waiting.pop()]
+            if group.hidden and not hidden:
                 continue
-            if member_id in self.people:
-                seen[member_id] = self.people[member_id]
-            elif member_id in self.groups:
-                seen[member_id] = self.groups[member_id]
-                self._collect(member_id, seen)
+            for member_id in group.members:
+                member = self.find_member(member_id)
+                if member is None or member_id in seen or member_id == group_id:
+                    continue
+                seen[member_id] = member
+                if isinstance(member, Group):
+                    waiting.append(member_id)
+        return list(seen.values())
 
     def _set_members(self, group: Group, members: tuple[str, ...], member_id: str, what: str) -> None:
         sequence = self._bump()

@@ -184,8 +184,33 @@ class Person:
 
 @dataclass(slots=True)
 class Group:
-    """A group; members are object IDs of people and of groups."""
+    """A group; members are object IDs of people, of groups and of organisation contacts.
+
+    `hidden`: only who may read hidden memberships learns the members. `dynamic`: a rule decides who is in.
+    """
 
     object_id: str
     display_name: str
     members: tuple[str, ...] = ()
+    hidden: bool = False
+    dynamic: bool = False
+
+
+@dataclass(slots=True)
+class OrgContact:
+    """Somebody outside whom the administrators keep in the directory for all; without a mailbox here."""
+
+    object_id: str
+    display_name: str = ""
+    given_name: str = ""
+    surname: str = ""
+    mail: str = ""
+    other_addresses: tuple[str, ...] = ()
+    company: str = ""
+    department: str = ""
+    job_title: str = ""
+    business_phone: str = ""
+    mobile_phone: str = ""
+    business_fax: str = ""
+    address: PostalAddress = NO_ADDRESS
+    office_location: str = ""

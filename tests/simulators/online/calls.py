@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
+
+import orjson
 
 from tests.simulators.company.model import Company
 from tests.simulators.company.records import Box, Person
@@ -26,6 +28,7 @@ class Area(Enum):
 
     USERS = ("User.Read.All", "User.ReadWrite.All", "Directory.Read.All")
     GROUPS = ("GroupMember.Read.All", "Group.Read.All", "Directory.Read.All")
+    ORG_CONTACTS = ("OrgContact.Read.All", "Directory.Read.All", "Directory.ReadWrite.All")
     ORGANIZATION = ("Organization.Read.All", "Directory.Read.All")
     PORTRAIT = ("User.Read.All", "ProfilePhoto.Read.All", "User.ReadWrite.All")
     PORTRAIT_WRITE = ("User.ReadWrite.All", "ProfilePhoto.ReadWrite.All")
@@ -37,6 +40,11 @@ class Area(Enum):
         """Whether Exchange answers, not the directory."""
         return self in {Area.MAILBOX, Area.MAILBOX_WRITE}
 
+    @property
+    def is_limited_by_mailbox(self) -> bool:
+        """Whether the limits of Outlook hold, which are those of a mailbox; profile photos are among them."""
+        return self.is_mailbox or self in {Area.PORTRAIT, Area.PORTRAIT_WRITE}
+
 
 @dataclass(slots=True)
 class Behaviour:
@@ -45,14 +53,22 @@ class Behaviour:
     Attributes:
         denied: Object IDs of people whose mailbox refuses this application.
         limit_concurrency: Whether a mailbox takes four requests at once only.
+        mailbox_requests: How many requests a mailbox takes in ten minutes.
+        resource_units: How many units the directory gives in ten seconds; 0 is what a directory of this size has.
+        refused_filters: Filters by extended property that are answered 400: `sensitivity`, `picture`.
         latency: Seconds that every request takes.
         placeholder_photos: Whether "no photo" is a 1x1 gif instead of a 404.
+        clock: Seconds, for everything that a client is told to wait.
     """
 
     denied: set[str] = field(default_factory=set)
-    limit_concurrency: bool = False
+    limit_concurrency: bool = True
+    mailbox_requests: int = 10_000
+    resource_units: int = 0
+    refused_filters: set[str] = field(default_factory=set)
     latency: float = 0.0
     placeholder_photos: bool = False
+    clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(slots=True)
@@ -71,6 +87,7 @@ class Call:
     world: World
     request: Request
     args: dict[str, str]
+    roles: frozenset[str] = frozenset()
 
     @property
     def company(self) -> Company:
@@ -79,11 +96,16 @@ class Call:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """The query options; names such as `top` count as `$top`."""
-        return {
+        """The query options; names such as `top` count as `$top`, and marks of a page that came twice are gone."""
+        query = {
             name if name.startswith("$") or name not in _BARE else f"${name}": v
             for name, v in self.request.query.items()
         }
+        if "$skiptoken" in query:
+            query["$skiptoken"] = token = query["$skiptoken"].partition(AGAIN)[0]
+            if not token:
+                del query["$skiptoken"]
+        return query
 
     @cached_property
     def preferences(self) -> odata.Preferences:
@@ -115,7 +137,7 @@ class Call:
     def json_body(self) -> dict[str, Any]:
         """The body as a JSON object; 400 otherwise."""
         try:
-            body = json.loads(self.request.body)
+            body = orjson.loads(self.request.body)
         except ValueError as error:
             raise bad_request("Unable to read JSON request payload.") from error
         if not isinstance(body, dict):
@@ -136,6 +158,7 @@ class Call:
         return self.request.path.split("/", 2)[2]
 
 
+AGAIN = "."  # not in a token's alphabet; a number behind it makes another link to the same page
 _BARE = frozenset({"top", "skip", "select", "filter", "orderby", "expand", "count", "skiptoken", "deltatoken"})
 
 Handler = Callable[[Call], dict[str, Any] | Answer]
@@ -149,6 +172,7 @@ class Route:
     template: str
     area: Area
     handler: Handler
+    cost: int = 1  # in resource units of the directory
     pattern: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -156,9 +180,9 @@ class Route:
         object.__setattr__(self, "pattern", re.compile(source, re.IGNORECASE))
 
 
-def get(template: str, area: Area, handler: Handler) -> Route:
+def get(template: str, area: Area, handler: Handler, *, cost: int = 1) -> Route:
     """A route for GET."""
-    return Route("GET", template, area, handler)
+    return Route("GET", template, area, handler, cost)
 
 
 def find_user(company: Company, key: str) -> Person | None:
@@ -171,5 +195,4 @@ def find_user(company: Company, key: str) -> Person | None:
 
 def json_answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
     """A JSON answer."""
-    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-    return Answer(status, {"Content-Type": JSON_TYPE, **(headers or {})}, body)
+    return Answer(status, {"Content-Type": JSON_TYPE, **(headers or {})}, orjson.dumps(content))

@@ -69,12 +69,12 @@ def _step(call: Call, folder: ContactFolder, state: dict[str, Any]) -> tuple[lis
     return [_row(call, folder, key, names) for key in keys], following
 
 
-def _row(call: Call, folder: ContactFolder, key: str, names: list[str] | None) -> dict[str, Any]:
+def _row(call: Call, folder: ContactFolder, key: str, names: tuple[str, ...] | None) -> dict[str, Any]:
     item = folder.items.get(key)
     if item is None:
         shown_id = identifiers.item_id(key, folder, immutable=call.immutable)
         return {"@removed": {"reason": "deleted"}, "id": shown_id}
-    return odata.project(contact_json(item, folder, immutable=call.immutable), names, always=("id",))
+    return contact_json(item, folder, immutable=call.immutable, names=names)
 
 
 def _path(call: Call) -> str:

@@ -37,22 +37,27 @@ def _context(call: Call) -> str:
     return f"users('{call.args['user']}'){folder}/contacts"
 
 
-def _rows(call: Call) -> list[dict[str, Any]]:
+def _items(call: Call, folder: ContactFolder) -> list[Item]:
     if call.query.get("$search"):
         raise bad_request("The simulator does not search contacts.", "ErrorInvalidUrlQuery")
-    folder = folder_of(call)
     with call.company.lock:
         items = list(folder.items.values())
-    text = call.query.get("$filter")
-    extended = odata.extended_filter(text)
-    if extended:
+    text, order = call.query.get("$filter"), call.query.get("$orderby")
+    if extended := odata.extended_filter(text):
+        if _FILTERS.get(extended.name) in call.world.behaviour.refused_filters:
+            raise bad_request("The filter by extended property is not supported.", "ErrorInvalidUrlQueryFilter")
         items = [item for item in items if extended_value(item, extended.name) == extended.value]
-    expanded = odata.expanded_properties(call.query.get("$expand"))
-    rows = [contact_json(item, folder, immutable=call.immutable) | _expanded(item, expanded) for item in items]
-    if text and not extended:
+        text = None
+    if not text and not order:
+        return items
+    rows = {item.id: contact_json(item, folder, immutable=call.immutable) for item in items}
+    if text:
         keep = odata.row_filter(text)
-        rows = [row for row in rows if keep(row)]
-    return odata.order(rows, call.query.get("$orderby"))
+        items = [item for item in items if keep(rows[item.id])]
+    return odata.order(items, order, lambda item: rows[item.id])
+
+
+_FILTERS = {odata.SENSITIVITY.lower(): "sensitivity", odata.HAS_PICTURE.lower(): "picture"}
 
 
 def extended_value(item: Item, name: str) -> str | None:
@@ -70,17 +75,19 @@ def _expanded(item: Item, names: list[str]) -> dict[str, Any]:
 
 
 def _list(call: Call) -> Answer:
-    names = odata.selected(call.query)
-    rows = _rows(call)
-    always = ("id", "singleValueExtendedProperties")
-    page = outlook_page(call, rows, _context(call))
-    page["value"] = [odata.project(row, names, always=always) for row in page["value"]]
+    folder, names = folder_of(call), odata.selected(call.query)
+    expanded = odata.expanded_properties(call.query.get("$expand"))
+
+    def show(item: Item) -> dict[str, Any]:
+        return contact_json(item, folder, immutable=call.immutable, names=names) | _expanded(item, expanded)
+
+    page = outlook_page(call, _items(call, folder), _context(call), show)
     applied = call.preferences.applied
     return json_answer(page, headers={"Preference-Applied": applied} if applied else None)
 
 
 def _count(call: Call) -> Answer:
-    return Answer(200, {"Content-Type": "text/plain"}, str(len(_rows(call))).encode())
+    return Answer(200, {"Content-Type": "text/plain"}, str(len(_items(call, folder_of(call)))).encode())
 
 
 def _one(call: Call) -> Answer:
@@ -89,9 +96,8 @@ def _one(call: Call) -> Answer:
 
 
 def _shown(call: Call, folder: ContactFolder, item: Item, status: int = 200) -> Answer:
-    row = contact_json(item, folder, immutable=call.immutable)
+    row = contact_json(item, folder, immutable=call.immutable, names=odata.selected(call.query))
     row |= _expanded(item, odata.expanded_properties(call.query.get("$expand")))
-    row = odata.project(row, odata.selected(call.query), always=("id", "singleValueExtendedProperties"))
     headers = {"ETag": etag(item)}
     if status == 201:
         headers["Location"] = f"{call.request.origin}/v1.0/users('{call.args['user']}')/contacts('{quote(row['id'])}')"

@@ -91,11 +91,10 @@ def sync_state_gone(location: str) -> GraphError:
     return GraphError(410, "syncStateNotFound", "The sync state generation is not found.", {"Location": location})
 
 
-def throttled_mailbox() -> GraphError:
-    """More requests at once than a mailbox takes."""
-    return GraphError(
-        429, "ApplicationThrottled", "Application is over its MailboxConcurrency limit.", {"Retry-After": "1"}
-    )
+def throttled_mailbox(limit: str = "MailboxConcurrency", seconds: int = 1) -> GraphError:
+    """More requests than a mailbox takes, at once or in ten minutes."""
+    message = f"Application is over its {limit} limit."
+    return GraphError(429, "ApplicationThrottled", message, {"Retry-After": str(seconds)})
 
 
 def no_segment(segment: str) -> GraphError:

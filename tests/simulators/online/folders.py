@@ -4,7 +4,8 @@ default folder itself, which is found by its well-known name `contacts`.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from tests.simulators.company.records import ContactFolder
 from tests.simulators.online import identifiers, odata
@@ -14,8 +15,12 @@ from tests.simulators.online.mapping import folder_json
 
 _PAGE, _LARGEST_PAGE = 10, 1_000
 
+Row = TypeVar("Row")
 
-def outlook_page(call: Call, rows: list[dict[str, Any]], context: str) -> dict[str, Any]:
+
+def outlook_page(
+    call: Call, rows: Sequence[Row], context: str, show: Callable[[Row], dict[str, Any]]
+) -> dict[str, Any]:
     """A page of a mailbox collection: `$top`, `$skip`, and a link that says how many to skip."""
     query = call.query
     size = odata.number(query, "$top", call.preferences.page_size or _PAGE, low=1, high=_LARGEST_PAGE)
@@ -23,7 +28,7 @@ def outlook_page(call: Call, rows: list[dict[str, Any]], context: str) -> dict[s
     shown: dict[str, Any] = {"@odata.context": call.context(context)}
     if query.get("$count", "").lower() == "true":
         shown["@odata.count"] = len(rows)
-    shown["value"] = rows[skip : skip + size]
+    shown["value"] = [show(row) for row in rows[skip : skip + size]]
     if skip + size < len(rows):
         kept = {name.lstrip("$"): value for name, value in query.items() if name != "$skip"}
         shown["@odata.nextLink"] = call.link(call.own_path(), **kept, skip=skip + size)
@@ -43,12 +48,12 @@ def _context(call: Call) -> str:
 
 def _listed(call: Call, parent: ContactFolder) -> dict[str, Any]:
     with call.company.lock:
-        rows = [folder_json(folder) for folder in call.box.children(parent.id)]
+        folders = call.box.children(parent.id)
     if call.query.get("$filter"):
         keep = odata.row_filter(call.query["$filter"])
-        rows = [row for row in rows if keep(row)]
+        folders = [folder for folder in folders if keep(folder_json(folder))]
     names = odata.selected(call.query)
-    return outlook_page(call, [odata.project(row, names, always=("id",)) for row in rows], _context(call))
+    return outlook_page(call, folders, _context(call), lambda folder: folder_json(folder, names))
 
 
 def _top(call: Call) -> dict[str, Any]:
@@ -60,7 +65,7 @@ def _children(call: Call) -> dict[str, Any]:
 
 
 def _one(call: Call) -> dict[str, Any]:
-    row = odata.project(folder_json(named_folder(call)), odata.selected(call.query), always=("id",))
+    row = folder_json(named_folder(call), odata.selected(call.query))
     return {"@odata.context": call.context(_context(call) + "/$entity")} | row
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
-from tests.simulators.company.records import ContactFolder, Group, Item, Person, PostalAddress
+from tests.simulators.company.records import ContactFolder, Group, Item, OrgContact, Person, PostalAddress
 from tests.simulators.online import identifiers
 from tests.simulators.online.errors import bad_request
+from tests.simulators.online.resources import ResourceType
 
 _TEXT = {
     "displayName": "display_name",
@@ -47,20 +51,6 @@ _POSTAL = {
 _READ_ONLY = {"id", "changeKey", "createdDateTime", "lastModifiedDateTime", "parentFolderId"}
 _NOT_KEPT = {"fileAs", "yomiCompanyName", "yomiGivenName", "yomiSurname", "categories"}
 
-DEFAULT_USER_FIELDS = [
-    "businessPhones",
-    "displayName",
-    "givenName",
-    "id",
-    "jobTitle",
-    "mail",
-    "mobilePhone",
-    "officeLocation",
-    "preferredLanguage",
-    "surname",
-    "userPrincipalName",
-]
-
 
 def timestamp(moment: datetime) -> str:
     """A moment as Graph writes it."""
@@ -72,32 +62,69 @@ def etag(item: Item) -> str:
     return f'W/"{item.change_key}"'
 
 
-def contact_json(item: Item, folder: ContactFolder, *, immutable: bool) -> dict[str, Any]:
-    """A contact with every property of its resource type."""
+def _contact_properties() -> dict[str, Callable[[Item], Any]]:
+    shown: dict[str, Callable[[Item], Any]] = {
+        "createdDateTime": lambda item: timestamp(item.created),
+        "lastModifiedDateTime": lambda item: timestamp(item.modified),
+        "changeKey": attrgetter("change_key"),
+        "categories": lambda _: [],
+        # Outlook keeps a birthday as a point in time around noon, so that no time zone shifts the day.
+        "birthday": lambda item: f"{item.birthday}T11:59:00Z" if item.birthday else None,
+        "fileAs": attrgetter("display_name"),
+        "yomiGivenName": lambda _: None,
+        "yomiSurname": lambda _: None,
+        "yomiCompanyName": lambda _: None,
+        "emailAddresses": lambda item: [{"name": item.display_name or a, "address": a} for a in item.email_addresses],
+    }
+    for name, attribute in _TEXT.items():
+        empty = None if name not in {"displayName", "personalNotes"} else ""
+        shown[name] = _text_property(attribute, empty)
+    for name, attribute in _LISTS.items():
+        shown[name] = attrgetter(attribute)
+    for name, attribute in _ADDRESSES.items():
+        shown[name] = _address_property(attribute)
+    return shown
+
+
+def _text_property(attribute: str, empty: str | None) -> Callable[[Any], str | None]:
+    value = attrgetter(attribute)
+    return lambda record: value(record) or empty
+
+
+def _address_property(attribute: str) -> Callable[[Item], dict[str, str]]:
+    value = attrgetter(attribute)
+    return lambda item: _postal(value(item))
+
+
+@lru_cache(maxsize=1_000)
+def _postal(address: PostalAddress) -> dict[str, str]:
+    return {part: text for part, own in _POSTAL.items() if (text := getattr(address, own))}
+
+
+_CONTACT = ResourceType(_contact_properties())
+# What depends on where the contact is and how the client asks; `id` comes whether selected or not.
+_PLACED = {"id", "parentFolderId"}
+
+
+def contact_json(
+    item: Item, folder: ContactFolder, *, immutable: bool, names: tuple[str, ...] | None = None
+) -> dict[str, Any]:
+    """A contact with the selected, or else all, properties of its resource type; 400 for one that it does not have."""
     shown: dict[str, Any] = {
         "@odata.etag": etag(item),
         "id": identifiers.item_id(item.id, folder, immutable=immutable),
-        "createdDateTime": timestamp(item.created),
-        "lastModifiedDateTime": timestamp(item.modified),
-        "changeKey": item.change_key,
-        "categories": [],
-        "parentFolderId": identifiers.folder_id(folder),
-        # Outlook keeps a birthday as a point in time around noon, so that no time zone shifts the day.
-        "birthday": f"{item.birthday}T11:59:00Z" if item.birthday else None,
-        "fileAs": item.display_name,
-        "yomiGivenName": None,
-        "yomiSurname": None,
-        "yomiCompanyName": None,
-        "emailAddresses": [{"name": item.display_name or a, "address": a} for a in item.email_addresses],
     }
-    for name, attribute in _TEXT.items():
-        shown[name] = getattr(item, attribute) or (None if name not in {"displayName", "personalNotes"} else "")
-    for name, attribute in _LISTS.items():
-        shown[name] = list(getattr(item, attribute))
-    for name, attribute in _ADDRESSES.items():
-        address = getattr(item, attribute)
-        shown[name] = {part: text for part, own in _POSTAL.items() if (text := getattr(address, own))}
-    return shown
+    if names is None or "parentFolderId" in names:
+        shown["parentFolderId"] = identifiers.folder_id(folder)
+    if names is None:
+        return shown | _CONTACT.show(item)
+    own = _own_names(names)
+    return shown | _CONTACT.show(item, own) if own else shown
+
+
+@lru_cache(maxsize=1_000)
+def _own_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in _PLACED)
 
 
 def contact_fields(body: dict[str, Any]) -> dict[str, Any]:
@@ -138,58 +165,142 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
-def folder_json(folder: ContactFolder) -> dict[str, Any]:
+def folder_json(folder: ContactFolder, names: tuple[str, ...] | None = None) -> dict[str, Any]:
     """A contact folder."""
-    parent = identifiers.ROOT_FOLDER if folder.parent_id is None else identifiers.folder_key(folder.parent_id)
-    return {"id": identifiers.folder_id(folder), "parentFolderId": parent, "displayName": folder.name}
+    return _FOLDER.show(folder, names)
 
 
-def user_json(person: Person) -> dict[str, Any]:
-    """A user with the properties of its type that the simulator knows."""
-    address = person.address
-    proxies = [f"SMTP:{person.mail}"] if person.mail else []
-    return {
-        "id": person.object_id,
-        "accountEnabled": person.enabled,
-        "businessPhones": list(person.business_phones),
-        "city": address.city or None,
-        "companyName": person.company or None,
-        "country": address.country or None,
-        "createdDateTime": timestamp(person.created),
-        "department": person.department or None,
-        "displayName": person.display_name,
-        "faxNumber": None,
-        "givenName": person.given_name or None,
-        "imAddresses": [],
-        "jobTitle": person.job_title or None,
-        "mail": person.mail,
-        "mailNickname": person.user_principal_name.partition("@")[0],
-        "mobilePhone": person.mobile_phone or None,
-        "officeLocation": person.office_location or None,
-        "otherMails": list(person.other_addresses),
-        "postalCode": address.postal_code or None,
-        "preferredLanguage": None,
-        "proxyAddresses": [*proxies, *(f"smtp:{a}" for a in person.other_addresses)],
-        "showInAddressList": person.in_address_list,
-        "state": address.region or None,
-        "streetAddress": address.street or None,
-        "surname": person.surname or None,
-        "userPrincipalName": person.user_principal_name,
-        "userType": "Member",
+def _parent(folder: ContactFolder) -> str:
+    return identifiers.ROOT_FOLDER if folder.parent_id is None else identifiers.folder_key(folder.parent_id)
+
+
+_FOLDER: ResourceType[ContactFolder] = ResourceType(
+    {"id": identifiers.folder_id, "parentFolderId": _parent, "displayName": attrgetter("name")}, always=("id",)
+)
+
+
+def _optional(*attributes: str) -> dict[str, Callable[[Any], str | None]]:
+    return {attribute: _text_property(attribute, None) for attribute in attributes}
+
+
+def _proxies(record: Person | OrgContact) -> list[str]:
+    primary = [f"SMTP:{record.mail}"] if record.mail else []
+    return primary + [f"smtp:{address}" for address in record.other_addresses]
+
+
+def _listed(person: Person) -> bool | None:
+    # Nobody ever set it for somebody without a mailbox; hidden is `false` only.
+    return person.in_address_list if person.box or not person.in_address_list else None
+
+
+_PERSON_TEXT = _optional(
+    "company",
+    "department",
+    "given_name",
+    "surname",
+    "job_title",
+    "mobile_phone",
+    "office_location",
+    "address.city",
+    "address.country",
+    "address.region",
+    "address.postal_code",
+    "address.street",
+    "mail",
+)
+
+USER: ResourceType[Person] = ResourceType(
+    {
+        "id": attrgetter("object_id"),
+        "accountEnabled": attrgetter("enabled"),
+        "businessPhones": attrgetter("business_phones"),
+        "city": _PERSON_TEXT["address.city"],
+        "companyName": _PERSON_TEXT["company"],
+        "country": _PERSON_TEXT["address.country"],
+        "createdDateTime": lambda person: timestamp(person.created),
+        "department": _PERSON_TEXT["department"],
+        "displayName": attrgetter("display_name"),
+        "faxNumber": lambda _: None,
+        "givenName": _PERSON_TEXT["given_name"],
+        "imAddresses": lambda _: [],
+        "jobTitle": _PERSON_TEXT["job_title"],
+        "mail": _PERSON_TEXT["mail"],
+        "mailNickname": lambda person: person.user_principal_name.partition("@")[0],
+        "mobilePhone": _PERSON_TEXT["mobile_phone"],
+        "officeLocation": _PERSON_TEXT["office_location"],
+        "onPremisesSyncEnabled": lambda _: None,
+        "otherMails": attrgetter("other_addresses"),
+        "postalCode": _PERSON_TEXT["address.postal_code"],
+        "preferredLanguage": lambda _: None,
+        "proxyAddresses": _proxies,
+        "showInAddressList": _listed,
+        "state": _PERSON_TEXT["address.region"],
+        "streetAddress": _PERSON_TEXT["address.street"],
+        "surname": _PERSON_TEXT["surname"],
+        "userPrincipalName": attrgetter("user_principal_name"),
+        "userType": lambda _: "Member",
+    },
+    default=(
+        "businessPhones",
+        "displayName",
+        "givenName",
+        "id",
+        "jobTitle",
+        "mail",
+        "mobilePhone",
+        "officeLocation",
+        "preferredLanguage",
+        "surname",
+        "userPrincipalName",
+    ),
+)
+
+GROUP: ResourceType[Group] = ResourceType(
+    {
+        "id": attrgetter("object_id"),
+        "createdDateTime": lambda _: "2026-01-05T08:00:00Z",
+        "description": lambda _: None,
+        "displayName": attrgetter("display_name"),
+        # Only Microsoft 365 groups can hide their members.
+        "groupTypes": lambda group: ["Unified"] * group.hidden + ["DynamicMembership"] * group.dynamic,
+        "mail": lambda _: None,
+        "mailEnabled": attrgetter("hidden"),
+        "mailNickname": lambda group: group.object_id[:8],
+        "membershipRule": lambda group: '(user.department -ne "")' if group.dynamic else None,
+        "onPremisesSyncEnabled": lambda _: None,
+        "securityEnabled": lambda group: not group.hidden,
+        "visibility": lambda group: "HiddenMembership" if group.hidden else None,
     }
+)
 
 
-def group_json(group: Group) -> dict[str, Any]:
-    """A security group."""
-    return {
-        "id": group.object_id,
-        "createdDateTime": "2026-01-05T08:00:00Z",
-        "description": None,
-        "displayName": group.display_name,
-        "groupTypes": [],
-        "mail": None,
-        "mailEnabled": False,
-        "mailNickname": group.object_id[:8],
-        "securityEnabled": True,
-        "visibility": None,
+def _phones(contact: OrgContact) -> list[dict[str, str | None]]:
+    numbers = {"mobile": contact.mobile_phone, "business": contact.business_phone, "businessFax": contact.business_fax}
+    return [{"type": kind, "number": number or None} for kind, number in numbers.items()]
+
+
+def _office(contact: OrgContact) -> list[dict[str, str | None]]:
+    place = {part: getattr(contact.address, own) or None for part, own in _POSTAL.items()}
+    return [{**place, "officeLocation": contact.office_location or None}]
+
+
+ORG_CONTACT: ResourceType[OrgContact] = ResourceType(
+    {
+        "id": attrgetter("object_id"),
+        "addresses": _office,
+        "companyName": _PERSON_TEXT["company"],
+        "department": _PERSON_TEXT["department"],
+        "displayName": attrgetter("display_name"),
+        "givenName": _PERSON_TEXT["given_name"],
+        "jobTitle": _PERSON_TEXT["job_title"],
+        "mail": _PERSON_TEXT["mail"],
+        "mailNickname": lambda contact: contact.mail.partition("@")[0] if contact.mail else None,
+        "onPremisesLastSyncDateTime": lambda _: None,
+        "onPremisesProvisioningErrors": lambda _: [],
+        "onPremisesSyncEnabled": lambda _: None,
+        "phones": _phones,
+        "proxyAddresses": _proxies,
+        "serviceProvisioningErrors": lambda _: [],
+        "surname": _PERSON_TEXT["surname"],
     }
+)

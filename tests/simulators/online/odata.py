@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
+from tests.simulators.company.records import Item
 from tests.simulators.online.errors import GraphError, bad_request
-
-Row = TypeVar("Row")
 
 SENSITIVITY = "Integer 0x36"  # PidTagSensitivity; 2 is private
 HAS_PICTURE = "Boolean {00062004-0000-0000-c000-000000000046} Id 0x8015"  # PidLidHasPicture
@@ -75,50 +74,23 @@ def refuse(query: dict[str, str], *names: str, resource: str) -> None:
         )
 
 
-def selected(query: dict[str, str]) -> list[str] | None:
+def selected(query: dict[str, str]) -> tuple[str, ...] | None:
     """The names in $select."""
     text = query.get("$select", "")
-    return [name.strip() for name in text.split(",") if name.strip()] or None
+    return tuple(name.strip() for name in text.split(",") if name.strip()) or None
 
 
-def project(row: dict[str, Any], names: Iterable[str] | None, *, always: Sequence[str] = ()) -> dict[str, Any]:
-    """The row with the selected properties only; annotations stay. 400 for a property that does not exist."""
-    if names is None:
-        return row
-    lowered = {name.lower(): name for name in row}
-    wanted = set(always)
-    for name in names:
-        actual = lowered.get(name.lower())
-        if actual is None and name not in _TOLERATED:
-            raise bad_request(f"Could not find a property named '{name}'.")
-        wanted.add(actual or name)
-    return {name: value for name, value in row.items() if name in wanted or name.startswith("@odata")}
-
-
-# Properties of the real types that the simulated company has no value for.
-_TOLERATED = frozenset(
-    {
-        "assignedLicenses",
-        "assignedPlans",
-        "onPremisesSyncEnabled",
-        "employeeId",
-        "usageLocation",
-        "deletedDateTime",
-        "primaryEmailAddress",
-        "secondaryEmailAddress",
-        "tertiaryEmailAddress",
-        "flag",
-    }
-)
-
-
-def order(rows: list[dict[str, Any]], text: str | None) -> list[dict[str, Any]]:
-    """Rows sorted by $orderby."""
+def order(items: list[Item], text: str | None, row: Callable[[Item], dict[str, Any]]) -> list[Item]:
+    """Items sorted by $orderby."""
     for clause in reversed((text or "").split(",")):
         name, _, direction = clause.strip().partition(" ")
         if name:
-            rows = sorted(rows, key=lambda row: str(row.get(name) or "").casefold(), reverse=direction == "desc")
-    return rows
+            items = sorted(items, key=_sort_key(row, name), reverse=direction == "desc")
+    return items
+
+
+def _sort_key(row: Callable[[Item], dict[str, Any]], name: str) -> Callable[[Item], str]:
+    return lambda item: str(row(item).get(name) or "").casefold()
 
 
 def row_filter(text: str | None) -> Callable[[dict[str, Any]], bool]:

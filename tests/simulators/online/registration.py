@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
 CLIENT_ID = "0f9a3b52-7c1e-4d7d-9a51-3f1d2c4b6e70"
-ALL_ROLES = ("User.Read.All", "GroupMember.Read.All", "Contacts.Read", "Organization.Read.All")
+ALL_ROLES = ("User.Read.All", "GroupMember.Read.All", "Contacts.Read", "Organization.Read.All", "OrgContact.Read.All")
 
 
 @dataclass(slots=True)

@@ -11,8 +11,10 @@ from pathlib import Path
 import trustme
 
 from tests.simulators.company.model import Company
-from tests.simulators.online.calls import Behaviour, World
+from tests.simulators.online.blows import Blow
+from tests.simulators.online.calls import Behaviour, World, json_answer
 from tests.simulators.online.faults import Faults
+from tests.simulators.online.links import TokenBox
 from tests.simulators.online.recorder import Recorder
 from tests.simulators.online.registration import CLIENT_ID, Application, key_pair, write_credentials
 from tests.simulators.online.service import GraphService
@@ -29,8 +31,8 @@ class OnlineSimulator:
     Attributes:
         company: What it serves; change it while it runs.
         application: The registered app: `roles`, `secrets`, `certificates`.
-        behaviour: Switches: refused mailboxes, concurrency limit, latency, placeholder photos.
-        faults: What goes wrong next.
+        behaviour: Switches: refused mailboxes and filters, limits, latency, placeholder photos.
+        faults: What goes wrong next, or at a rate; with a `seed` the same in every run.
         recorder: What was asked and answered.
         refused_logins: How often Entra said no.
         files: The credentials as files, see `CredentialFiles`.
@@ -45,6 +47,7 @@ class OnlineSimulator:
         *,
         directory: Path | None = None,
         record: int = 10_000,
+        seed: int | None = None,
     ) -> None:
         self.company = company
         self.directory_id = company.directory_id
@@ -62,8 +65,8 @@ class OnlineSimulator:
         )
         self.issuer = TokenIssuer(company.directory_id)
         self.recorder = Recorder(record)
-        self.faults = Faults()
-        self.world = World(company)
+        self.faults = Faults() if seed is None else Faults(seed)
+        self.world = World(company, TokenBox(seed))
         self.refused_logins = 0
         self._sign_in = SignIn(company.directory_id, [self.application], self.issuer)
         self._graph = GraphService(self.world, self.issuer, self.faults, self.recorder)
@@ -101,9 +104,13 @@ class OnlineSimulator:
     def _respond(self, request: Request) -> Answer:
         if request.path.startswith(("/v1.0", "/beta")):
             return self._graph.answer(request)
-        fault = self.faults.take(request)
-        if fault and fault.answer:
-            return fault.answer
+        blow = self.faults.take(request) or Blow()
+        if blow.error:
+            return json_answer({"error": "temporarily_unavailable"}, blow.error.status, blow.error.headers)
+        answer = blow.answer or self._signed_in(request)
+        return blow.change(request, answer) if blow.change else answer
+
+    def _signed_in(self, request: Request) -> Answer:
         answer = self._sign_in.answer(request)
         if answer and answer.status >= 400:
             self.refused_logins += 1
