@@ -9,13 +9,14 @@ import typer
 
 from syncvault.cli import output, progress
 from syncvault.cli.audited import Entry, UnloggedError, require_writable, write_after
-from syncvault.cli.call import AsJson, begin
+from syncvault.cli.call import AsJson, Call, begin
 from syncvault.cli.lookup import living
 from syncvault.cli.output import Column
 from syncvault.cli.rows import id_text
 from syncvault.cli.terminal import note, shown
 from syncvault.config import MOST_WORKERS
 from syncvault.errors import DamagedError, Exit, UsageError
+from syncvault.masking import mask_ref
 
 if TYPE_CHECKING:
     from syncvault.sync.summary import Summary
@@ -65,6 +66,9 @@ def sync(
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Read everything again, photos too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change and store nothing.")] = False,
+    deadline: Annotated[
+        int | None, typer.Option(min=1, metavar="MINUTES", help="Stop then; the next run goes on from there.")
+    ] = None,
     accept_removals: Annotated[
         bool, typer.Option("--accept-removals", help="Remove even so many contacts that the brake stops it.")
     ] = False,
@@ -86,6 +90,7 @@ def sync(
         full=full,
         dry_run=dry_run,
         accept_removals=accept_removals,
+        deadline=deadline * 60 if deadline else None,
     )
     unlogged: UnloggedError | None = None
     with call.open_vault() as vault:
@@ -103,6 +108,7 @@ def sync(
     rows = [summary.to_dict() for summary in summaries]
     output.print_items(call, rows, _COLUMNS, none="No tenants.", failure=unlogged)
     for summary in summaries:
+        _tell_changes(call, summary)
         _tell_failures(summary)
     if unlogged is not None:
         raise unlogged
@@ -138,6 +144,21 @@ def _chosen(vault: Vault, names: Sequence[str]) -> tuple[list[Tenant], list[Summ
         for one in roll.damaged
     ]
     return [one for one in roll.tenants if one.profile is not None], failed
+
+
+def _tell_changes(call: Call, summary: Summary) -> None:
+    """What a dry run would change, for a person; `--json` has it already."""
+    if summary.changes and not call.as_json:
+        rows = [
+            {
+                "action": change.action,
+                "kind": change.kind,
+                "mailbox": mask_ref(change.mailbox.ref) if change.mailbox.opens else "",
+                "fields": ", ".join(change.fields),
+            }
+            for change in summary.changes
+        ]
+        output.print_items(call, rows, [Column(key, key) for key in rows[0]], none="")
 
 
 def _tell_failures(summary: Summary) -> None:

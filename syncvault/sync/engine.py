@@ -15,7 +15,7 @@ from connectors.port import ConnectorError, CredentialRejected
 from syncvault.errors import BusyError, SyncvaultError
 from syncvault.policy.subscription import State
 from syncvault.sync.connect import connect
-from syncvault.sync.parallel import Stop, StoppedError, each
+from syncvault.sync.parallel import DeadlineError, Stop, StoppedError, each
 from syncvault.sync.run import TenantRun
 from syncvault.sync.scope import applied_by, scope_of, selection_of
 from syncvault.sync.summary import Failure, Options, Progress, Status, Summary
@@ -34,7 +34,7 @@ def sync(vault: Vault, wanted: Sequence[Tenant], options: Options, progress: Pro
     """Runs over tenants, several at a time; returns their summaries in the order given."""
     if not options.dry_run:
         vault.note_time()
-    stop = Stop()
+    stop = Stop(seconds=options.deadline)
 
     def one(tenant: Tenant) -> tuple[bytes, Summary]:
         return tenant.id, _sync_tenant(vault, tenant, options, progress, stop)
@@ -56,11 +56,8 @@ def _sync_tenant(vault: Vault, tenant: Tenant, options: Options, progress: Progr
             if _may_pull(vault, present, summary):
                 rotation.finish_index(vault, present)
                 _run(vault, present, options, progress=progress, stop=Stop(stop), summary=summary)
-    except BusyError as error:
-        summary.status = Status.BUSY
-        summary.failures.append(Failure.of(error))
     except SyncvaultError as error:
-        summary.status = Status.FAILED
+        summary.status = _status_of(error)
         summary.failures.append(Failure.of(error))
     except StoppedError:
         raise
@@ -112,7 +109,7 @@ def _run(vault: Vault, tenant: Tenant, options: Options, *, progress: Progress, 
         if is_whole and ready.facts.scope.applied != applied_by(selection):
             tenants.update(vault, ready, partial(_with_applied, applied=applied_by(selection)))
     except SyncvaultError as error:
-        summary.status = Status.BUSY if isinstance(error, BusyError) else Status.FAILED
+        summary.status = _status_of(error)
         with suppress(SyncvaultError):  # where the vault refuses this too, the next run records that this one ended
             runs.end(vault, run_id, str(summary.status), summary.counts())
         raise
@@ -168,6 +165,12 @@ def _pull(
 
 def _with_applied(facts: TenantProfile, applied: str) -> TenantProfile:
     return replace(facts, scope=replace(facts.scope, applied=applied))
+
+
+def _status_of(error: SyncvaultError) -> Status:
+    if isinstance(error, BusyError):
+        return Status.BUSY
+    return Status.PARTIAL if isinstance(error, DeadlineError) else Status.FAILED
 
 
 def _refuse(summary: Summary, code: str, message: str, advice: str) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
+
+from syncvault.errors import SyncvaultError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -16,21 +19,38 @@ class StoppedError(Exception):
     """Raised in a worker whose result nobody waits for any more."""
 
 
-class Stop:
-    """Tells workers that somebody has given up: here, or for everything above."""
+class DeadlineError(SyncvaultError):
+    """The time given to a run is over."""
 
-    def __init__(self, above: Stop | None = None) -> None:
+    code = "deadline"
+
+
+class Stop:
+    """Tells workers that somebody has given up: here, or for everything above; or that the time is over.
+
+    Args:
+        above: What stops this as well.
+        seconds: After how long the time is over; None for never.
+    """
+
+    def __init__(self, above: Stop | None = None, *, seconds: float | None = None) -> None:
         self._here = threading.Event()
         self._above = above
+        self._until = None if seconds is None else time.monotonic() + seconds
 
     def set(self) -> None:
         """Gives up."""
         self._here.set()
 
     def check(self) -> None:
-        """Raises StoppedError once somebody has given up."""
+        """Raises StoppedError once somebody has given up, DeadlineError once the time is over."""
         if self._here.is_set():
             raise StoppedError
+        if self._until is not None and time.monotonic() > self._until:
+            raise DeadlineError(
+                "The run's time was over before this tenant was done.",
+                advice="What was pulled stands; the next run goes on from there. Or give it longer: --deadline MINUTES",
+            )
         if self._above is not None:
             self._above.check()
 

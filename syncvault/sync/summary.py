@@ -34,6 +34,7 @@ class Options:
     full: bool = False
     dry_run: bool = False
     accept_removals: bool = False
+    deadline: float | None = None  # seconds
 
 
 @dataclass(frozen=True, slots=True)

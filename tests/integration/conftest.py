@@ -15,6 +15,7 @@ import pytest
 from syncvault.store import upgrade
 from syncvault.store.engine import Database, Role, open_database
 from syncvault.sync import engine
+from syncvault.sync.scope import selection_of
 from syncvault.vault.layout import Layout, default_database, default_key_database
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
@@ -121,5 +122,5 @@ def vault(place: Place) -> Vault:
 def exchange(monkeypatch: pytest.MonkeyPatch) -> FakeExchange:
     """An empty Exchange that every sync of the test talks to."""
     fake = FakeExchange()
-    monkeypatch.setattr(engine, "connect", lambda profile, credential: fake.connect())
+    monkeypatch.setattr(engine, "connect", lambda profile, credential: fake.connect(selection_of(profile.scope)))
     return fake

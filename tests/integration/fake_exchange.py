@@ -25,6 +25,7 @@ from connectors.port import (
     Upsert,
     Wanted,
 )
+from connectors.selection import Selection
 from connectors.steps import one_by_one
 
 
@@ -110,8 +111,8 @@ class FakeExchange:
             for key, person in self.people.items()
         }
 
-    def connect(self) -> FakeConnector:
-        return FakeConnector(self)
+    def connect(self, selection: Selection) -> FakeConnector:
+        return FakeConnector(self, selection)
 
 
 def contact(name: str) -> Contact:
@@ -121,8 +122,9 @@ def contact(name: str) -> Contact:
 class FakeConnector:
     """One run's view of it."""
 
-    def __init__(self, exchange: FakeExchange) -> None:
+    def __init__(self, exchange: FakeExchange, selection: Selection) -> None:
         self._exchange = exchange
+        self._selection = selection
         self.requests = 0
         self.closed = False
 
@@ -142,8 +144,8 @@ class FakeConnector:
             if key not in exchange.people:
                 raise SourceGone("The user or group does not exist.")
             person = exchange.people[key]
-            brought = person.card if exchange.brings_cards and isinstance(person.card, Contact) else None
-            yield Card(person.mailbox, brought)
+            card = person.card if exchange.brings_cards and isinstance(person.card, Contact) else None
+            yield Card(person.mailbox, None if card is None else self._selection.only(card))
         if source.ref in exchange.unresolvable:
             raise exchange.unresolvable[source.ref]
 
@@ -153,7 +155,7 @@ class FakeConnector:
         for mailbox in mailboxes:
             found = self._exchange.people[mailbox.key].card
             if isinstance(found, Contact):
-                yield Card(mailbox, contact=found)
+                yield Card(mailbox, contact=self._selection.only(found))
             else:
                 yield Card(mailbox, error=found)
 
@@ -175,6 +177,10 @@ class FakeConnector:
         for folder_id in checkpoints.keys() - person.folders.keys():
             yield FolderGone(folder_id)
         for folder_id, folder in person.folders.items():
+            if not self._selection.takes_folder(folder.path):
+                if folder_id in checkpoints:
+                    yield FolderGone(folder_id)
+                continue
             token = checkpoints.get(folder_id)
             if token is not None and folder_id in self._exchange.expired:
                 self._exchange.expired.discard(folder_id)
@@ -199,13 +205,16 @@ class FakeConnector:
             gone = [item for item in items if item not in folder.items] if kind == "since" else []
             yield Page(
                 Folder(folder_id, folder.path),
-                tuple(Upsert(i, folder.items[i], folder.pictured.get(i)) for i in items if i in folder.items),
+                tuple(self._upsert(folder, item) for item in items if item in folder.items),
                 tuple(Removal(item) for item in gone),
                 token,
                 last,
             )
             self._exchange.pages += 1
             self._exchange.after_page(self._exchange.pages)
+
+    def _upsert(self, folder: FakeFolder, item: str) -> Upsert:
+        return Upsert(item, self._selection.only(folder.items[item]), folder.pictured.get(item))
 
     def photos(self, wanted: Sequence[PhotoRef]) -> Iterator[Photo]:
         self.requests += 1

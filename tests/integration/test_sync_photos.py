@@ -60,7 +60,7 @@ def test_people_are_looked_at_again_within_two_days_and_not_before_one(place: Pl
     assert exchange.looks == []
     late = place.open(NOW + timedelta(hours=48))
     assert sync(late, tenant).photos == 1
-    assert photos_of(late, tenant)["ann"] == b"two"
+    assert b"two" in photos_of(late, tenant).values()
     assert [look.item_id for look in exchange.looks] == [""]  # a contact's photo changes with the contact
 
 
