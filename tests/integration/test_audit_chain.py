@@ -51,9 +51,9 @@ def test_entries_are_numbered_from_one_and_the_trail_verifies(vault: Vault) -> N
 
 
 def test_a_trail_of_several_pages_verifies(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("syncvault.vault.trail.audit_check._PAGE", 2)
-    record(vault, *(f"verb {number}" for number in range(5)))
-    assert (audit.verify(vault).checked, findings(vault)) == (5, [])
+    monkeypatch.setattr("syncvault.vault.trail.audit_check._PAGE", 3)
+    record(vault, *(f"verb {number}" for number in range(7)))
+    assert (audit.verify(vault).checked, findings(vault)) == (7, [])
 
 
 def test_a_vault_without_any_entry_verifies(vault: Vault) -> None:
@@ -384,6 +384,16 @@ def test_entries_on_either_side_of_a_gap_stay_where_they_are(vault: Vault, meddl
     record(vault, "restore")
     meddle(vault)
     assert findings(vault) != []
+
+
+def test_every_gap_between_three_stretches_is_told(vault: Vault) -> None:
+    record(vault, *["sync"] * 3)
+    _cut(vault, 2)
+    record(vault, "restore", "sync")
+    _cut(vault, 4)
+    record(vault, "restore")
+    report = audit.verify(vault)
+    assert (report.checked, report.gaps, report.findings) == (4, ((3, 3), (5, 5)), ())
 
 
 def test_an_entry_that_was_put_into_a_gap_shows(vault: Vault) -> None:

@@ -144,6 +144,8 @@ def test_only_this_vaults_entries_written_by_its_owner_or_root_are_asked_for(vau
         "_UID=0",
         f"_UID={vault.layout.home.stat().st_uid}",
     } <= set(listening.arguments())
+    users = {argument for argument in listening.arguments() if argument.startswith("_UID=")}
+    assert users == {f"_UID={uid}" for uid in (0, vault.layout.home.stat().st_uid)}
 
 
 def test_a_trail_set_back_together_with_its_key_store_shows_in_the_journal(vault: Vault, listening: Journal) -> None:

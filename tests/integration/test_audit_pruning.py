@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from syncvault.errors import DamagedError
+from syncvault.store import audit as audit_rows
+from syncvault.store.audit import AuditRow
 from syncvault.vault.trail import audit
 from syncvault.vault.vault import Vault
 from tests.integration.killed import kill_after
@@ -56,6 +59,21 @@ def test_a_trail_may_go_altogether(place: Place) -> None:
     assert (rows(vault.data, "audit"), findings(vault)) == ([], [])
     audit.record(vault, verb="purge", tenant_id=None, outcome="ok")
     assert (numbers(vault), findings(vault)) == ([3], [])
+
+
+def test_what_is_pruned_while_it_is_verified_is_not_missing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    vault = trail(place, [500, 500, 500, 500, 3])
+    monkeypatch.setattr("syncvault.vault.trail.audit_check._PAGE", 2)
+    page, pages = audit_rows.page, list[int]()
+
+    def prune_before_the_second(*args: Any, **options: Any) -> list[AuditRow]:
+        pages.append(1)
+        if len(pages) == 2:
+            assert audit.prune(vault) == 4
+        return page(*args, **options)
+
+    monkeypatch.setattr(audit_rows, "page", prune_before_the_second)
+    assert findings(vault) == []
 
 
 def test_removing_more_than_was_due_still_shows(place: Place) -> None:

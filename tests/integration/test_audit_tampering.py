@@ -299,6 +299,20 @@ def test_an_older_key_store_shows_once_it_is_more_than_a_crash_behind(trail: Vau
         assert findings(trail) != []
 
 
+def test_an_older_key_store_that_is_one_entry_behind_is_what_a_crash_leaves(trail: Vault) -> None:
+    older, segments = _key_state(trail)
+    audit.record(trail, verb="sync", tenant_id=None, outcome="ok")
+    in_keys("UPDATE wrapped_keys SET blob = ? WHERE purpose = 'audit'", older)(trail)
+    in_keys("UPDATE audit_segments SET last_seq = ?, last_signature = ?", *segments[0][3:])(trail)
+    assert findings(trail) == []
+
+
+def test_a_glance_sees_that_the_only_entry_is_gone(vault: Vault) -> None:
+    audit.record(vault, verb="init", tenant_id=None, outcome="ok")
+    in_data("DELETE FROM audit")(vault)
+    assert [(one.seq, one.finding) for one in audit.look(vault)] == [(1, "head")]
+
+
 def test_a_glance_sees_whether_the_newest_entry_is_there(trail: Vault) -> None:
     assert audit.look(trail) == []
     in_data("DELETE FROM audit WHERE seq = 6")(trail)

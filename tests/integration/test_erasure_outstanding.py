@@ -33,7 +33,7 @@ from syncvault.vault.model import Tenant
 from syncvault.vault.opening import create_vault, open_vault
 from syncvault.vault.vault import Vault
 from tests.integration.killed import kill_after
-from tests.integration.vault_parts import NOW, Place, execute, register
+from tests.integration.vault_parts import NOW, Place, execute, register, rows
 from tests.parts import require_programs
 
 
@@ -147,7 +147,50 @@ def test_a_tenant_that_was_brought_back_keeps_its_receipt_interim(vault: Vault) 
         erased = erase(vault, register(vault, "acme"))
     register(vault, "acme")
     execute(vault.key_data, "UPDATE wrapped_keys SET tenant_id = ? WHERE purpose = 'data'", erased.plan.tenant_id)
+    back = outstanding.finalize(vault, erased.receipt).statement.outstanding[0]
+    assert back.startswith("the tenant is in the vault again. Erase it with `syncvault tenant delete NAME")
+
+
+def test_a_row_that_was_brought_back_without_its_keys_keeps_the_receipt_interim(vault: Vault) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        later(patch)
+        erased = erase(vault, register(vault, "acme"))
+    register(vault, "other")
+    with vault.data.write() as tx:
+        found = dict(tx.exec_driver_sql("SELECT * FROM tenants").mappings().one())
+    back = {**found, "id": erased.plan.tenant_id, "name_ix": bytes(len(found["name_ix"]))}
+    marks = ", ".join("?" * len(back))
+    execute(vault.data, f"INSERT INTO tenants ({', '.join(back)}) VALUES ({marks})", *back.values())
     assert "in the vault again" in outstanding.finalize(vault, erased.receipt).statement.outstanding[0]
+
+
+def test_a_root_key_that_nobody_tried_to_destroy_yet_is_said_to_be_there(vault: Vault) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        later(patch)
+        erase(vault, register(vault, "acme"))
+    execute(vault.key_data, "UPDATE root_generations SET outstanding = NULL")
+    assert outstanding.of_root(vault, 1) == ("root key generation 1: not destroyed yet",)
+
+
+@pytest.mark.parametrize("database_urls", ["sqlite"], indirect=True)
+def test_what_the_old_root_key_opens_is_overwritten_before_that_is_destroyed(
+    vault: Vault, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(vault, "other")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FileProvider, "create", _refuse)
+        erased = erase(vault, register(vault, "acme"))
+    blobs = [bytes(row[6]) for row in rows(vault.key_data, "wrapped_keys")]
+    left, destroy = [], FileProvider.destroy
+
+    def look_first(self: FileProvider, handle: Any) -> Any:
+        content = b"".join(path.read_bytes() for path in place.home.glob("keys.db*"))
+        left.append(sum(blob in content for blob in blobs))
+        return destroy(self, handle)
+
+    monkeypatch.setattr(FileProvider, "destroy", look_first)
+    assert outstanding.finalize(vault, erased.receipt).statement.status == "final"
+    assert left == [0]
 
 
 @pytest.mark.parametrize("change", [b'"contacts": 7', b'"credentials": 0'])

@@ -102,12 +102,19 @@ def test_a_plan_says_on_which_day_of_the_tenant_it_is_due(place: Place, reason: 
     assert erasure.plan(in_the_night, tenant, reason).due_on.isoformat() == due_on
 
 
+def test_a_plan_of_a_running_subscription_is_due_at_the_end_of_its_term(vault: Vault) -> None:
+    tenant = register(vault, "acme", ends=NOW.date().replace(month=5), term="P1M")
+    assert tenant.profile is not None
+    assert erasure.plan(vault, tenant, erasure.RETENTION).due_on == tenant.profile.subscription.purge_on(NOW)
+
+
 def test_half_way_nothing_is_left_of_a_tenant_but_its_emptied_row(
     vault: Vault, filled: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tenants.quarantine(vault, filled, refused=credentials.load(vault, filled), code="sign-in", advice="Sign in again.")
     vault.anchor()
     assert any(filled.id in row for row in rows(vault.key_data, "anchors"))
+    filled = tenants.update(vault, filled, lambda facts: facts)  # which is still to be anchored
+    tenants.quarantine(vault, filled, refused=credentials.load(vault, filled), code="sign-in", advice="Sign in again.")
     with monkeypatch.context() as patch:
         patch.setattr(erasure, "_make_unrecoverable", lambda *_, **__: 1 // 0)
         with pytest.raises(ZeroDivisionError):
