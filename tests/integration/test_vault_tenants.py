@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -14,6 +15,7 @@ from syncvault.errors import BusyError, DamagedError, InputError, NotFoundError
 from syncvault.store import tenants as tenant_rows
 from syncvault.vault import credentials, tenants
 from syncvault.vault.content import contacts, runs, sources
+from syncvault.vault.content.sources import Named, StoredMailbox
 from syncvault.vault.model import (
     Counts,
     Credential,
@@ -245,9 +247,16 @@ def test_a_source_is_registered_once_and_removed(vault: Vault) -> None:
     assert first.ref == "ANN@Example.com"
     other = sources.add(vault, tenant, "group", "ann@example.com")
     assert {one.id for one in sources.listing(vault, tenant)} == {first.id, other.id}
+    assert {(one.kind, one.ref, one.mailboxes, one.purge_at) for one in sources.listing(vault, tenant)} == {
+        ("user", "ANN@Example.com", 0, tenant.purge_at),
+        ("group", "ann@example.com", 0, tenant.purge_at),
+    }
     sources.remove(vault, tenant, first.id)
-    with pytest.raises(NotFoundError):
+    assert manifest_agrees(vault, tenant)
+    assert [one.id for one in sources.listing(vault, tenant)] == [other.id]
+    with pytest.raises(NotFoundError, match=f"no source {UUID(bytes=first.id)}") as caught:
         sources.remove(vault, tenant, first.id)
+    assert caught.value.advice.startswith("Run `syncvault source list`")
 
 
 def test_a_mailbox_is_found_by_id_address_or_key(vault: Vault, exchange: FakeExchange) -> None:
@@ -259,26 +268,101 @@ def test_a_mailbox_is_found_by_id_address_or_key(vault: Vault, exchange: FakeExc
     assert ann.address == ann.ref == "ann@example.com"
     assert sources.mailbox(vault, tenant, str(UUID(bytes=ann.id))) == ann
     assert sources.mailbox(vault, tenant, "Ann@Example.com") == ann
+    assert sources.mailboxes_by_id(vault, tenant)[ann.id] == ann
+    assert {one.mailboxes for one in sources.listing(vault, tenant)} == {1}
     for ref in ("cid", str(uuid4())):
-        with pytest.raises(NotFoundError):
+        with pytest.raises(NotFoundError, match=r"^The tenant has no such mailbox") as caught:
             sources.mailbox(vault, tenant, ref)
+        assert caught.value.advice.startswith("Name it by the mailbox `id`")
     assert {one.kind for one in contacts.stream(vault, tenant, ann)} == {"card", "contact"}
     assert {one.mailbox for one in contacts.stream(vault, tenant, ann)} == {ann}
 
 
+def test_an_address_that_two_mailboxes_have_names_neither(vault: Vault) -> None:
+    tenant = register(vault, "acme", "ann")
+    source = sources.listing(vault, tenant)[0]
+    shared = [Named("one", "Shared@Example.com"), Named("two", "shared@example.com"), Named("three", "")]
+    one, two, three = sources.name_mailboxes(vault, tenant, source.id, shared)
+    with pytest.raises(NotFoundError, match="two with this address"):
+        sources.mailbox(vault, tenant, "shared@example.com")
+    assert sources.mailbox(vault, tenant, "TWO") == StoredMailbox(two, "two", "shared@example.com")
+    assert sources.mailbox(vault, tenant, "three").ref == "three"
+    assert sources.mailboxes_by_id(vault, tenant)[three].address == ""
+    assert sources.mailbox(vault, tenant, str(UUID(bytes=one))).ref == "Shared@Example.com"
+
+
+def test_naming_mailboxes_writes_only_what_is_new(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    tenant = register(vault, "acme", "ann", "bob")
+    first, second = sources.listing(vault, tenant)
+    named = [Named("one", "one@example.com"), Named("two", ""), Named("ONE", "one@example.com")]
+    ids = sources.name_mailboxes(vault, tenant, first.id, named)
+    assert ids == [ids[0], ids[1], ids[0]]
+    assert {one.mailboxes for one in sources.listing(vault, tenant) if one.id == first.id} == {2}
+    assert sources.name_mailboxes(vault, tenant, second.id, named[:1]) == ids[:1]
+    before = rows(vault.data, "mailboxes"), rows(vault.data, "memberships")
+    with monkeypatch.context() as patch:
+        patch.setattr(vault, "writing", lambda _: pytest.fail("nothing was to be written"))
+        assert sources.name_mailboxes(vault, tenant, first.id, named) == ids
+        sources.finish_source(vault, tenant, first.id, set(ids))
+    assert (rows(vault.data, "mailboxes"), rows(vault.data, "memberships")) == before
+    sources.name_mailboxes(vault, tenant, first.id, [Named("one", "new@example.com")])
+    assert {one.address for one in sources.mailboxes_by_id(vault, tenant).values()} == {"new@example.com", ""}
+    assert manifest_agrees(vault, tenant)
+
+
+def test_a_mailbox_that_its_sources_stop_naming_is_not_pulled_until_one_names_it_again(vault: Vault) -> None:
+    tenant = register(vault, "acme", "ann", "bob")
+    first, second = sources.listing(vault, tenant)
+    named = [Named("one", "one@example.com"), Named("two", "two@example.com")]
+    one, two = sources.name_mailboxes(vault, tenant, first.id, named)
+    sources.name_mailboxes(vault, tenant, second.id, named[:1])
+    sources.finish_source(vault, tenant, first.id, set())
+    assert [box.id for box in sources.to_pull(vault, tenant)] == [one]
+    assert sources.name_mailboxes(vault, tenant, first.id, named[1:]) == [two]
+    assert {box.id for box in sources.to_pull(vault, tenant)} == {one, two}
+    sources.finish_source(vault, tenant, first.id, {two})
+    assert {box.id for box in sources.to_pull(vault, tenant)} == {one, two}
+
+
 def test_a_contact_is_got_by_its_id(vault: Vault, exchange: FakeExchange) -> None:
     exchange.hire("ann", "a1")
+    exchange.photos = {"a1": b"photo"}
     tenant = register(vault, "acme", "ann")
     sync(vault, tenant)
     listed = {one.id: one for one in contacts.stream(vault, tenant)}
     assert {contact_id: contacts.get(vault, tenant, contact_id) for contact_id in listed} == listed
+    assert {(one.kind, one.folder, one.has_photo, one.photo_sha256) for one in listed.values()} == {
+        ("card", "", False, None),
+        ("contact", "inbox", True, hashlib.sha256(b"photo").hexdigest()),
+    }
+    assert {one.purge_at for one in listed.values()} == {tenant.purge_at}
     other = register(vault, "other")
     for owner, contact_id in ((tenant, bytes(16)), (other, next(iter(listed)))):
-        with pytest.raises(NotFoundError):
+        with pytest.raises(NotFoundError, match=f"no contact {UUID(bytes=contact_id)}") as caught:
             contacts.get(vault, owner, contact_id)
+        assert caught.value.advice.startswith("Run `syncvault contact list`")
+    (contact_id,) = (one.id for one in listed.values() if one.kind == "contact")
     execute(vault.data, "UPDATE contacts SET folder_id = ? WHERE kind = 'contact'", b"f" * 16)
-    with pytest.raises(DamagedError, match="contacts"):
+    with pytest.raises(DamagedError, match=str(UUID(bytes=contact_id))):
         list(contacts.stream(vault, tenant))
+
+
+def test_a_contact_without_its_folder_or_its_mailbox_is_damaged_and_names_its_row(
+    vault: Vault, exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange.hire("ann", "a1")
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    (contact_id,) = (one.id for one in contacts.stream(vault, tenant) if one.kind == "contact")
+    row = f"Row {UUID(bytes=contact_id)} of contacts"
+    for table in ("checkpoints", "folders"):
+        execute(vault.data, f"DELETE FROM {table}")
+    with pytest.raises(DamagedError, match=f"{row} names a folder that is not there"):
+        contacts.get(vault, tenant, contact_id)
+    monkeypatch.setattr(sources, "mailboxes_by_id", lambda *_: {})  # as when it is removed between two reads
+    with pytest.raises(DamagedError, match=f"{row} names a mailbox that is not there"):
+        contacts.get(vault, tenant, contact_id)
+    assert list(contacts.stream(vault, tenant)) == []
 
 
 def test_counts_are_per_tenant(vault: Vault, exchange: FakeExchange) -> None:
@@ -318,7 +402,12 @@ def test_runs_left_open_by_a_dead_process_are_ended_by_the_next(place: Place) ->
     runs.begin(vault, tenant)
     assert runs.last(vault) == {}
     second = runs.begin(vault, tenant)
-    assert runs.last(vault)[tenant.id].status == "interrupted"
+    assert runs.last(vault) == {tenant.id: runs.LastRun(NOW, NOW, "interrupted")}
+    place.now = NOW + timedelta(minutes=5)  # the run has gone on while its reference time stood still
     runs.end(vault, second, "ok", {"added": 1})
     assert {row[4] for row in rows(vault.data, "runs")} == {"interrupted", "ok"}
+    (ended,) = (row for row in rows(vault.data, "runs") if row[0] == second)
+    assert (ended[5], ended[6], ended[1]) == ('{"added":1}', "run-history", tenant.id)
+    assert ended[2:4] == (int(NOW.timestamp()), int(place.now.timestamp()))
+    assert runs.prune(place.open(NOW + timedelta(days=364))) == 0
     assert runs.prune(place.open(NOW + timedelta(days=366))) == 2
