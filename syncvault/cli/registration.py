@@ -14,7 +14,6 @@ from syncvault.errors import InputError, UsageError
 from syncvault.policy.subscription import Subscription, SubscriptionKind
 from syncvault.vault.model import (
     Credential,
-    CredentialKind,
     OnlineConnection,
     OnpremConnection,
     TenantKind,
@@ -82,37 +81,6 @@ def profile(kind: TenantKind, given: Given) -> TenantProfile:
     )
 
 
-def credential(kind: TenantKind, given: Given) -> Credential:
-    """The credential of a tenant, from a file, standard input or a prompt.
-
-    Raises:
-        UsageError: None or several were given, or a file is missing.
-        InputError: It is empty, not what it should be, or out of date.
-    """
-    word = "secret" if kind is TenantKind.ONLINE else "password"
-    ways = [f"{word}-stdin", f"{word}-file", *(["certificate"] if kind is TenantKind.ONLINE else [])]
-    chosen = [way for way in ways if given.texts.get(way)]
-    options = " or ".join(given.label(way) for way in ways)
-    if len(chosen) > 1:
-        raise UsageError("The credential was given twice.", advice=f"Give one of {options}.")
-    if given.texts.get("certificate-password-file") and chosen != ["certificate"]:
-        raise UsageError(
-            f"{given.label('certificate-password-file')} goes with {given.label('certificate')}.",
-            advice=f"Give it like {given.label('certificate')} app.pfx",
-        )
-    if chosen == ["certificate"]:
-        return _certificate(Path(given.texts["certificate"]), given)
-    stored = CredentialKind.SECRET if kind is TenantKind.ONLINE else CredentialKind.PASSWORD
-    if chosen == [f"{word}-stdin"]:
-        return Credential(stored, secrets_in.secret_from_stdin(given.label(chosen[0])))
-    if chosen:
-        return Credential(stored, secrets_in.secret_from_file(Path(given.texts[chosen[0]]), given.label(chosen[0])))
-    if not secrets_in.can_ask():
-        raise UsageError("No credential was given.", advice=f"Give it by {options}.")
-    question = "Client secret" if kind is TenantKind.ONLINE else "Password of the service account"
-    return Credential(stored, secrets_in.prompt(question, "the prompt"))
-
-
 def ca_bundle(path: Path | None, name: str) -> str:
     """The certificates of a bundle of authorities, in PEM.
 
@@ -163,6 +131,7 @@ def _online(given: Given) -> OnlineConnection:
         authority=given.optional("authority", values.origin),
         graph_url=given.optional("graph-url", values.origin),
         ca_pem=ca_bundle(given.path("ca-bundle"), given.label("ca-bundle")),
+        uses_proxy=not given.texts.get("no-proxy"),
     )
 
 
@@ -195,19 +164,3 @@ def _subscription(given: Given) -> Subscription:
 
 def _one_of(choices: tuple[str, ...]) -> Parser:
     return lambda text, name: values.choice(text, name, choices)
-
-
-def _certificate(path: Path, given: Given) -> Credential:
-    from syncvault.sync.connect import CertificatePasswordError, read_certificate
-
-    content = secrets_in.read_file(path, given.label("certificate"), limit=secrets_in.SECRET_LIMIT)
-    password_file = given.path("certificate-password-file")
-    password = None
-    if password_file is not None:
-        password = secrets_in.secret_from_file(password_file, given.label("certificate-password-file")).reveal()
-    try:
-        return read_certificate(content, password)
-    except CertificatePasswordError:
-        if password is not None or not secrets_in.can_ask():
-            raise
-        return read_certificate(content, secrets_in.prompt("Password of the certificate", "the prompt").reveal())

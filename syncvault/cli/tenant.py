@@ -40,7 +40,7 @@ _LIST_COLUMNS: Final = (
 )
 _PLAIN: Final = frozenset({"admin-mail", "billing-mail", "customer-number", "locale"})
 _OF_CONNECTION: Final = {
-    "online": ("directory-id", "client-id", "cloud", "authority", "graph-url"),
+    "online": ("directory-id", "client-id", "cloud", "authority", "graph-url", "no-proxy"),
     "onprem": ("ews-url", "username", "auth"),
 }
 
@@ -108,6 +108,7 @@ def edit(
     username: Annotated[str | None, typer.Option(metavar="USER", help="The service account.")] = None,
     auth: Annotated[str | None, typer.Option(metavar="ntlm|basic", help="How the account signs in.")] = None,
     ca_bundle: Annotated[str | None, typer.Option(metavar="FILE", help='Authorities trusted besides; "" none.')] = None,
+    no_proxy: tenant_add.NoProxy = None,
     profile: scoping.Profile = None,
     folder: scoping.Folder = None,
     photo_size: scoping.PhotoSize = None,
@@ -196,7 +197,11 @@ def _edited(facts: TenantProfile, texts: Any, changed: set[str]) -> TenantProfil
             f"--{foreign[0]} does not go with a tenant of kind {facts.kind}.",
             advice=f"Such a tenant has {', '.join(f'--{key}' for key in allowed)}.",
         )
-    parts = {key.replace("-", "_"): _parsed(key, texts[key]) for key in changed & set(allowed)}
+    parts: dict[str, Any] = {
+        key.replace("-", "_"): _parsed(key, texts[key]) for key in changed & set(allowed) & set(_PARSERS)
+    }
+    if "no-proxy" in changed:
+        parts["uses_proxy"] = not texts["no-proxy"]
     if "ca-bundle" in changed:
         bundle = Path(texts["ca-bundle"]) if texts["ca-bundle"] else None
         parts["ca_pem"] = registration.ca_bundle(bundle, "--ca-bundle")
@@ -224,7 +229,7 @@ _PARSERS: Final[dict[str, registration.Parser]] = {
     "username": values.account,
     "auth": lambda text, name: values.choice(text, name, values.AUTH_SCHEMES),
 }
-_EDITABLE: Final = (*_PARSERS, "time-zone", "ca-bundle", *scoping.KEYS)
+_EDITABLE: Final = (*_PARSERS, "no-proxy", "time-zone", "ca-bundle", *scoping.KEYS)
 
 
 def _parsed(key: str, text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from syncvault.cli import output, registration, scoping
+from syncvault.cli import credential_in, output, registration, scoping
 from syncvault.cli.audited import audited, write_after
 from syncvault.cli.call import AsJson, Call, begin
 from syncvault.cli.registration import Given
@@ -30,6 +30,9 @@ Term = Annotated[str, typer.Option(metavar="P1M|P1Y", help="By what a paid subsc
 TimeZone = Annotated[str, typer.Option(metavar="ZONE", help="Where the tenant's days begin. [default: UTC]")]
 Locale = Annotated[str, typer.Option(metavar="de|en", help="The language of mails. [default: en]")]
 CaBundle = Annotated[Path | None, typer.Option(metavar="FILE", help="Authorities trusted besides the system's; PEM.")]
+NoProxy = Annotated[
+    bool | None, typer.Option("--no-proxy/--proxy", help="Go past the proxy that HTTPS_PROXY names, or through it.")
+]
 NoProbe = Annotated[bool, typer.Option("--no-probe", help="Register without signing in once.")]
 Cloud = Annotated[str, typer.Option(metavar="global|us-gov|us-dod|china", help="Microsoft's cloud. [default: global]")]
 Authority = Annotated[str, typer.Option(metavar="URL", help="Sign in here instead; an https URL without a path.")]
@@ -37,6 +40,15 @@ GraphUrl = Annotated[str, typer.Option(metavar="URL", help="Graph is here instea
 Auth = Annotated[str, typer.Option(metavar="ntlm|basic", help="How the account signs in. [default: ntlm]")]
 Certificate = Annotated[Path | None, typer.Option(metavar="FILE", help="PFX, or PEM with key and certificate.")]
 CertificatePassword = Annotated[Path | None, typer.Option(metavar="F", help="What opens the certificate's file.")]
+ManagedIdentity = Annotated[bool, typer.Option("--managed-identity", help="Sign in as the Azure machine this runs on.")]
+IdentityClientId = Annotated[str, typer.Option(metavar="GUID", help="Which of the machine's identities, by client ID.")]
+WorkloadIdentity = Annotated[
+    bool, typer.Option("--workload-identity", help="Sign in with the token that the platform writes to a file.")
+]
+FederatedTokenFile = Annotated[
+    Path | None, typer.Option(metavar="F", help="That file. [default: AZURE_FEDERATED_TOKEN_FILE]")
+]
+SecretExpires = Annotated[str, typer.Option(metavar="DATE", help="When the client secret ends, as Entra shows it.")]
 SecretStdin = Annotated[bool, typer.Option("--secret-stdin", help="Read the client secret from standard input.")]
 SecretFile = Annotated[Path | None, typer.Option(metavar="F", help="Read the client secret from a file.")]
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
@@ -54,11 +66,17 @@ def add_online(
     certificate_password_file: CertificatePassword = None,
     secret_stdin: SecretStdin = False,
     secret_file: SecretFile = None,
+    secret_expires: SecretExpires = "",
+    managed_identity: ManagedIdentity = False,
+    identity_client_id: IdentityClientId = "",
+    workload_identity: WorkloadIdentity = False,
+    federated_token_file: FederatedTokenFile = None,
     billing_mail: BillingMail = "",
     customer_number: CustomerNumber = "",
     cloud: Cloud = "",
     authority: Authority = "",
     graph_url: GraphUrl = "",
+    no_proxy: NoProxy = None,
     trial_until: TrialUntil = "",
     paid_until: PaidUntil = "",
     term: Term = "",
@@ -170,7 +188,7 @@ def _add(call: Call, kind: TenantKind, options: dict[str, Any]) -> None:
     given = given_options(options)
     refuse_two_readers(call, given)
     facts = registration.profile(kind, given)
-    opened_by = registration.credential(kind, given)
+    opened_by = credential_in.credential(kind, given)
     with call.open_vault() as vault, audited(vault, call.command) as entry:
         registration.require_free_name(vault, facts.name)
         if not given.texts["no-probe"]:

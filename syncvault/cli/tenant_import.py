@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-from syncvault.cli import registration, secrets_in
+from syncvault.cli import credential_in, registration, secrets_in
 from syncvault.cli.registration import Given
 from syncvault.errors import InputError, SyncvaultError, UsageError
 from syncvault.vault.model import Credential, TenantKind, TenantProfile
@@ -20,12 +20,15 @@ _COMMON: Final = frozenset(
     | {"time-zone", "locale", "ca-bundle", "no-probe", "kind", "profile", "folder", "photo-size", "include-private"}
 )
 _ONLINE: Final = frozenset(
-    {"directory-id", "client-id", "cloud", "authority", "graph-url"}
-    | {"certificate", "certificate-password-file", "secret-file"}
+    {"directory-id", "client-id", "cloud", "authority", "graph-url", "no-proxy"}
+    | {"certificate", "certificate-password-file", "secret-file", "secret-expires"}
+    | {"managed-identity", "identity-client-id", "workload-identity", "federated-token-file"}
 )
 _ONPREM: Final = frozenset({"ews-url", "username", "auth", "password-file"})
-_FILES: Final = frozenset({"ca-bundle", "certificate", "certificate-password-file", "secret-file", "password-file"})
-_TRUTHS: Final = frozenset({"no-probe", "include-private"})
+_FILES: Final = frozenset(
+    {"ca-bundle", "certificate", "certificate-password-file", "secret-file", "password-file", "federated-token-file"}
+)
+_TRUTHS: Final = frozenset({"no-probe", "include-private", "no-proxy", "managed-identity", "workload-identity"})
 _EXAMPLE: Final = 'Begin each tenant with [[tenant]] and go on with lines like: name = "acme"'
 
 
@@ -78,10 +81,13 @@ def _candidate(position: int, table: Mapping[str, Any], directory: Path) -> Cand
 
 
 def _credential(kind: TenantKind, given: Given) -> Credential:
-    ways = ("certificate", "secret-file") if kind is TenantKind.ONLINE else ("password-file",)
-    if not any(given.texts.get(way) for way in ways):  # nobody is asked at a prompt in the middle of an import
-        raise UsageError(f"{given.label(ways[-1])} is missing.", advice=f"Name a file by {' or '.join(ways)}.")
-    return registration.credential(kind, given)
+    # Nobody is asked at a prompt in the middle of an import.
+    if not any(given.texts.get(way) for way in credential_in.WAYS[kind]):
+        if kind is TenantKind.ONPREM:
+            raise UsageError(f"{given.label('password-file')} is missing.", advice="Name a file by password-file.")
+        advice = "Name a file by certificate or secret-file, or set managed-identity or workload-identity to true."
+        raise UsageError(f"{given.label('secret-file')} is missing.", advice=advice)
+    return credential_in.credential(kind, given)
 
 
 def _kind(where: str, table: Mapping[str, Any]) -> TenantKind:

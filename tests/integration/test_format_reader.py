@@ -138,6 +138,7 @@ def test_profiles_and_credentials_hold_the_documented_keys(vault: Vault, home: P
             "authority": "",
             "graph_url": "",
             "ca_pem": "",
+            "uses_proxy": True,
         },
         "subscription": {
             "kind": "trial",
@@ -160,6 +161,8 @@ def test_profiles_and_credentials_hold_the_documented_keys(vault: Vault, home: P
         "certificate_pem": "",
         "thumbprint": "",
         "expires_at": int(NOW.timestamp()),
+        "identity_client_id": "",
+        "token_file": "",
     }
     assert read["other"]["credential"]["secret"] == "x" * 300
 

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from syncvault.__main__ import main
-from syncvault.cli import registration, secrets_in
+from syncvault.cli import credential_in, registration, secrets_in
 from syncvault.cli.registration import Given
 from syncvault.cli.tenant_import import read_import
 from syncvault.errors import InputError, SyncvaultError, UsageError
@@ -122,14 +122,14 @@ def test_a_bundle_without_a_certificate_is_refused(content: str, tmp_path: Path)
 
 def test_the_credential_of_an_onprem_tenant_is_a_password(tmp_path: Path) -> None:
     (tmp_path / "p").write_text("correct horse\n")
-    held = registration.credential(TenantKind.ONPREM, Given({"password-file": tmp_path / "p"}))
+    held = credential_in.credential(TenantKind.ONPREM, Given({"password-file": tmp_path / "p"}))
     assert (held.kind, held.secret.reveal()) == (CredentialKind.PASSWORD, b"correct horse")
 
 
 def test_at_a_terminal_the_secret_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrets_in, "can_ask", lambda: True)
     monkeypatch.setattr("getpass.getpass", lambda question: f"typed at {question}")
-    held = registration.credential(TenantKind.ONLINE, Given({}))
+    held = credential_in.credential(TenantKind.ONLINE, Given({}))
     assert held.secret.reveal() == b"typed at Client secret: "
 
 
