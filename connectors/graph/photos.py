@@ -54,6 +54,7 @@ class _Look:
     value: str = ""
     etag: str = ""
     seen: bool = False  # the bytes have been there, though they could not be taken yet
+    done: bool = False  # the result has been handed over
     result: Photo | None = field(default=None)
 
     def read(self, path: str, *, binary: bool) -> Read:
@@ -92,26 +93,27 @@ class PhotoReader:
         self._etags_come_with_bytes = True
 
     def photos(self, wanted: Sequence[PhotoRef]) -> Iterator[Photo]:
-        """One outcome for each reference."""
-        for chunk in chunks(wanted):
-            yield from self._look(chunk)
+        """One outcome for each reference, in any order; what is alike about them travels together."""
+        looks = [_look_at(ref, self._pixels) for ref in wanted]
+        # A contact's photo that was never seen is asked for at once: mostly there is one, and that is one request.
+        for chunk in chunks([look for look in looks if look.value and not look.ref.etag]):
+            if self._etags_come_with_bytes:
+                self._download(chunk, blindly=True)
+                yield from _settled(chunk)
+        for chunk in chunks(_unsettled(looks)):
+            self._examine(chunk)
+            yield from _settled(chunk)
+        for chunk in chunks(_unsettled(looks)):
+            self._download(chunk, blindly=False)
+            yield from _settled(chunk)
+        for chunk in chunks([look for look in looks if look.result is not None]):
+            self._doubt(chunk)
+            yield from (look.result for look in chunk if look.result is not None)
 
-    def _look(self, refs: Sequence[PhotoRef]) -> Iterator[Photo]:
-        looks = [_look_at(ref, self._pixels) for ref in refs]
-        # A contact's photo that was never seen is asked for at once: mostly there is none, and that is one request.
-        blind = [look for look in looks if look.value and not look.ref.etag and self._etags_come_with_bytes]
-        self._download(blind, blindly=True)
-        self._examine([look for look in looks if look.result is None])
-        self._download([look for look in looks if look.result is None], blindly=False)
-        self._doubt([look for look in looks if look.result and look.result.error and _is_gone(look.result.error)])
-        for look in looks:
-            if look.result is not None:
-                yield look.result
-
-    def _doubt(self, looks: list[_Look]) -> None:
+    def _doubt(self, looks: Sequence[_Look]) -> None:
         """Asks whether people are gone: some servers say the same of a photo that is not there."""
         keys = list(dict.fromkeys(look.ref.mailbox.key for look in looks))
-        outcomes = read_batch(self._client, [Read(f"{paths.user(key)}?$select=id") for key in keys]) if keys else []
+        outcomes = read_batch(self._client, [Read(f"{paths.user(key)}?$select=id") for key in keys])
         there = {key for key, outcome in zip(keys, outcomes, strict=True) if isinstance(outcome, Reply)}
         for look in looks:
             if look.ref.mailbox.key in there:
@@ -119,10 +121,8 @@ class PhotoReader:
 
     # -- metadata -----------------------------------------------------------------------------------------------
 
-    def _examine(self, looks: list[_Look]) -> None:
+    def _examine(self, looks: Sequence[_Look]) -> None:
         """Reads metadata: settles what is absent or unchanged, and notes the etag and what to download of the rest."""
-        if not looks:
-            return
         outcomes = read_batch(self._client, [look.read(look.metadata, binary=False) for look in looks])
         for look, outcome in zip(looks, outcomes, strict=True):
             if isinstance(outcome, Refusal) and (look.seen or _says_nothing(outcome)):
@@ -177,10 +177,8 @@ class PhotoReader:
 
     # -- bytes --------------------------------------------------------------------------------------------------
 
-    def _download(self, looks: list[_Look], *, blindly: bool) -> None:
+    def _download(self, looks: Sequence[_Look], *, blindly: bool) -> None:
         """Downloads in one batch, or one by one where that would be too much at once."""
-        if not looks:
-            return
         reads = [look.read(look.value, binary=True) for look in looks]
         try:
             outcomes: Sequence[Outcome | None]
@@ -257,7 +255,19 @@ def _look_at(ref: PhotoRef, pixels: int) -> _Look:
     return _Look(ref, photo, value=f"{photo}/$value")
 
 
-def _is_gone(error: ConnectorError) -> bool:
+def _unsettled(looks: Sequence[_Look]) -> list[_Look]:
+    return [look for look in looks if look.result is None and not look.done]
+
+
+def _settled(looks: Sequence[_Look]) -> Iterator[Photo]:
+    """The results that are beyond doubt; they are not held any longer."""
+    for look in looks:
+        if (photo := look.result) is not None and not _is_gone(photo.error):
+            look.result, look.done = None, True
+            yield photo
+
+
+def _is_gone(error: ConnectorError | None) -> bool:
     return isinstance(error, MailboxGone) and error.code.lower() in _GONE
 
 

@@ -240,3 +240,19 @@ class TestServersThatDoItOtherwise:
     def test_somebody_who_is_there_after_all_has_no_photo(self) -> None:
         _, photo = look({CARD: refusal(404, "Request_ResourceNotFound"), "/v1.0/users/u": answer({"id": "u"})})
         assert photo.state is PhotoState.ABSENT
+
+
+def test_photos_of_many_mailboxes_share_full_batches() -> None:
+    people, scripts = [f"u{number}" for number in range(30)], {}
+    for key in people:
+        scripts |= {
+            f"/v1.0/users/{key}/photo": metadata(),
+            f"/v1.0/users/{key}/photos/240x240/$value": bytes_of(b"face"),
+        }
+        scripts |= {f"/v1.0/users/{key}/contactFolders/f/contacts/c/photo/$value": bytes_of(b"face")}
+    refs = [ref for key in people for ref in (PhotoRef(Mailbox(key)), PhotoRef(Mailbox(key), "f", "c"))]
+    graph = StubGraph(scripts)
+    found = list(PhotoReader(graph.client).photos(refs))
+    assert {photo.ref for photo in found if photo.state is PhotoState.PRESENT} == set(refs)
+    assert len(found) == len(refs)
+    assert [len(post) for post in graph.posts] == [20, 10] * 3
