@@ -100,6 +100,12 @@ class TestRounds:
             pull(graph, {"D": "/users/u/contactFolders/D/contacts/delta?$deltatoken=old"})
         assert caught.value.folder_id == "D"
 
+    def test_a_bad_request_after_the_checkpoint_was_taken_is_not_an_expired_one(self) -> None:
+        old, following = f"{DELTA}?$deltatoken=old", f"{DELTA}?$skiptoken=2"
+        graph = graph_with({old: page(following=following), following: refusal(400, "ErrorInvalidUrlQuery")})
+        with pytest.raises(ServerFault):
+            pull(graph, {"D": old.removeprefix("/v1.0")})
+
     def test_a_bad_request_without_a_checkpoint_is_not_an_expired_one(self) -> None:
         with pytest.raises(ServerFault):
             pull(graph_with({DELTA: refusal(400, "ErrorInvalidUrlQuery")}))
@@ -151,6 +157,7 @@ class TestRounds:
         assert only.last
         sent = [headers.get("Prefer", "").split(",")[0] for headers in graph.headers]
         assert [size for size in sent if "maxpage" in size][-2:] == ["odata.maxpagesize=200", "odata.maxpagesize=20"]
+        assert not [part for post in graph.posts for part in post if "=20," in str(part.get("headers"))]
 
     def test_a_single_contact_that_is_too_large_is_a_violation(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("connectors.graph.reading._BATCH_LIMIT", 1_000)
@@ -178,9 +185,11 @@ def test_an_entry_that_is_not_removed_may_say_so() -> None:
 
 
 def test_a_round_that_leads_back_to_an_earlier_page_is_a_violation() -> None:
-    ring = [page(following=f"{DELTA}?$skiptoken={number}") for number in (1, 2, 3, 1)]
+    first, second = f"{DELTA}?$skiptoken=1", f"{DELTA}?$skiptoken=2"
+    graph = graph_with({DELTA: page(following=first), first: page(following=second), second: page(following=first)})
     with pytest.raises(ProtocolViolation):
-        pull(graph_with({DELTA: ring}))
+        pull(graph)
+    assert graph.asked.count(second) == 1
 
 
 class TestFoldersSideBySide:
