@@ -5,17 +5,28 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from syncvault.errors import BusyError, InputError, SchemaError
+from syncvault.errors import (
+    BusyError,
+    DamagedError,
+    InputError,
+    SchemaError,
+    StorageError,
+    SyncvaultError,
+    UsageError,
+)
 from syncvault.store import transfer, upgrade
 from syncvault.store.engine import Role, open_database
 from syncvault.vault import layout as layouts
 from syncvault.vault import tenants, verify
-from syncvault.vault.backups import placing, restore
+from syncvault.vault.backups import archive, placing, restore
+from syncvault.vault.backups.archive import NotABackupError
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.restoring import (
@@ -31,7 +42,7 @@ from tests.integration.restoring import (
     reopened,
     sign_anew,
 )
-from tests.integration.vault_parts import NOW, Place, execute, register
+from tests.integration.vault_parts import NOW, Place, execute, register, rows
 
 
 @pytest.fixture
@@ -141,6 +152,7 @@ def test_two_restores_into_one_home_do_not_meet(place: Place, full: Vault, place
     second = Second()
     restore.restore(places.wanted(), progress=second, clock=lambda: NOW)
     assert isinstance(second.refused, BusyError)
+    assert str(second.refused).startswith(f"Another process is restoring a vault at {places.home}")
 
 
 def test_a_backup_of_a_newer_version_is_refused_and_an_older_one_brought_up(
@@ -180,3 +192,147 @@ def test_rows_that_did_not_add_up_when_they_were_backed_up_are_told_and_still_fo
     assert alpha.id in restored.unreadable
     with reopened(places) as vault:
         assert {(one.table, str(one.kind)) for one in verify.verify(vault).findings} == {("photos", "missing")}
+
+
+# What is refused, in which words
+
+
+@pytest.fixture
+def backed_up(place: Place, full: Vault, places: Backups) -> Vault:
+    """A vault with both its backups, closed."""
+    back_up(full, places)
+    place.close()
+    return full
+
+
+def refused(place: Place, places: Backups, kind: type[SyncvaultError], said: str, **changes: Any) -> str:
+    """What a restore that is refused advises."""
+    with pytest.raises(kind, match=said) as error:
+        bring_back(place, places, **changes)
+    return error.value.advice
+
+
+def test_what_is_in_the_way_or_of_another_kind_is_named_with_what_to_do(
+    place: Place, backed_up: Vault, places: Backups
+) -> None:
+    home = place.home
+    advice = refused(place, places, InputError, f"^There is a vault at {home} already", home=home)
+    assert advice.startswith("Name another directory with --home")
+    advice = refused(place, places, UsageError, "^The directory given for --from holds", data=places.keys)
+    assert advice.startswith("--from takes what")
+    advice = refused(
+        place,
+        places,
+        UsageError,
+        "^Keys and data cannot share one",
+        database="sqlite:////x",
+        key_database="sqlite:////x",
+    )
+    assert "--key-database" in advice
+    (places.keys / "erasure.ledger").unlink()
+    advice = refused(place, places, NotABackupError, f"^{places.keys} has no erasure.ledger: nobody can tell")
+    assert advice.startswith("Take a key backup with its ledger")
+    assert not places.home.exists()
+
+
+def test_a_home_that_is_no_directory_is_said_to_be_none(place: Place, backed_up: Vault, places: Backups) -> None:
+    places.home.touch()
+    refused(place, places, StorageError, r"^The directory .*restored/\.restoring cannot be made: ")
+
+
+def test_a_file_that_no_restore_made_is_left_in_its_directory(place: Place, backed_up: Vault, places: Backups) -> None:
+    diary = places.home / ".restoring" / "diary"
+    diary.parent.mkdir(parents=True)
+    diary.write_text("mine")
+    advice = refused(place, places, InputError, f"^{diary} is nothing of a restore's")
+    assert advice.startswith("Move it away; it was not touched")
+    assert diary.read_text() == "mine"
+
+
+def test_what_an_interrupted_restore_left_is_cleared_away(place: Place, backed_up: Vault, places: Backups) -> None:
+    left = places.home / ".restoring"
+    (left / "locks").mkdir(parents=True)
+    (left / "locks" / "maintenance").touch()
+    (left / "vault.db-wal").write_bytes(b"half")
+    (left / "receipts").symlink_to(places.data)
+    (left / "token").write_text("no token")
+    bring_back(place, places)
+    assert not left.exists()
+    assert (places.data / "vault.db").exists()
+
+
+@pytest.mark.parametrize("content", [b"{}\n", None])
+def test_a_ledger_in_the_way_that_cannot_be_read_is_named(
+    place: Place, backed_up: Vault, places: Backups, content: bytes | None
+) -> None:
+    ledger = places.home / "erasure.ledger"
+    ledger.parent.mkdir()
+    if content is None:
+        ledger.mkdir()
+        refused(place, places, StorageError, f"^{ledger} cannot be read: ")
+    else:
+        ledger.write_bytes(content)
+        advice = refused(place, places, DamagedError, f"^{ledger} is damaged")
+        assert advice.startswith("Find out what it said of erasures")
+    assert [path.name for path in places.home.iterdir()] == ["erasure.ledger"]
+
+
+def test_files_that_are_not_what_the_statement_says_are_named(place: Place, backed_up: Vault, places: Backups) -> None:
+    for path in (places.data / "vault.db", places.keys / "keys.db", places.keys / "erasure.ledger"):
+        content = path.read_bytes()
+        path.write_bytes(content + b"x")
+        advice = refused(place, places, DamagedError, f"^{path} is not what backup.json says of it")
+        assert advice == archive.ANOTHER
+        path.write_bytes(content)
+
+
+def test_a_database_of_another_vault_is_refused(place: Place, full: Vault, places: Backups) -> None:
+    back_up(full, places)
+    seed = full.keys.receipt_seed
+    place.close()
+    for path, table in ((places.keys / "keys.db", "key_meta"), (places.data / "vault.db", "meta")):
+        content = path.read_bytes()
+        alter(path, seed, f"UPDATE {table} SET value = 'another' WHERE name = 'vault_id'")
+        advice = refused(place, places, DamagedError, f"^{path} is of another vault")
+        assert advice == archive.ANOTHER
+        path.write_bytes(content)
+        sign_anew(path.parent, seed)
+    bring_back(place, places)
+
+
+def test_a_statement_that_this_vault_did_not_sign_is_named(place: Place, backed_up: Vault, places: Backups) -> None:
+    for directory in (places.data, places.keys):
+        text = (directory / "backup.json").read_bytes()
+        sign_anew(directory, b"k" * 32)
+        advice = refused(place, places, DamagedError, f"^{directory / 'backup.json'} was not signed by this vault")
+        assert advice == archive.ANOTHER
+        (directory / "backup.json").write_bytes(text)
+
+
+# What a restore tells, and writes down
+
+
+def test_progress_is_told_of_every_byte(place: Place, backed_up: Vault, places: Backups) -> None:
+    told = {"expect": 0, "advance": 0}
+
+    class Counting(Quiet):
+        def expect(self, rows: int) -> None:
+            told["expect"] += rows
+
+        def advance(self, rows: int) -> None:
+            told["advance"] += rows
+
+    restore.restore(places.wanted(), progress=Counting(), clock=lambda: NOW)
+    files = [one for each in (places.data, places.keys) for one in archive.read(each).statement.files.values()]
+    assert told["expect"] == told["advance"] == sum(one.size for one in files)
+
+
+def test_a_restore_says_what_came_back_and_notes_when(place: Place, backed_up: Vault, places: Backups) -> None:
+    stated = archive.read(places.data).statement.rows
+    restored = bring_back(place, places, keep_days=10)
+    assert (restored.vault_id, restored.layout) == (backed_up.id, layouts.load(places.home))
+    assert (restored.tenants, restored.rows) == (2, sum(stated.values()) + 1)  # and its own mark
+    with reopened(places) as vault:
+        noted = {row[0]: row[1] for row in rows(vault.key_data, "key_meta")}
+        assert noted["restored_at"] == str(int(NOW.timestamp()))
+        assert noted["orphans_kept_until"] == str(int((NOW + timedelta(days=10)).timestamp()))
