@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from syncvault.crypto.record import row_version
 from syncvault.errors import BusyError, DamagedError, InputError
 from syncvault.retention import purge
 from syncvault.store import contacts as contact_rows
@@ -87,6 +88,32 @@ def test_after_a_rotation_of_the_index_key_no_index_is_what_it_was(vault: Vault,
     assert everything(vault) == before
     assert sources.mailbox(vault, tenant, "ANN@example.com").key == "ann"
     assert is_sound(vault, tenant)
+
+
+def versions(vault: Vault) -> dict[tuple[str, bytes], int]:
+    """How often each record says that it was sealed."""
+    found = {}
+    for table, column in (("tenants", "profile"), ("credentials", "blob"), ("folders", "blob"), ("contacts", "blob")):
+        with vault.read() as tx:
+            for row_id, blob in tx.exec_driver_sql(f"SELECT id, {column} FROM {table}"):
+                found[table, bytes(row_id)] = row_version(bytes(blob))
+    return found
+
+
+def test_a_record_that_counts_how_often_it_was_sealed_goes_on_counting(vault: Vault, tenant: Tenant) -> None:
+    before = versions(vault)
+    rotation.rotate(vault, tenant, DATA)
+    assert versions(vault) == {
+        (table, row): 1 if table == "credentials" else count + 1 for (table, row), count in before.items()
+    }
+
+
+def test_many_photos_go_a_few_at_a_time(vault: Vault, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = everything(vault)
+    assert len(before["photos"]) > 1
+    monkeypatch.setattr(resealing, "_PHOTOS_AT_ONCE", 1)
+    rotation.rotate(vault, tenant, DATA)
+    assert (generations(vault), everything(vault)) == ({2}, before)
 
 
 def test_a_rotation_of_both_can_follow_another(place: Place, vault: Vault, tenant: Tenant) -> None:
@@ -347,8 +374,9 @@ def test_a_rotation_that_is_resumed_is_told_of_and_makes_no_new_key(vault: Vault
 
 def test_a_tenant_in_erasure_is_not_rotated(vault: Vault, tenant: Tenant) -> None:
     erasure._fence(vault, tenant, erasure.ON_DEMAND, "root")
-    with pytest.raises(InputError, match="being erased"):
+    with pytest.raises(InputError, match=r"^The tenant is being erased") as refused:
         rotation.rotate(vault, tenant)
+    assert refused.value.advice.startswith("Its keys go with it")
     assert len(wrapped(vault, tenant)) == 2
 
 
@@ -427,6 +455,7 @@ def test_progress_ends_with_all_rows_done(vault: Vault, tenant: Tenant, monkeypa
     told: list[tuple[int, int]] = []
     rotation.rotate(vault, tenant, DATA, NOBODY._replace(done=lambda done, of: told.append((done, of))))
     assert told == sorted(told)
+    assert told[0] == (1, told[0][1])  # the tenant's own row comes first
     assert len({of for _, of in told}) == 1
     assert told[-1][0] == told[-1][1]
 

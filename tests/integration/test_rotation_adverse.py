@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -162,6 +163,7 @@ def test_rows_that_hang_on_nothing_end_a_rotation_instead_of_holding_it_up(
     with sqlite3.connect(place.home / "vault.db") as behind_its_back:
         behind_its_back.execute(tampered)
     behind_its_back.close()
-    with pytest.raises(DamagedError, match="cannot reach them"):
+    with pytest.raises(DamagedError, match=rf"^Rows of tenant {UUID(bytes=tenant.id)} .* cannot reach them") as refused:
         rotation.rotate(vault, tenant)
+    assert refused.value.advice.startswith("Run `syncvault verify`")
     assert rotation.unfinished(vault, tenant.id) == {Purpose.DATA, Purpose.INDEX}
