@@ -5,58 +5,28 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from tests.integration.graph_asking import IMMUTABLE, Get, asking, code_of, round_of, rows
 from tests.simulators.company.cast import ANNA, BOARD, EVERYBODY, JURGEN, LAYLA, MEI, OLAF, SALES, SAM, folder_id
 from tests.simulators.company.growth import grown_company
 from tests.simulators.online.server import OnlineSimulator
 
-IMMUTABLE = {"Prefer": 'IdType="ImmutableId"'}
-
 
 @pytest.fixture
-def get(online: OnlineSimulator, graph_session: requests.Session) -> Callable[..., requests.Response]:
-    def send(path: str, headers: dict[str, str] | None = None) -> requests.Response:
-        url = path if path.startswith("https:") else f"{online.origin}/v1.0/{path}"
-        return graph_session.get(url, headers=headers)
-
-    return send
-
-
-def rows(get: Callable[..., requests.Response], path: str, headers: dict[str, str] | None = None) -> list[Any]:
-    """All rows of a collection, over all its pages."""
-    page = get(path, headers).json()
-    found = page["value"]
-    while "@odata.nextLink" in page:
-        page = get(page["@odata.nextLink"], headers).json()
-        found += page["value"]
-    return found
-
-
-def round_of(get: Callable[..., requests.Response], path: str) -> tuple[list[Any], str]:
-    """The rows of a delta round and the link to the next one."""
-    page = get(path, IMMUTABLE).json()
-    found = page["value"]
-    while "@odata.nextLink" in page:
-        page = get(page["@odata.nextLink"], IMMUTABLE).json()
-        found += page["value"]
-    return found, page["@odata.deltaLink"]
-
-
-def code_of(answer: requests.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["error"]["code"]
+def get(online: OnlineSimulator, graph_session: requests.Session) -> Get:
+    return asking(online.origin, graph_session)
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def test_nested_groups_give_each_person_once(get: Callable[..., requests.Response]) -> None:
+def test_nested_groups_give_each_person_once(get: Get) -> None:
     path = f"groups/{EVERYBODY}/transitiveMembers/microsoft.graph.user?$select=id,accountEnabled&$top=2"
     found = rows(get, path)
     assert len(found) == len({row["id"] for row in found}) == 7
@@ -68,14 +38,14 @@ def test_nested_groups_give_each_person_once(get: Callable[..., requests.Respons
     }
 
 
-def test_select_brings_what_is_asked_for_and_refuses_the_unknown(get: Callable[..., requests.Response]) -> None:
+def test_select_brings_what_is_asked_for_and_refuses_the_unknown(get: Get) -> None:
     assert set(get(f"users/{ANNA}?$select=mail,city").json()) == {"@odata.context", "mail", "city"}
     contact = get(f"users/{ANNA}/contacts?$select=displayName&$top=1").json()["value"][0]
     assert set(contact) == {"@odata.etag", "id", "displayName"}
     assert get(f"users/{ANNA}?$select=shoeSize").status_code == 400
 
 
-def test_page_sizes_have_defaults_and_bounds(get: Callable[..., requests.Response]) -> None:
+def test_page_sizes_have_defaults_and_bounds(get: Get) -> None:
     kunden = get(f"users/{ANNA}/contactFolders").json()["value"][0]["id"]
     path = f"users/{ANNA}/contactFolders/{kunden}/contacts"
     assert len(get(path).json()["value"]) == 10
@@ -84,7 +54,7 @@ def test_page_sizes_have_defaults_and_bounds(get: Callable[..., requests.Respons
     assert get("users?$top=1000").status_code == 400
 
 
-def test_lists_filter_by_extended_properties(get: Callable[..., requests.Response]) -> None:
+def test_lists_filter_by_extended_properties(get: Get) -> None:
     def names(condition: str) -> list[str]:
         path = f"users/{JURGEN}/contacts?$filter=singleValueExtendedProperties/any(ep: ep/id eq {condition})"
         return [row["displayName"] for row in get(path).json()["value"]]
@@ -98,9 +68,7 @@ def test_lists_filter_by_extended_properties(get: Callable[..., requests.Respons
     assert bare.status_code == 400
 
 
-def test_absent_things_have_the_codes_of_their_service(
-    get: Callable[..., requests.Response], online: OnlineSimulator
-) -> None:
+def test_absent_things_have_the_codes_of_their_service(get: Get, online: OnlineSimulator) -> None:
     online.behaviour.denied.add(JURGEN)
     assert code_of(get("users/nobody")) == (404, "Request_ResourceNotFound")
     assert code_of(get("users/nobody/contacts")) == (404, "ErrorInvalidUser")
@@ -111,16 +79,14 @@ def test_absent_things_have_the_codes_of_their_service(
     assert get(f"users/{JURGEN}").ok
 
 
-def test_every_answer_carries_request_ids(get: Callable[..., requests.Response]) -> None:
+def test_every_answer_carries_request_ids(get: Get) -> None:
     answer = get("users/nobody", {"client-request-id": "mine"})
     assert answer.headers["client-request-id"] == "mine" == answer.json()["error"]["innerError"]["client-request-id"]
     assert answer.headers["request-id"] == answer.json()["error"]["innerError"]["request-id"]
     assert answer.headers["Date"]
 
 
-def test_photos_come_as_stored_in_the_sizes_there_are(
-    get: Callable[..., requests.Response], online: OnlineSimulator
-) -> None:
+def test_photos_come_as_stored_in_the_sizes_there_are(get: Get, online: OnlineSimulator) -> None:
     people = online.company.people
     assert [row["id"] for row in get(f"users/{SAM}/photos").json()["value"]] == ["48x48", "64x64", "96x96"]
     assert get(f"users/{SAM}/photos/96x96/$value").content == people[SAM].photo
@@ -132,7 +98,7 @@ def test_photos_come_as_stored_in_the_sizes_there_are(
     assert get(f"users/{ANNA}/photo").json()["@odata.mediaEtag"] != tag
 
 
-def test_no_photo_can_also_be_a_placeholder(get: Callable[..., requests.Response], online: OnlineSimulator) -> None:
+def test_no_photo_can_also_be_a_placeholder(get: Get, online: OnlineSimulator) -> None:
     online.behaviour.placeholder_photos = True
     assert get(f"users/{LAYLA}/photo").json()["@odata.mediaEtag"] == '""'
     assert get(f"users/{LAYLA}/photo/$value").headers["Content-Type"] == "image/gif"
@@ -141,9 +107,7 @@ def test_no_photo_can_also_be_a_placeholder(get: Callable[..., requests.Response
 # -- change tracking --------------------------------------------------------------------------------------------------
 
 
-def test_a_round_brings_everything_and_the_next_one_only_changes(
-    get: Callable[..., requests.Response], online: OnlineSimulator
-) -> None:
+def test_a_round_brings_everything_and_the_next_one_only_changes(get: Get, online: OnlineSimulator) -> None:
     company = online.company
     found, link = round_of(get, f"users/{ANNA}/contacts/delta")
     assert len(found) == 9
@@ -162,7 +126,7 @@ def test_a_round_brings_everything_and_the_next_one_only_changes(
 
 
 def test_what_happens_between_two_pages_comes_at_the_latest_in_the_next_round(
-    get: Callable[..., requests.Response], online: OnlineSimulator
+    get: Get, online: OnlineSimulator
 ) -> None:
     prefer = {"Prefer": 'odata.maxpagesize=2, IdType="ImmutableId"'}
     page = get(f"users/{ANNA}/contacts/delta", prefer).json()
@@ -174,7 +138,7 @@ def test_what_happens_between_two_pages_comes_at_the_latest_in_the_next_round(
 
 @pytest.mark.parametrize("keep_id", [True, False])
 def test_a_moved_contact_leaves_one_folder_and_enters_the_other(
-    keep_id: bool, get: Callable[..., requests.Response], online: OnlineSimulator
+    keep_id: bool, get: Get, online: OnlineSimulator
 ) -> None:
     target = folder_id(ANNA, "Contacts/Leer")
     key = next(folder["id"] for folder in rows(get, f"users/{ANNA}/contactFolders") if folder["displayName"] == "Leer")
@@ -188,7 +152,7 @@ def test_a_moved_contact_leaves_one_folder_and_enters_the_other(
     assert (arrived[0]["id"] == gone[0]["id"]) is keep_id
 
 
-def test_regular_ids_change_when_an_item_moves(get: Callable[..., requests.Response], online: OnlineSimulator) -> None:
+def test_regular_ids_change_when_an_item_moves(get: Get, online: OnlineSimulator) -> None:
     before = get(f"users/{ANNA}/contacts?$top=1").json()["value"][0]["id"]
     fixed = get(f"users/{ANNA}/contacts?$top=1", IMMUTABLE).json()["value"][0]["id"]
     item = next(iter(online.company.box_of(ANNA).default.items))
@@ -197,9 +161,7 @@ def test_regular_ids_change_when_an_item_moves(get: Callable[..., requests.Respo
     assert get(f"users/{ANNA}/contacts/{fixed}").ok
 
 
-def test_a_forgotten_token_is_410_with_the_way_back(
-    get: Callable[..., requests.Response], online: OnlineSimulator
-) -> None:
+def test_a_forgotten_token_is_410_with_the_way_back(get: Get, online: OnlineSimulator) -> None:
     _, link = round_of(get, f"users/{ANNA}/contacts/delta")
     online.expire_delta_tokens()
     answer = get(link)
@@ -208,9 +170,7 @@ def test_a_forgotten_token_is_410_with_the_way_back(
     assert get(f"users/{ANNA}/contacts/delta?$deltatoken=made-up").status_code == 410
 
 
-def test_users_delta_tells_of_people_and_not_of_photos(
-    get: Callable[..., requests.Response], online: OnlineSimulator
-) -> None:
+def test_users_delta_tells_of_people_and_not_of_photos(get: Get, online: OnlineSimulator) -> None:
     company = online.company
     _, link = round_of(get, "users/delta?$select=displayName")
     company.set_person_photo(ANNA, None)
@@ -258,21 +218,7 @@ def test_a_batch_that_makes_no_sense_is_refused(
     assert graph_session.post(f"{online.origin}/v1.0/$batch", json={"requests": parts}).status_code == 400
 
 
-def test_the_fifth_request_at_once_to_a_mailbox_is_throttled(
-    get: Callable[..., requests.Response], online: OnlineSimulator
-) -> None:
-    online.behaviour.limit_concurrency = True
-    with ThreadPoolExecutor(5) as pool:
-        with online.company.lock:  # whoever got into the mailbox waits there until the company is free again
-            pending = {pool.submit(get, f"users/{ANNA}/contacts") for _ in range(5)}
-            refused, inside = wait(pending, return_when=FIRST_COMPLETED)
-        assert [code_of(answer.result()) for answer in refused] == [(429, "ApplicationThrottled")]
-        assert [answer.result().status_code for answer in inside] == [200] * 4
-
-
-def test_faults_strike_as_often_as_they_are_told(
-    get: Callable[..., requests.Response], online: OnlineSimulator
-) -> None:
+def test_faults_strike_as_often_as_they_are_told(get: Get, online: OnlineSimulator) -> None:
     faults, path = online.faults, f"users/{ANNA}/contacts/delta"
     faults.fail_next("contacts/delta", status=503, times=2)
     assert [get(path).status_code for _ in range(3)] == [503, 503, 200]
@@ -291,13 +237,14 @@ def test_faults_strike_as_often_as_they_are_told(
     assert get(path).ok
 
 
-def test_the_simulator_serves_several_clients_at_once(get: Callable[..., requests.Response]) -> None:
+def test_the_simulator_serves_several_clients_at_once(get: Get, online: OnlineSimulator) -> None:
+    online.behaviour.limit_concurrency = False
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(get, [f"users/{ANNA}/contacts"] * 40))
     assert {answer.status_code for answer in answers} == {200}
 
 
-def test_recorded_requests_hold_no_bearer(get: Callable[..., requests.Response], online: OnlineSimulator) -> None:
+def test_recorded_requests_hold_no_bearer(get: Get, online: OnlineSimulator) -> None:
     get("users")
     assert "authorization" not in {name.lower() for name in online.recorder.exchanges[-1].headers}
 
@@ -315,6 +262,7 @@ def test_a_grown_company_is_the_same_each_time_and_built_when_looked_at() -> Non
 
 def test_the_simulators_stand_alone_and_change_on_command(plain: requests.Session, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.simulators", "--online", "0", "--directory", str(tmp_path / "run")]
+    command += ["--faults", "latency:0.1,server-error", "--faults", "reset:always", "--seed", "7"]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
         assert process.stdout
@@ -325,8 +273,18 @@ def test_the_simulators_stand_alone_and_change_on_command(plain: requests.Sessio
         assert plain.post(f"{control}/company", json=change).ok
         assert plain.post(f"{control}/company", json={"do": "__init__"}).status_code == 400
         assert plain.post(f"{control}/faults", json={"do": "fail_next", "pattern": "x"}).ok
+        assert plain.post(f"{control}/faults", json={"do": "arm", "name": "html", "rate": 0.5}).ok
+        assert plain.post(f"{control}/faults", json={"do": "arm", "name": "hailstorm"}).status_code == 400
+        told = plain.get(f"{control}/faults").json()
         person = plain.get(f"{control}/company?person={ANNA}").json()["people"][0]
         process.terminate()
         assert process.wait(10) == 0
+    assert {mode["name"]: mode["rate"] for mode in told["modes"]} == {
+        "latency": 0.1,
+        "server-error": 1.0,
+        "reset": 1.0,
+        "html": 0.5,
+    }
+    assert told["seed"] == 7
     assert person["mailbox"]["folders"][0]["items"][-1]["display_name"] == "Ferngesteuert"
     assert (tmp_path / "run" / "client.secret").stat().st_mode & 0o777 == 0o600
