@@ -51,7 +51,7 @@ def _card(entry: object, fields: Fields) -> Card | None:
     mailbox = Mailbox(key=key.lower(), address=mail if isinstance(mail, str) else "", opens=False)
     as_user = {name: entry.get(name) for name in _PROPERTIES.values()}
     as_user |= {"businessPhones": _phones(entry, "business"), "mobilePhone": next(iter(_phones(entry, "mobile")), "")}
-    return Card(mailbox, card_from(as_user, fields.intersection(_PROPERTIES)))
+    return Card(mailbox, card_from(as_user, fields))
 
 
 def _phones(entry: Json, kind: str) -> list[str]:

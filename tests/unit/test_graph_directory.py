@@ -172,6 +172,11 @@ def selected(path: str) -> set[str]:
     return set(parse_qs(urlsplit(path).query)["$select"][0].split(","))
 
 
+def largest(path: str) -> bool:
+    """Whether a request asks for the largest page that the directory gives."""
+    return parse_qs(urlsplit(path).query)["$top"] == ["999"]
+
+
 def test_a_person_brings_the_card_along_in_one_request_with_the_wanted_fields_alone() -> None:
     graph = StubGraph({"/v1.0/users/a": answer(ANNA)})
     assert directory.user(graph.client, "a", BUSINESS) == Card(
@@ -185,7 +190,7 @@ def test_members_bring_their_cards_along_by_the_largest_page() -> None:
     graph = StubGraph({GROUP: answer({"id": "g"}), MEMBERS: answer({"value": [ANNA]})})
     assert [card.contact for card in directory.members(graph.client, "g", BUSINESS)] == [Contact(display_name="Anna")]
     assert len(graph.asked) == 2
-    assert parse_qs(urlsplit(graph.asked[1]).query)["$top"] == ["999"]
+    assert largest(graph.asked[1])
 
 
 def test_a_huge_group_is_read_by_the_page_as_its_members_are_taken() -> None:
@@ -291,16 +296,18 @@ def test_a_decomposed_letter_is_the_same_letter() -> None:
 
 def test_everybody_comes_page_by_page_with_cards_and_nothing_more_is_asked_for_than_fields_and_filter_need() -> None:
     first = answer({"value": [ANNA], "@odata.nextLink": f"{ORIGIN}/v1.0/users?$skiptoken=1"})
-    graph = StubGraph({"/v1.0/users": [first, answer({"value": [{"id": "B", "displayName": "Ben"}]})]})
+    second = answer({"value": [{"id": "B", "displayName": "Ben", "companyName": "Nord"}]})
     fields = frozenset({"display_name"})
-    cards = list(directory.everybody(graph.client, UserFilter(department="", company="Nord"), fields))
-    assert cards == []
-    assert selected(graph.asked[0]) == {
-        *("id", "mail", "userPrincipalName", "accountEnabled", "showInAddressList", "displayName", "companyName")
-    }
-    graph = StubGraph({"/v1.0/users": [first, answer({"value": [{"id": "B", "displayName": "Ben"}]})]})
+    graph = StubGraph({"/v1.0/users": [first, second]})
     named = [card.contact for card in directory.everybody(graph.client, UserFilter(), fields)]
     assert named == [Contact(display_name="Anna"), Contact(display_name="Ben")]
+    assert largest(graph.asked[0])
+    needed = {"id", "mail", "userPrincipalName", "accountEnabled", "showInAddressList", "displayName"}
+    assert selected(graph.asked[0]) == needed
+    graph = StubGraph({"/v1.0/users": [first, second]})
+    (nord,) = directory.everybody(graph.client, UserFilter(company="Nord"), fields)
+    assert nord.contact == Contact(display_name="Ben")
+    assert selected(graph.asked[0]) == needed | {"companyName"}
 
 
 def test_who_is_in_the_group_to_leave_out_at_any_depth_is_left_out() -> None:
@@ -381,6 +388,7 @@ def test_a_contact_of_the_organisation_has_a_card_and_no_mailbox() -> None:
 
 def test_of_contacts_of_the_organisation_only_wanted_fields_are_asked_for_and_taken() -> None:
     graph, (card,) = outside(frozenset({"surname", "mobile_phone", "notes"}), PAUL)
+    assert largest(graph.asked[0])
     assert selected(graph.asked[0]) == {"id", "mail", "surname", "phones"}
     assert card.contact == Contact(surname="Partner", mobile_phone="3")
 
