@@ -236,6 +236,8 @@ def _settle(client: GraphClient, part: Part, response: Json | None, elapsed: flo
     named = response.get("headers")
     headers = {str(name).lower(): str(value) for name, value in named.items()} if isinstance(named, dict) else {}
     body = response.get("body")
+    if not part.read.mailbox:  # what one mailbox refuses is no reason to hold back from others
+        client.limiter.after(status, headers)
     if 200 <= status < 300:
         _accept(part, headers, body, elapsed)
         return

@@ -18,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 import orjson
 
 from connectors.graph.auth import FRESH_TOKENS, Tokens
+from connectors.graph.limits import Limiter, units
 from connectors.graph.refusals import Refusal, error_code
 from connectors.graph.transport import Answer, BrokenError, TooLargeError, Transport
 from connectors.port import ConnectorError, ProtocolViolation, ServerFault, Throttled
@@ -38,7 +39,7 @@ _DOTS: Final = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request, without the token. `weight` is what it counts for in `requests`."""
+    """A request, without the token. `weight` is what it counts for in `requests`, `units` for the directory."""
 
     method: str
     path: str
@@ -46,6 +47,7 @@ class Ask:
     body: bytes | None = None
     limit: int = JSON_LIMIT
     weight: int = 1
+    units: int = 0
 
 
 class GraphClient:
@@ -60,6 +62,7 @@ class GraphClient:
         self.batches = True  # whether the server takes batches, as far as it is known
         self._transport = transport
         self._slots = Slots(PER_MAILBOX)
+        self.limiter = Limiter(sleep, now)
         self._counting = threading.Lock()
         self._requests = 0
 
@@ -97,12 +100,12 @@ class GraphClient:
         """
         headers = {"Accept": "application/json", "Prefer": prefer} if prefer else {"Accept": "application/json"}
         with self._slots.taken([mailbox] if mailbox else []):
-            return self._json(Ask("GET", path, headers, limit=limit), policy)
+            return self._json(Ask("GET", path, headers, limit=limit, units=units(path)), policy)
 
     def get_bytes(self, path: str, *, limit: int, prefer: str, mailbox: str) -> Answer:
         """Reads a body as it is; raises as `get_json` does, `TooLargeError` beyond `limit` bytes."""
         headers = {"Accept": "*/*", "Prefer": prefer} if prefer else {"Accept": "*/*"}
-        ask = Ask("GET", path, headers, limit=limit)
+        ask = Ask("GET", path, headers, limit=limit, units=units(path))
         with self._slots.taken([mailbox] if mailbox else []):
             return self._answer(ask, Backoff(self.sleep, self.now, self.policy))
 
@@ -112,7 +115,8 @@ class GraphClient:
         body = orjson.dumps({"requests": parts})
         # A batch runs up to four parts of a mailbox at once, so it takes a slot for each.
         with self._slots.taken(mailboxes):
-            return self._json(Ask("POST", BATCH, headers, body, limit, weight=len(parts)))
+            cost = sum(units(part["url"]) for part in parts)
+            return self._json(Ask("POST", BATCH, headers, body, limit, weight=len(parts), units=cost))
 
     def pages(self, path: str, *, prefer: str = "", mailbox: str = "") -> Iterator[list[Any]]:
         """The `value` of each page of a list, following its links; raises as `get_json` does."""
@@ -194,6 +198,7 @@ class GraphClient:
                 raise Refusal(answer.status, code_of(answer))
 
     def _send(self, ask: Ask, token: str) -> Answer:
+        self.limiter.before(ask.units)
         with self._counting:
             self._requests += ask.weight
         told = False
@@ -206,6 +211,7 @@ class GraphClient:
                 body=ask.body,
                 limit=ask.limit,
             )
+            self.limiter.after(answer.status, answer.headers)
             # What a batch was answered says nothing of its parts, which are refused one by one.
             told = answer.status == 401 or (answer.status == 200 and ask.path == BATCH)
             return answer

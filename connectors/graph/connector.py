@@ -7,21 +7,21 @@ from contextlib import contextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
-from connectors.graph import contacts, directory
+from connectors.graph import directory
 from connectors.graph.auth import open_tokens, roles_in
 from connectors.graph.client import GraphClient, TooLargeError
+from connectors.graph.contacts import PAGE_SIZE, ContactReader
 from connectors.graph.org_contacts import organisation_contacts
 from connectors.graph.photos import PhotoReader
+from connectors.graph.reading import AT_ONCE
 from connectors.graph.refusals import CONTACTS, USERS, Refusal, explain
 from connectors.graph.settings import ClientCertificate, ClientSecret, GraphSettings
 from connectors.graph.transport import Transport
 from connectors.port import (
     Card,
     ConnectorError,
-    FolderGone,
     Identity,
     Mailbox,
-    Page,
     Photo,
     PhotoRef,
     ProtocolViolation,
@@ -32,8 +32,6 @@ from connectors.port import (
     Wanted,
 )
 from connectors.selection import Selection
-from connectors.steps import one_by_one
-from connectors.selection import FULL
 from connectors.throttle import Now, RetryPolicy, Sleep
 
 _PROBE: Final = RetryPolicy(attempts=3, patience=10.0)
@@ -42,14 +40,14 @@ _PROBE: Final = RetryPolicy(attempts=3, patience=10.0)
 class GraphConnector:
     """Reads one tenant's Exchange Online; see `connectors.port.Connector`. Safe to use from several threads."""
 
-    lot = 1
+    lot = AT_ONCE
 
     def __init__(self, client: GraphClient, settings: GraphSettings, selection: Selection, page_size: int) -> None:
         self._client = client
         self._settings = settings
         self._selection = selection
-        self._page_size = page_size
-        self._photos = PhotoReader(client)
+        self._contacts = ContactReader(client, selection, page_size)
+        self._photos = PhotoReader(client, selection.photo_pixels)
 
     @property
     def requests(self) -> int:
@@ -96,11 +94,8 @@ class GraphConnector:
 
     def changes(self, wanted: Sequence[Wanted]) -> Iterator[Sequence[Step]]:
         """What changed in the mailboxes' contact folders since the checkpoints; folders without one in full."""
-        return one_by_one(self._changes, wanted)
-
-    def _changes(self, wanted: Wanted) -> Iterator[Page | FolderGone]:
         with _normalised(CONTACTS):
-            yield from contacts.changes(self._client, wanted.mailbox, wanted.checkpoints, self._page_size)
+            yield from self._contacts.changes(wanted)
 
     def photos(self, wanted: Sequence[PhotoRef]) -> Iterator[Photo]:
         """Looks at photos and brings those that changed, one outcome per reference, in any order."""
@@ -119,7 +114,7 @@ def open_connector(
     transport = Transport(settings.ca_pem, uses_proxy=settings.uses_proxy)
     tokens = open_tokens(settings, transport, sleep=sleep, now=now)
     client = GraphClient(transport, settings.graph_origin(), tokens, sleep, now)
-    return GraphConnector(client, settings, selection, page_size or contacts.PAGE_SIZE)
+    return GraphConnector(client, settings, selection, page_size or PAGE_SIZE)
 
 
 @contextmanager

@@ -36,7 +36,6 @@ class Harness(ABC):
         name: The adapter's.
         permission: What the advice of a `NotPermitted` mailbox must name.
         knows_groups: Whether groups are sources (online only).
-        knows_private: Whether the source marks items private and the adapter skips them (on-premises only).
         company: What the server serves; edit it freely.
         waits: Seconds that the connectors of this harness would have slept (pass `sleep=self.waits.append`).
     """
@@ -44,7 +43,6 @@ class Harness(ABC):
     name: str
     permission: str
     knows_groups: bool
-    knows_private: bool
     company: Company
     waits: list[float]
 
@@ -121,7 +119,7 @@ class Harness(ABC):
             (box.path(folder.id), self.contact_of(item))
             for folder in box.folders.values()
             for item in folder.items.values()
-            if not (item.private and self.knows_private)
+            if not item.private
         )
 
 

@@ -23,7 +23,6 @@ class EwsHarness(Harness):
     name = "ews"
     permission = "ApplicationImpersonation"
     knows_groups = False
-    knows_private = True
 
     def __init__(self, company: Company, authority: trustme.CA, ca_pem: str) -> None:
         self.company = company

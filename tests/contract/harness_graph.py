@@ -20,7 +20,6 @@ class GraphHarness(Harness):
     name = "graph"
     permission = "Contacts.Read"
     knows_groups = True
-    knows_private = False
 
     def __init__(self, company: Company, authority: trustme.CA, ca_pem: str) -> None:
         self.company = company

@@ -226,11 +226,8 @@ class TestContacts:
 
     def test_private_items_are_skipped_and_counted(self, harness: Harness, connector: Connector) -> None:
         copy = pulled(harness, connector, JURGEN)
-        if harness.knows_private:
-            assert copy.skipped["private"] == 1
-            assert "Arzttermin Dr. Heim" not in names(copy.holdings)
-        else:
-            assert copy.skipped == {}
+        assert copy.skipped["private"] == 1
+        assert "Arzttermin Dr. Heim" not in names(copy.holdings)
 
     def test_a_person_without_a_mailbox_is_told_apart(self, harness: Harness, connector: Connector) -> None:
         with pytest.raises(NoMailbox):

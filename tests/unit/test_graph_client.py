@@ -37,7 +37,7 @@ def test_a_server_that_names_a_time_is_obeyed(fault: Answer, waits: list[float])
 def test_other_passing_faults_are_ridden_out(fault: Any) -> None:
     graph, body = get(fault, fault, GOOD)
     assert body == {"id": "1"}
-    assert len(graph.waits) == 2
+    assert len(graph.waits) >= 2
 
 
 def test_json_that_was_cut_off_is_asked_for_again() -> None:
