@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from syncvault.crypto.record import row_version
-from syncvault.errors import BusyError, DamagedError, InputError
+from syncvault.errors import BusyError, DamagedError, InputError, NotFoundError
 from syncvault.retention import purge
 from syncvault.store import contacts as contact_rows
 from syncvault.store import keys as key_rows
@@ -435,6 +436,34 @@ def test_tenant_keys_that_lie_idle_are_dropped(vault: Vault, tenant: Tenant) -> 
     seconds[0] *= 2
     ring.drop_idle(1)
     assert not ring._tenants
+
+
+def test_of_a_tenant_without_keys_nothing_is_opened_or_rotated(vault: Vault) -> None:
+    stranger = bytes(16)[:-1] + b"s"
+    for ask in (vault.keys.tenant, lambda tenant_id: vault.keys.rotate(tenant_id, DATA, NOW)):
+        with pytest.raises(NotFoundError, match=r"^The tenant has no keys"):
+            ask(stranger)
+
+
+def test_keys_of_another_tenant_stay_as_they_are(vault: Vault, tenant: Tenant) -> None:
+    other = register(vault, "globex")
+    held = vault.keys.tenant(other.id)
+    rotation.rotate(vault, tenant)
+    assert vault.keys.names_of(tenant.id) == ["data/1", "data/2", "index/1", "index/2"]
+    assert vault.keys.names_of(other.id) == ["data/1", "index/1"]
+    assert vault.keys.tenant(other.id) is held
+    vault.keys.forget(other.id)
+    assert vault.keys.tenant(other.id) is not held
+
+
+def test_keys_that_lack_a_purpose_or_a_generation_in_force_are_damaged(vault: Vault, tenant: Tenant) -> None:
+    other = register(vault, "globex")
+    execute(vault.key_data, "DELETE FROM wrapped_keys WHERE purpose = 'index' AND tenant_id = ?", tenant.id)
+    execute(vault.key_data, "UPDATE wrapped_keys SET state = 'retired' WHERE tenant_id = ?", other.id)
+    for each in (tenant, other):
+        vault.keys.forget(each.id)
+        with pytest.raises(DamagedError, match=f"^The key store lacks keys of tenant {UUID(bytes=each.id)}"):
+            vault.keys.tenant(each.id)
 
 
 def _snapshot(vault: Vault) -> dict[str, list[tuple[object, ...]]]:
