@@ -31,7 +31,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 from syncvault.errors import NoVaultError, StorageError, UsageError
 from syncvault.store import checks
 from syncvault.store.checks import ScrubReport
-from syncvault.store.faults import foreign_errors, normalise
+from syncvault.store.faults import OwnErrors, foreign_errors
 from syncvault.store.urls import DatabaseUrl, Dialect, parse_url
 
 Transaction = Connection
@@ -66,30 +66,32 @@ class Database:
     path: Path | None
     _reader: Engine
     _writer: Engine
-    _foreign: tuple[type[BaseException], ...]
+    _own_errors: OwnErrors
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """A transaction that sees one state of the database throughout and cannot change it."""
-        with self._own_errors(), self._reader.begin() as connection:
+        with self._own_errors, self._reader.connect() as connection, connection.begin():
+            self._begin(connection, "BEGIN")
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """A transaction that commits at the end of the block; SQLite lets one at a time in."""
-        with self._own_errors(), self._writer.begin() as connection:
+        with self._own_errors, self._writer.connect() as connection, connection.begin():
+            self._begin(connection, "BEGIN IMMEDIATE")
             yield connection
 
     @contextmanager
     def lone(self) -> Iterator[Transaction]:
         """A connection outside the pool, on which every statement commits by itself."""
         engine = _engine(parse_url(self.url), {"poolclass": NullPool}, writes=True)
-        with self._own_errors(), engine.connect() as connection:
+        with self._own_errors, engine.connect() as connection:
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def integrity(self, *, quick: bool = False) -> list[str]:
         """What is wrong with the database as a file, a clause each; empty when nothing is."""
-        with self._own_errors(), self._reader.connect() as connection:
+        with self.read() as connection:
             return checks.integrity(connection, quick=quick)
 
     def scrub(self, tables: Iterable[str] = (), *, timeout: float = BUSY_SECONDS, vacuum: bool = False) -> ScrubReport:
@@ -104,7 +106,7 @@ class Database:
             BusyError: A reader kept its snapshot open until the time was up.
         """
         if self.path is not None:
-            with self._own_errors(), self._writer.connect() as connection:
+            with self._own_errors, self._writer.connect() as connection:
                 driver = connection.connection.dbapi_connection
                 return checks.scrub_sqlite(driver, self.path, timeout=timeout, vacuum=vacuum)
         with self.lone() as connection:
@@ -115,17 +117,15 @@ class Database:
         self._reader.dispose()
         self._writer.dispose()
 
+    def _begin(self, connection: Connection, statement: str) -> None:
+        # SQLite's driver does not begin by itself. Not as an SQLAlchemy event: having one costs every connection.
+        if self.dialect == "sqlite":
+            connection.connection.cursor().execute(statement).close()
+
     def _forget(self) -> None:
         # In a forked child: the sockets and files belong to the parent, so they are dropped and not closed.
         self._reader.dispose(close=False)
         self._writer.dispose(close=False)
-
-    @contextmanager
-    def _own_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except self._foreign as fault:
-            raise normalise(fault) from None
 
 
 _open: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -154,8 +154,8 @@ def open_database(url: str, *, role: Role = "data", create: bool = False) -> Dat
         writer = _engine(parsed, _ONE, writes=True)
     else:
         reader = reader.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    foreign = foreign_errors(parsed.dialect)
-    database = Database(parsed.text, role, parsed.dialect, parsed.path, reader, writer, foreign)
+    own_errors = OwnErrors(foreign_errors(parsed.dialect))
+    database = Database(parsed.text, role, parsed.dialect, parsed.path, reader, writer, own_errors)
     _open.add(database)
     return database
 
@@ -179,7 +179,6 @@ def _engine(url: DatabaseUrl, pool: dict[str, Any], *, writes: bool = False) -> 
         options = {"timeout": BUSY_SECONDS, "check_same_thread": False}
         engine = sqlalchemy.create_engine(address, hide_parameters=True, connect_args=options, **pool)
         event.listen(engine, "connect", _prepare_writer if writes else _prepare_reader)
-        event.listen(engine, "begin", _begin_write if writes else _begin_read)
         return engine
     try:
         return sqlalchemy.create_engine(url.text, hide_parameters=True, pool_pre_ping=True, **pool)
@@ -193,7 +192,7 @@ def _engine(url: DatabaseUrl, pool: dict[str, Any], *, writes: bool = False) -> 
 
 
 def _prepare_writer(connection: Any, _record: object) -> None:
-    # The driver must not begin transactions by itself: `_begin_…` do (SQLAlchemy, "pysqlite: transactions").
+    # The driver must not begin transactions by itself: `Database._begin` does (SQLAlchemy, "pysqlite: transactions").
     connection.isolation_level = None
     for pragma in _PRAGMAS:
         connection.execute(pragma)
@@ -202,12 +201,3 @@ def _prepare_writer(connection: Any, _record: object) -> None:
 def _prepare_reader(connection: Any, record: object) -> None:
     _prepare_writer(connection, record)
     connection.execute("PRAGMA query_only=ON")
-
-
-# Both go past SQLAlchemy: they are run for every page.
-def _begin_write(connection: Connection) -> None:
-    connection.connection.cursor().execute("BEGIN IMMEDIATE").close()
-
-
-def _begin_read(connection: Connection) -> None:
-    connection.connection.cursor().execute("BEGIN").close()

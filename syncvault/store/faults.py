@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from types import TracebackType
 from typing import Any, ClassVar, Final
 
 from syncvault.errors import BusyError, DamagedError, StorageError, SyncvaultError
@@ -64,6 +65,27 @@ def foreign_errors(dialect: str) -> tuple[type[BaseException], ...]:
     import psycopg  # noqa: PLC0415  (an extra)
 
     return (SQLAlchemyError, psycopg.Error)
+
+
+class OwnErrors:
+    """A block out of which the database's failures come as the product's own errors; threads may share it.
+
+    A class and not a generator: it is entered for every transaction.
+    """
+
+    __slots__ = ("_foreign",)
+
+    def __init__(self, foreign: tuple[type[BaseException], ...]) -> None:
+        self._foreign = foreign
+
+    def __enter__(self) -> None:
+        """Nothing needs to be kept."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(fault, self._foreign):
+            raise normalise(fault) from None
 
 
 def normalise(fault: BaseException) -> SyncvaultError:

@@ -5,6 +5,7 @@
     wait_for_tenant(locks, tenant_id, *, work, told, ...) -> context manager   waits, as long as it takes
     Locks.maintenance(*, exclusive, timeout=30.0) -> context manager   BusyError once the time is up
     Locks.forget(tenant_id) -> None                          removes the lock file of an erased tenant; hold the lock
+    Locks.close() -> None                                    closes the files that are kept open for the next taker
 
 The kernel (flock) or the server (advisory locks) frees a lock when its holder dies, however it dies. A holder
 must not fork without exec: the child would hold the lock too.
@@ -17,9 +18,10 @@ import hashlib
 import os
 import socket
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
@@ -61,6 +63,9 @@ class Locks(Protocol):
 
     def forget(self, tenant_id: bytes) -> None:
         """Leaves no trace of the tenant among the locks; call it while holding the tenant."""
+
+    def close(self) -> None:
+        """Closes what is kept open; locks may be taken again afterwards."""
 
 
 def open_locks(db: Database, home: Path) -> Locks:
@@ -106,7 +111,7 @@ def wait_for_tenant(
 
 def _vault_busy(*, exclusive: bool, lock: Path | None) -> BusyError:
     who = "other commands are still reading it" if exclusive else "a scrub or a restore is under way"
-    by = f" by {holders.named([lock])}" if lock is not None else ""
+    by = f" by {holders.named([lock], locked=True)}" if lock is not None else ""
     return BusyError(f"The vault is in use{by}: {who}.")
 
 
@@ -129,11 +134,50 @@ def _holder(work: str = "") -> str:
     return f"{socket.gethostname()[:32]} {os.getpid()} {work}".rstrip()
 
 
+_age = object()  # replaced before this process forks: a child shares the locks of what it inherits
+
+
+def _end_age() -> None:
+    global _age  # noqa: PLW0603  (one process, one age)
+    _age = object()
+
+
+os.register_at_fork(before=_end_age)
+
+
+class _Doors:
+    """Both files of the maintenance lock, open. For one taker at a time: a lock belongs to the open file."""
+
+    __slots__ = ("__weakref__", "_age", "close", "gate", "inode", "lock")
+
+    def __init__(self, gate: int, lock: int) -> None:
+        found = os.fstat(lock)
+        self.gate, self.lock, self.inode, self._age = gate, lock, (found.st_dev, found.st_ino), _age
+        self.close = weakref.finalize(self, _close, gate, lock)  # at the latest when nobody refers to it any more
+        self.close.atexit = False
+
+    @property
+    def is_our_own(self) -> bool:
+        """Whether no child can have inherited it."""
+        return self._age is _age
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
 @dataclass(frozen=True, slots=True)
 class FileLocks:
-    """Locks by flock on files in a directory; for a vault whose data database is a file on this machine."""
+    """Locks by flock on files in a directory; for a vault whose data database is a file on this machine.
+
+    The files of the maintenance lock stay open between two takers, because every transaction takes it and opening them
+    costs more than all else about it. Each taker has a pair of its own, so threads exclude each other like processes.
+    After a fork, neither parent nor child takes one that both have; nor is one taken that is no longer in its place.
+    """
 
     directory: Path
+    _unused: list[_Doors] = field(default_factory=list, repr=False, compare=False)  # threads just `pop` and `append`
 
     @contextmanager
     def tenant(self, tenant_id: bytes, *, work: str = "") -> Iterator[None]:
@@ -154,19 +198,24 @@ class FileLocks:
         Whoever wants the vault alone shuts a gate behind those who are in it, so that sharers who keep overlapping
         cannot keep it out for ever. Not to be nested in one thread: the inner taker would wait at the gate.
         """
-        kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-        deadline = time.monotonic() + timeout
-        with self._opened(_GATE) as gate, self._opened(_MAINTENANCE) as lock:
-            wait = partial(_wait, exclusive=exclusive, deadline=deadline, lock=self.directory / _MAINTENANCE)
-            wait(lambda: _flock(gate, kind), poll=_GATE_POLL_SECONDS)
-            if not exclusive:
-                fcntl.flock(gate, fcntl.LOCK_UN)  # sharers only pass through
-            wait(lambda: _flock(lock, kind))
+        doors = self._enter(exclusive=exclusive, deadline=time.monotonic() + timeout)
+        try:
             yield
+        finally:
+            if exclusive or not doors.is_our_own:
+                doors.close()  # which also gives the locks back
+            else:
+                fcntl.flock(doors.lock, fcntl.LOCK_UN)
+                self._unused.append(doors)
 
     def forget(self, tenant_id: bytes) -> None:
         """See `Locks.forget`."""
         (self.directory / tenant_id.hex()).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """See `Locks.close`."""
+        while self._unused:
+            self._unused.pop().close()
 
     def _take(self, name: str) -> int:
         while True:
@@ -179,23 +228,55 @@ class FileLocks:
                 return descriptor
             os.close(descriptor)  # `forget` removed the file between opening and locking it
 
-    def _is_linked(self, name: str, descriptor: int) -> bool:
+    def _enter(self, *, exclusive: bool, deadline: float) -> _Doors:
+        kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+        while True:
+            doors = self._doors()
+            try:
+                self._wait_for(_GATE, doors.gate, kind, deadline=deadline, poll=_GATE_POLL_SECONDS)
+                if not exclusive:
+                    fcntl.flock(doors.gate, fcntl.LOCK_UN)  # sharers only pass through
+                self._wait_for(_MAINTENANCE, doors.lock, kind, deadline=deadline)
+                if self._is_there(_MAINTENANCE, doors.inode):
+                    return doors
+            except BaseException:
+                doors.close()
+                raise
+            doors.close()  # the directory was replaced: what others take is not this
+
+    def _doors(self) -> _Doors:
+        while self._unused:
+            try:
+                doors = self._unused.pop()
+            except IndexError:  # another thread took the last one
+                break
+            if doors.is_our_own:
+                return doors
+            doors.close()
+        gate = self._open(_GATE)
         try:
-            there = (self.directory / name).stat()
+            return _Doors(gate, self._open(_MAINTENANCE))
+        except BaseException:
+            os.close(gate)
+            raise
+
+    def _wait_for(self, name: str, descriptor: int, kind: int, *, deadline: float, poll: float = _POLL_SECONDS) -> None:
+        if not _flock(descriptor, kind):
+            attempt, exclusive = partial(_flock, descriptor, kind), kind == fcntl.LOCK_EX
+            _wait(attempt, exclusive=exclusive, deadline=deadline, poll=poll, lock=self.directory / name)
+
+    def _is_linked(self, name: str, descriptor: int) -> bool:
+        found = os.fstat(descriptor)
+        return self._is_there(name, (found.st_dev, found.st_ino))
+
+    def _is_there(self, name: str, inode: tuple[int, int]) -> bool:
+        try:
+            found = os.stat(f"{self.directory}/{name}")  # noqa: PTH116  (a Path takes longer to be put together)
         except FileNotFoundError:
             return False
-        return there.st_ino == os.fstat(descriptor).st_ino
-
-    @contextmanager
-    def _opened(self, name: str) -> Iterator[int]:
-        descriptor = self._open(name)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)  # which also gives the lock back
+        return (found.st_dev, found.st_ino) == inode
 
     def _open(self, name: str) -> int:
-        # Twice in every transaction: a Path would take longer to be put together than the file to be opened.
         path, flags = f"{self.directory}/{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
             try:
@@ -248,6 +329,9 @@ class AdvisoryLocks:
 
     def forget(self, tenant_id: bytes) -> None:
         """See `Locks.forget`; the server keeps nothing of a lock that is free."""
+
+    def close(self) -> None:
+        """See `Locks.close`; each connection is closed with its lock."""
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from sqlalchemy.pool import NullPool
 from syncvault.errors import StorageError
 from syncvault.store import schema
 from syncvault.store.engine import Database, Role, Transaction
-from syncvault.store.faults import foreign_errors, normalise
+from syncvault.store.faults import OwnErrors, foreign_errors, normalise
 from syncvault.store.statements import parts, run, run_many
 from syncvault.store.upgrade import migrate
 from syncvault.store.urls import sqlite_url
@@ -157,7 +157,7 @@ def _count_on(tx: Transaction, table: Table) -> None:
 
 
 def _archive(path: Path, role: Role, engine: Engine) -> Database:
-    return Database(sqlite_url(path), role, "sqlite", path, engine, engine, foreign_errors("sqlite"))
+    return Database(sqlite_url(path), role, "sqlite", path, engine, engine, OwnErrors(foreign_errors("sqlite")))
 
 
 def _engine(connect: Callable[[], sqlite3.Connection], pragmas: Iterable[str]) -> Engine:
@@ -169,7 +169,6 @@ def _engine(connect: Callable[[], sqlite3.Connection], pragmas: Iterable[str]) -
             connection.execute(f"PRAGMA {pragma}")
 
     event.listen(engine, "connect", prepare)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     return engine
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self
@@ -136,14 +136,9 @@ class Vault:
         with self._maintenance(exclusive=True):
             yield
 
-    @contextmanager
-    def beside_others(self) -> Iterator[None]:
+    def beside_others(self) -> AbstractContextManager[None]:
         """Holds off whoever wants the vault alone."""
-        if getattr(self._holds, "lock", False):
-            yield
-        else:
-            with self._maintenance(exclusive=False):
-                yield
+        return nullcontext() if getattr(self._holds, "lock", False) else self._maintenance(exclusive=False)
 
     def latest_time_seen(self) -> datetime | None:
         """The latest instant at which a command was at work here."""
@@ -165,6 +160,7 @@ class Vault:
         self.keys.close()
         self.data.close()
         self.key_data.close()
+        self.locks.close()
         layouts.match_owner(self.layout.home)
 
     def _refuse_old(self, keys: TenantKeys, tenant_id: bytes, standing: Standing) -> None:
@@ -174,14 +170,9 @@ class Vault:
             self.keys.forget(tenant_id)
             raise BusyError("The tenant's keys were rotated meanwhile.", advice="Run the command again.")
 
-    @contextmanager
-    def _transaction_beside_others(self) -> Iterator[None]:
+    def _transaction_beside_others(self) -> AbstractContextManager[None]:
         # On PostgreSQL the server itself keeps a VACUUM FULL and its readers apart, row by row of the catalogue.
-        if self.data.dialect != "sqlite":
-            yield
-        else:
-            with self.beside_others():
-                yield
+        return self.beside_others() if self.data.dialect == "sqlite" else nullcontext()
 
     @contextmanager
     def _maintenance(self, *, exclusive: bool) -> Iterator[None]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,8 @@ from pathlib import Path
 from syncvault.store.engine import open_database
 from syncvault.store.locks import open_locks
 locks = open_locks(open_database(sys.argv[1]), Path(sys.argv[2]))
+with locks.maintenance(exclusive=False):
+    pass  # the files of this lock stay open
 with eval(sys.argv[3]):
     print("ready", flush=True)
     sys.stdin.readline()
@@ -125,6 +127,19 @@ def test_maintenance_is_shared_by_readers_and_refused_to_one_who_wants_it_alone(
         pass
 
 
+def test_one_that_keeps_the_files_open_but_has_left_is_not_named(tmp_path: Path, locks: Locks, hold: Hold) -> None:
+    bystander, sharer = hold("locks.tenant(bytes(16))"), hold("locks.maintenance(exclusive=False)")
+    who = f"by process {sharer.pid} " if isinstance(locks, FileLocks) else "still reading"
+    with (
+        pytest.raises(BusyError, match=who) as caught,
+        locks.maintenance(exclusive=True, timeout=0),
+    ):
+        pass
+    if isinstance(locks, FileLocks):
+        assert str(tmp_path / "locks" / "maintenance") in _open_below(tmp_path, bystander.pid)
+    assert f"process {bystander.pid} " not in str(caught.value)
+
+
 def test_exclusive_maintenance_keeps_readers_out_until_it_ends(locks: Locks, hold: Hold) -> None:
     holder = hold("locks.maintenance(exclusive=True)")
     for exclusive in (False, True):
@@ -182,6 +197,88 @@ def test_a_seeker_that_gives_up_opens_the_gate_again(locks: Locks, hold: Hold) -
         pass
 
 
+def test_the_files_stay_open_for_the_next_taker_until_the_locks_are_closed(tmp_path: Path) -> None:
+    locks, opened = FileLocks(tmp_path / "locks"), list[list[str]]()
+    for _ in range(3):
+        with locks.maintenance(exclusive=False):
+            pass
+        opened.append(_open_below(tmp_path))
+    assert opened[0] == opened[1] == opened[2] != []
+    locks.close()
+    assert _open_below(tmp_path) == []
+    with locks.maintenance(exclusive=False):
+        pass
+    del locks  # nobody closes these
+    assert _open_below(tmp_path) == []
+
+
+def test_a_sharer_that_leaves_does_not_take_the_lock_of_another_thread_with_it(tmp_path: Path) -> None:
+    locks, is_in, may_leave = FileLocks(tmp_path / "locks"), threading.Event(), threading.Event()
+
+    def share() -> None:
+        with locks.maintenance(exclusive=False):
+            is_in.set()
+            may_leave.wait(timeout=20)
+
+    with locks.maintenance(exclusive=False):
+        pass
+    thread = threading.Thread(target=share)
+    thread.start()
+    assert is_in.wait(timeout=20)
+    with locks.maintenance(exclusive=False):
+        pass
+    try:
+        with pytest.raises(BusyError), locks.maintenance(exclusive=True, timeout=0):
+            pass
+    finally:
+        may_leave.set()
+        thread.join()
+    with locks.maintenance(exclusive=True, timeout=0):
+        pass
+
+
+def test_a_forked_child_and_its_parent_do_not_free_each_others_locks(tmp_path: Path) -> None:
+    locks = FileLocks(tmp_path / "locks")
+    with locks.maintenance(exclusive=False):
+        pass  # what stays open now is inherited
+    with _child_that(lambda: locks.maintenance(exclusive=False)):
+        with locks.maintenance(exclusive=False):
+            pass
+        with pytest.raises(BusyError), FileLocks(tmp_path / "locks").maintenance(exclusive=True, timeout=0):
+            pass
+    with locks.maintenance(exclusive=True, timeout=0):
+        pass
+
+
+def test_what_a_child_inherits_of_a_lock_that_is_held_is_held_until_the_child_ends(tmp_path: Path) -> None:
+    locks = FileLocks(tmp_path / "locks")
+    with ExitStack() as child:
+        with locks.maintenance(exclusive=False):
+            child.enter_context(_child_that(nullcontext))
+        with pytest.raises(BusyError), locks.maintenance(exclusive=True, timeout=0):
+            pass
+    with locks.maintenance(exclusive=True, timeout=0):
+        pass
+
+
+def test_a_directory_that_was_replaced_is_locked_and_not_the_one_before(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    locks = FileLocks(home / "locks")
+    with locks.maintenance(exclusive=False):
+        pass
+    home.rename(tmp_path / "lost")
+    home.mkdir()  # as a restore makes it
+    with (
+        FileLocks(home / "locks").maintenance(exclusive=True, timeout=0),
+        pytest.raises(BusyError),
+        locks.maintenance(exclusive=False, timeout=0),
+    ):
+        pass
+    with locks.maintenance(exclusive=False, timeout=0):
+        assert {Path(name).parent for name in _open_below(tmp_path)} == {home / "locks"}
+
+
 def test_forgetting_a_tenant_leaves_no_file_and_no_second_holder(tmp_path: Path) -> None:
     locks, tenant_id = FileLocks(tmp_path / "locks"), rows.new_id()
     with locks.tenant(tenant_id):
@@ -217,6 +314,37 @@ def test_lock_files_are_the_owners_alone(tmp_path: Path) -> None:
 def test_a_directory_that_is_not_there_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError), FileLocks(tmp_path / "no" / "locks").tenant(bytes(16)):
         pass
+
+
+def _open_below(directory: Path, pid: int | str = "self") -> list[str]:
+    """The files in a directory that a process has open."""
+    found = []
+    for descriptor in sorted(Path(f"/proc/{pid}/fd").iterdir()):
+        with suppress(FileNotFoundError):  # the one that lists them
+            found.append(str(descriptor.readlink()))
+    return [name for name in found if name.startswith(f"{directory}/")]
+
+
+@contextmanager
+def _child_that(take: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """A forked child that takes a lock and holds it as long as the block."""
+    (is_in, tell), (wait, let_go) = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        with suppress(BaseException), take():  # whatever happens: nothing of pytest's may go on here
+            os.close(let_go)
+            os.write(tell, b"in")
+            os.read(wait, 1)
+        os._exit(0)
+    os.close(tell)
+    try:
+        assert os.read(is_in, 2) == b"in"
+        yield
+    finally:
+        os.close(let_go)
+        os.waitpid(child, 0)
+        for descriptor in (is_in, wait):
+            os.close(descriptor)
 
 
 def _eventually(take: Callable[[], AbstractContextManager[None]]) -> None:
