@@ -282,7 +282,7 @@ def _beyond_tenants(vault: Vault, verdict: Verdict) -> None:
     for fault in ledger.faults(vault):
         if fault.is_grave:
             verdict.findings.append(Finding(None, "erasure_ledger", None, Kind.UNREADABLE, fault.message, fault.advice))
-    last = entries[-1].seq if entries else 0
+    last = ledger.end_of(entries)
     for table, is_older in (("key_meta", count < held[Held.COUNT]), ("erasure_ledger", last < held[Held.LEDGER])):
         if is_older:
             message = "The key store is older than what the root-key provider has seen of it."

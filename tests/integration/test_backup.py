@@ -70,7 +70,7 @@ def test_directories_and_files_are_for_the_owner_alone_and_nothing_else_lies_the
     finally:
         os.umask(0o022)
     assert listed(places.data) == {"backup.json": 0o600, "vault.db": 0o600}
-    assert listed(places.keys) == {"backup.json": 0o600, "erasure.ledger": 0o600, "keys.db": 0o600}
+    assert listed(places.keys) == dict.fromkeys(("backup.json", "erasure.ledger", "keys.db", "receipts.json"), 0o600)
     assert {stat.S_IMODE(each.stat().st_mode) for each in (places.data, places.keys)} == {0o700}
     assert not [path for path in places.root.iterdir() if path.name.startswith(".")]
 

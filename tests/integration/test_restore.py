@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from syncvault.roots.port import Held, ValueHolder
 from syncvault.store.ledger import LedgerRow
 from syncvault.vault import layout as layouts
 from syncvault.vault import tenants
-from syncvault.vault.backups.archive import NotABackupError
+from syncvault.vault.backups import archive
+from syncvault.vault.backups.archive import RECEIPTS_FILE, NotABackupError
 from syncvault.vault.content import contacts as vault_contacts
 from syncvault.vault.content import sources
-from syncvault.vault.erasing import erasing_rows, erasure, ledger
+from syncvault.vault.erasing import erasing_rows, erasure, ledger, outstanding
 from syncvault.vault.keyring import rotation
 from syncvault.vault.keyring.wrapped import Purpose
 from syncvault.vault.opening import open_vault
@@ -202,6 +204,48 @@ def test_a_ledger_that_is_older_than_what_the_root_key_s_place_has_seen_is_refus
     places.home.mkdir()
     shutil.copy(place.home / "erasure.ledger", places.home / "erasure.ledger")
     assert bring_back(place, places).replayed.rows == 1
+
+
+def test_receipts_outlive_the_home_that_they_lay_in(place: Place, full: Vault, places: Backups) -> None:
+    erase(full, "alpha")
+    (full.layout.receipts / "note.json").write_text("Nothing of the vault's.")
+    back_up(full, places)
+    issued = outstanding.listing(full)
+    place.close()
+    bring_back(place, places)
+    with reopened(places) as vault:
+        assert [kept.content for kept in outstanding.listing(vault)] == [kept.content for kept in issued]
+        assert {path.name for path in vault.layout.receipts.iterdir()} == {issued[0].path.name}
+
+
+def test_a_receipt_that_lies_in_the_new_home_stays_as_it_is(place: Place, full: Vault, places: Backups) -> None:
+    erase(full, "alpha")
+    back_up(full, places)
+    (issued,) = outstanding.listing(full)
+    place.close()
+    newer = places.home / "receipts" / issued.path.name
+    newer.parent.mkdir(parents=True)
+    newer.write_bytes(b"A newer one.")
+    bring_back(place, places)
+    assert newer.read_bytes() == b"A newer one."
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'["{}"]', b"[]"])
+def test_receipts_that_were_changed_are_refused(place: Place, full: Vault, places: Backups, content: bytes) -> None:
+    erase(full, "alpha")
+    back_up(full, places)
+    seed = full.keys.receipt_seed
+    place.close()
+    (places.keys / RECEIPTS_FILE).write_bytes(content)
+    with pytest.raises(DamagedError, match=r"receipts\.json is not what backup\.json says of it"):
+        bring_back(place, places)
+    said = archive.read(places.keys).statement
+    files = {name: archive.measure(places.keys / name) for name in said.files}
+    archive.write(places.keys, replace(said, files=files), seed)
+    if content != b"[]":  # signed anew, by who has the vault's own key: it still has to be a list
+        with pytest.raises(DamagedError, match="holds something other than receipts of this vault"):
+            bring_back(place, places)
+    assert not places.home.exists()
 
 
 def _urls(home: Path) -> tuple[str, str]:

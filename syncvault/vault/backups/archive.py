@@ -27,6 +27,7 @@ STATEMENT: Final = "backup.json"
 DATA_FILE: Final = "vault.db"
 KEY_FILE: Final = "keys.db"
 LEDGER_FILE: Final = "erasure.ledger"
+RECEIPTS_FILE: Final = "receipts.json"
 
 UNFINISHED: Final = "unfinished"
 REPLACED: Final = "replaced"
@@ -44,7 +45,7 @@ class Kind(StrEnum):
     KEYS = "keys"
 
 
-FILES: Final = {Kind.DATA: (DATA_FILE,), Kind.KEYS: (KEY_FILE, LEDGER_FILE)}
+FILES: Final = {Kind.DATA: (DATA_FILE,), Kind.KEYS: (KEY_FILE, LEDGER_FILE, RECEIPTS_FILE)}
 
 
 class NotABackupError(InputError):
@@ -67,7 +68,7 @@ class Statement:
     """What a backup says of itself. It holds no personal data.
 
     Attributes:
-        kind: Sealed rows, or keys and the erasure ledger.
+        kind: Sealed rows, or keys with the erasure ledger and the receipts.
         vault_id: 16 bytes.
         created_at: When its state was read.
         expires_on: The day, UTC, from which nobody may count on it, and on which it is to be deleted.

@@ -1,4 +1,4 @@
-"""Backups: the sealed rows without a key, and apart from them the keys with the erasure ledger.
+"""Backups: the sealed rows without a key, and apart from them the keys with the erasure ledger and the receipts.
 
 Both are read while others work, each in one state. The keys are read after the rows: whatever tenant has rows in the
 backup has keys in it, or an entry in the ledger.
@@ -18,8 +18,17 @@ from syncvault.store.engine import Database, Role
 from syncvault.store.transfer import copy_rows, finish_archive, new_archive, row_counts
 from syncvault.store.upgrade import schema_revision
 from syncvault.vault import layout as layouts
-from syncvault.vault.backups import archive
-from syncvault.vault.backups.archive import DATA_FILE, FILES, KEY_FILE, LEDGER_FILE, STATEMENT, Kind, Statement
+from syncvault.vault.backups import archive, receipts
+from syncvault.vault.backups.archive import (
+    DATA_FILE,
+    FILES,
+    KEY_FILE,
+    LEDGER_FILE,
+    RECEIPTS_FILE,
+    STATEMENT,
+    Kind,
+    Statement,
+)
 from syncvault.vault.backups.staging import new_directory, replaced_directory, require_vacant
 from syncvault.vault.erasing import ledger
 from syncvault.vault.layout import write_durably
@@ -84,6 +93,7 @@ def _copy_data(vault: Vault, directory: Path, keep_days: int, progress: Progress
 
 def _copy_keys(vault: Vault, directory: Path, keep_days: int, progress: Progress) -> Statement:
     rows, schema = _copy(vault.key_data, directory / KEY_FILE, "keys", progress, ledger_to=directory / LEDGER_FILE)
+    write_durably(directory / RECEIPTS_FILE, receipts.to_text(vault))
     vault.keys.follow_root()  # both may have changed since the vault was opened, and stay while it is held
     layout = layouts.load(vault.layout.home)
     place = layout.place_of(vault.keys.root[1])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -38,8 +38,16 @@ from syncvault.store.upgrade import check_schema, migrate
 from syncvault.store.urls import sqlite_url
 from syncvault.vault import anchors, manifest
 from syncvault.vault import layout as layouts
-from syncvault.vault.backups import archive, placing
-from syncvault.vault.backups.archive import DATA_FILE, KEY_FILE, LEDGER_FILE, Archive, Kind, NotABackupError
+from syncvault.vault.backups import archive, placing, receipts
+from syncvault.vault.backups.archive import (
+    DATA_FILE,
+    KEY_FILE,
+    LEDGER_FILE,
+    RECEIPTS_FILE,
+    Archive,
+    Kind,
+    NotABackupError,
+)
 from syncvault.vault.backups.backup import Progress
 from syncvault.vault.backups.replay import OF_A_TENANT, Replayed, longest, replay
 from syncvault.vault.erasing import ledger
@@ -143,11 +151,15 @@ def restore(
             )
             opened.callback(vault.close)
             _require_signed(vault, (data, keys), entries)
+            kept = receipts.read(vault, keys)
+            progress.advance(keys.statement.files[RECEIPTS_FILE].size)
             restored = _make_ready(vault, layout, entries, token, wanted.keep_days)
         for database in databases:
             settle(database)
         write_durably(directory / _MARK, token.encode("ascii"))
         _put_in_place(layout, directory, entries)
+        receipts.put(layout, kept)
+        layouts.save(layout)
     layouts.match_owner(wanted.home)
     return restored
 
@@ -260,7 +272,8 @@ def _staged_copy(found: Archive, name: str, directory: Path, role: Role, progres
 def _ledger(home: Path, keys: Archive, database: Database) -> list[LedgerRow]:
     """All that is known of erasures: from the key database, its ledger, and the one that a lost vault left here."""
     copy, left = keys.path(LEDGER_FILE), home / LEDGER_FILE
-    _require_content(keys, LEDGER_FILE, archive.measure(copy))
+    for name in (LEDGER_FILE, RECEIPTS_FILE):
+        _require_content(keys, name, archive.measure(keys.path(name)))
     with database.read() as tx:
         ledgers = [ledger_rows.list_all(tx)]
     for path in (copy, left):
@@ -295,16 +308,7 @@ def _require_signed(vault: Vault, backups: Iterable[Archive], entries: list[Ledg
             )
     ledger.settle_beginning(vault)  # once what is in the key backup is known to be the vault's own
     ledger.require_all_genuine(vault, entries)
-    seen = anchors.held(vault.keys.provider, Held.LEDGER)
-    if seen is not None and _last(entries) < seen:
-        raise InputError(
-            f"The erasure ledger ends at entry {_last(entries)}, and the root-key provider has seen entry {seen}.",
-            advice="Take a newer key backup, or put the lost vault's erasure.ledger into the new home.",
-        )
-
-
-def _last(entries: Sequence[LedgerRow]) -> int:
-    return entries[-1].seq if entries else 0
+    ledger.require_latest(vault, entries)
 
 
 def _make_ready(vault: Vault, layout: Layout, entries: list[LedgerRow], token: str, keep_days: int) -> Restored:
@@ -324,7 +328,7 @@ def _make_ready(vault: Vault, layout: Layout, entries: list[LedgerRow], token: s
         meta.put(keys, anchors.COUNT, str(count), keys=True)
         tenants, rows = len(tenant_rows.list_all(data)), sum(row_counts(data, "data").values())
     anchors.hold(vault.keys.provider, Held.COUNT, count)
-    anchors.hold(vault.keys.provider, Held.LEDGER, _last(entries))
+    anchors.hold(vault.keys.provider, Held.LEDGER, ledger.end_of(entries))
     audit_chain.begin_segment(vault)
     audit.record(vault, verb="restore", tenant_id=None, outcome="ok")
     return Restored(vault.id, layout, tenants, rows, replayed, unreadable)
@@ -390,6 +394,4 @@ def _put_in_place(layout: Layout, directory: Path, entries: list[LedgerRow]) -> 
     placing.put(directory / KEY_FILE, layout.key_database, "keys")
     placing.put(directory / DATA_FILE, layout.database, "data")
     write_durably(layout.ledger_mirror, ledger.to_text(entries))
-    layout.receipts.mkdir(mode=0o700, exist_ok=True)
     _clean(directory)
-    layouts.save(layout)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from syncvault.errors import BusyError, InputError, StorageError
-from syncvault.vault.backups.archive import DATA_FILE, KEY_FILE, LEDGER_FILE, REPLACED, STATEMENT, UNFINISHED, beside
+from syncvault.vault.backups.archive import FILES, REPLACED, STATEMENT, UNFINISHED, beside
 from syncvault.vault.layout import sync_directory
 
 _CHUNK: Final = 1024 * 1024
-_OURS: Final = frozenset({DATA_FILE, KEY_FILE, LEDGER_FILE, STATEMENT})
+_OURS: Final = frozenset({STATEMENT}.union(*FILES.values()))
 _SUFFIXES: Final = ("", "-journal", "-wal", "-shm", ".new")  # what stands beside a file of ours while it is written
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
@@ -18,7 +18,7 @@ import orjson
 
 from syncvault.crypto.place import ID_SIZE
 from syncvault.crypto.signature import Subject, is_signed_by, public_key, sign
-from syncvault.errors import DamagedError, RootKeyError, StorageError
+from syncvault.errors import DamagedError, InputError, RootKeyError, StorageError
 from syncvault.roots.port import Held
 from syncvault.store import ledger as rows
 from syncvault.store.engine import Transaction
@@ -98,6 +98,25 @@ def require_all_genuine(vault: Vault, entries: Iterable[LedgerRow]) -> None:
     if (number := next(_forged(vault, entries), None)) is not None:
         advice = "Find out who changed it; restore into a directory without a ledger if it is another vault's."
         raise DamagedError(_not_ours(number), advice=advice)
+
+
+def require_latest(vault: Vault, entries: Sequence[LedgerRow]) -> None:
+    """Refuses a ledger that is older than what the root-key provider has seen of it, if that could hold it.
+
+    Raises:
+        InputError: It is.
+    """
+    seen = anchors.held(vault.keys.provider, Held.LEDGER)
+    if seen is not None and end_of(entries) < seen:
+        raise InputError(
+            f"The erasure ledger ends at entry {end_of(entries)}, and the root-key provider has seen entry {seen}.",
+            advice="Take a newer key backup, or put the lost vault's erasure.ledger into the new home.",
+        )
+
+
+def end_of(entries: Sequence[LedgerRow]) -> int:
+    """The number of the last entry; 0 if there is none."""
+    return entries[-1].seq if entries else 0
 
 
 def check(entries: Iterable[LedgerRow], public: bytes, *, unsigned_until: int = 0) -> int | None:

@@ -6,6 +6,7 @@ that have not expired: receipts name it and are interim. Once it has ended, the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,15 +57,27 @@ def path_of(vault: Vault, statement: Statement) -> Path:
 
 def interim(vault: Vault) -> list[Statement]:
     """What the interim ones among the vault's receipts state; files that are no such receipts do not count."""
-    found = []
+    contents = (content for content in _contents(vault) if b"interim" in content)
+    found = (genuine(vault, content) for content in contents)
+    return [kept.statement for kept in found if kept is not None and kept.statement.outstanding]
+
+
+def listing(vault: Vault) -> list[Kept]:
+    """All receipts that the vault keeps; files that are no receipts of its own do not count.
+
+    Raises:
+        StorageError: They cannot be read.
+    """
+    found = (genuine(vault, content) for content in _contents(vault))
+    return [kept for kept in found if kept is not None]
+
+
+def _contents(vault: Vault) -> Iterator[bytes]:
     try:
         for path in sorted(vault.layout.receipts.glob("*.json")):
-            content = path.read_bytes()
-            if b"interim" in content and (statement := _genuine(vault, content)) is not None and statement.outstanding:
-                found.append(statement)
+            yield path.read_bytes()
     except OSError as error:
         raise StorageError(f"{vault.layout.receipts} cannot be read: {error.strerror}.") from None
-    return found
 
 
 def of_root(vault: Vault, last: int, why: str = _REPLACE) -> tuple[str, ...]:
@@ -104,13 +117,14 @@ def finalize(vault: Vault, receipt: bytes) -> Kept:
         BusyError: Somebody else kept reading the vault.
         RootKeyError: The provider cannot be reached.
     """
-    statement = _genuine(vault, receipt)
-    if statement is None:
+    kept = genuine(vault, receipt)
+    if kept is None:
         raise ForeignReceiptError(
             "This is no receipt of this vault, or it was changed.", advice="Give it as `tenant delete` wrote it."
         )
+    statement = kept.statement
     if not statement.outstanding:
-        return Kept(statement, receipt, path_of(vault, statement))  # as it was issued
+        return kept  # as it was issued
     why = _REPLACE
     if statement.rows is None:
         with vault.alone():
@@ -191,6 +205,10 @@ def _said(outstanding: str | None) -> str:
     return noted.replace("pending: ", "pending until ", 1).removeprefix("not possible: ")
 
 
-def _genuine(vault: Vault, content: bytes) -> Statement | None:
+def genuine(vault: Vault, content: bytes) -> Kept | None:
+    """A receipt, with where the vault would keep it; None if it is not this vault's, or was changed."""
     verdict = verify(content, vault.receipt_public_key.encode("ascii"))
-    return Statement.from_dict(verdict.content) if verdict.valid else None
+    if not verdict.valid:
+        return None
+    statement = Statement.from_dict(verdict.content)
+    return Kept(statement, content, path_of(vault, statement))
