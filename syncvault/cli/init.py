@@ -12,6 +12,7 @@ import typer
 from syncvault.cli import output
 from syncvault.cli.audited import Entry, write_if_possible
 from syncvault.cli.call import AsJson, Call, begin
+from syncvault.cli.places import DatabaseUrl, KeyDatabaseUrl, RootKeyFile, RootKeyOptions, lasting
 from syncvault.cli.rows import id_text
 from syncvault.cli.terminal import note
 from syncvault.cli.values import root_key_options
@@ -26,14 +27,10 @@ def init(
     context: typer.Context,
     *,
     root_key: Annotated[str, typer.Option(metavar="PROVIDER", help="What keeps the root key.")] = "",
-    root_key_file: Annotated[
-        Path | None, typer.Option(metavar="F", help="The key (file), the .cred (systemd), the token or PIN (others).")
-    ] = None,
-    root_key_option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="What else the provider needs; no secrets.")
-    ] = None,
-    database: Annotated[str, typer.Option(metavar="URL", help="The database of sealed rows.")] = "",
-    key_database: Annotated[str, typer.Option(metavar="URL", help="The database of wrapped keys.")] = "",
+    root_key_file: RootKeyFile = None,
+    root_key_option: RootKeyOptions = None,
+    database: DatabaseUrl = "",
+    key_database: KeyDatabaseUrl = "",
     _json: AsJson = False,
 ) -> None:
     """Make a vault in the data directory."""
@@ -74,14 +71,6 @@ def init(
     output.print_object(call, data, lines)
     if not call.as_json:
         output.say(call, "\nHand the receipt key to whoever shall be able to verify receipts of erasure.")
-
-
-def lasting(url: str) -> str:
-    """A checked database URL that names the same database from every directory; an empty one stays empty."""
-    from syncvault.store.urls import parse_url, sqlite_url
-
-    path = parse_url(url).path if url else None
-    return url if path is None else sqlite_url(path)
 
 
 def _choose(call: Call, name: str, key_file: Path | None, options: Mapping[str, str]) -> Candidate:

@@ -15,6 +15,7 @@ from syncvault.cli.audited import audited
 from syncvault.cli.call import AsJson, Call, TenantArgument, begin
 from syncvault.cli.lookup import living
 from syncvault.cli.output import Column
+from syncvault.cli.places import RootKeyFile, RootKeyOptions
 from syncvault.cli.progress import counted
 from syncvault.cli.terminal import note, shown
 from syncvault.cli.values import root_key_options
@@ -84,12 +85,8 @@ def migrate(
     context: typer.Context,
     *,
     to: Annotated[str, typer.Option("--to", metavar="PROVIDER", help="What shall keep the root key.")],
-    root_key_file: Annotated[
-        Path | None, typer.Option(metavar="F", help="The key (file), the .cred (systemd), the token or PIN (others).")
-    ] = None,
-    root_key_option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="What else the provider needs; no secrets.")
-    ] = None,
+    root_key_file: RootKeyFile = None,
+    root_key_option: RootKeyOptions = None,
     new_passphrase_file: NewPassphraseFile = None,
     _json: AsJson = False,
 ) -> int:

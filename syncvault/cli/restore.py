@@ -11,7 +11,7 @@ import typer
 from syncvault.cli import output
 from syncvault.cli.backup import Tally
 from syncvault.cli.call import AsJson, begin
-from syncvault.cli.init import lasting
+from syncvault.cli.places import DatabaseUrl, KeyDatabaseUrl, RootKeyOptions, lasting
 from syncvault.cli.progress import counted
 from syncvault.cli.rows import id_text
 from syncvault.cli.terminal import note
@@ -32,11 +32,9 @@ def restore(
     root_key_file: Annotated[
         Path | None, typer.Option(metavar="F", help="Where the root key's file lies, if not where it was.")
     ] = None,
-    root_key_option: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="What the provider needs to know now; no secrets.")
-    ] = None,
-    database: Annotated[str, typer.Option(metavar="URL", help="The database of sealed rows.")] = "",
-    key_database: Annotated[str, typer.Option(metavar="URL", help="The database of wrapped keys.")] = "",
+    root_key_option: RootKeyOptions = None,
+    database: DatabaseUrl = "",
+    key_database: KeyDatabaseUrl = "",
     _json: AsJson = False,
 ) -> int:
     """Bring a vault back from its backups; what was erased since then stays erased."""
