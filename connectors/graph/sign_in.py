@@ -15,6 +15,8 @@ from connectors.throttle import Backoff, Now, OutOfPatienceError, RetryPolicy, S
 
 _ANSWER_LIMIT: Final = 1024 * 1024
 _UNCONNECTED_ATTEMPTS: Final = 3
+# App Service runs its endpoint beside the worker, at one of these (RFC 1918) or at a link-local address.
+_PRIVATE: Final = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
 _IDENTITY_ADVICE: Final = (
     "Run syncvault on a machine in Azure that has been given the managed identity (a user-assigned one is named by"
     " --identity-client-id), or take another credential: syncvault credential rotate TENANT"
@@ -211,7 +213,7 @@ def _is_at_home(host: str) -> bool:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host.lower() == "localhost"
-    return address.is_loopback or address.is_link_local or address.is_private
+    return address.is_loopback or address.is_link_local or any(address in network for network in _PRIVATE)
 
 
 def _pause(backoff: Backoff, asked: float | None, failure: ConnectorError) -> None:

@@ -53,7 +53,7 @@ class BrokenError(Exception):
 
     Attributes:
         connected: Whether a connection was made at all.
-        by_proxy: Whether it is the proxy that cannot be reached, or that does not get through.
+        by_proxy: Whether a proxy is in between, which may be what breaks it.
     """
 
     def __init__(self, *, connected: bool, by_proxy: bool = False) -> None:
@@ -64,9 +64,7 @@ class BrokenError(Exception):
     def lasting(self, message: str) -> Unreachable:
         """The port's error for when this does not pass; `message` says who cannot be reached."""
         if self.by_proxy:
-            return Unreachable(
-                "The proxy cannot be reached, or does not reach the server.", code="proxy", advice=_PROXY_ADVICE
-            )
+            return Unreachable(f"{message} There is a proxy in between.", code="proxy", advice=_PROXY_ADVICE)
         return Unreachable(message)
 
 
@@ -180,9 +178,8 @@ def _of_proxy(error: BaseException) -> Unreachable | BrokenError:
         return Unreachable(message, code="proxy", advice=_PROXY_ADVICE)
     if any(isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS for cause in causes):
         return Unreachable("The proxy answers in the server's place, without TLS.", code="proxy", advice=_PROXY_ADVICE)
-    if isinstance(error, requests.exceptions.ProxyError) or _never_connected(error):
-        return BrokenError(connected=False, by_proxy=True)
-    return BrokenError(connected=True)
+    never = isinstance(error, requests.exceptions.ProxyError | requests.exceptions.SSLError) or _never_connected(error)
+    return BrokenError(connected=not never, by_proxy=True)
 
 
 def _causes(error: BaseException | None, depth: int = 0) -> Iterator[BaseException]:

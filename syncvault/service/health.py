@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,7 @@ from syncvault.store.urls import parse_url
 from syncvault.vault import credentials, layout, tenants
 from syncvault.vault.erasing import erasure, ledger, outstanding
 from syncvault.vault.layout import Layout
-from syncvault.vault.model import Tenant
+from syncvault.vault.model import CredentialKind, Tenant
 from syncvault.vault.opening import AskPassphrase, open_vault
 from syncvault.vault.tenants import Roll
 from syncvault.vault.trail import audit
@@ -57,6 +57,27 @@ class Finding:
 
 
 Findings = Iterator[Finding]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A credential that has ended, or ends within 30 days."""
+
+    tenant: str
+    kind: CredentialKind
+    ends_at: datetime
+    has_ended: bool
+
+    @property
+    def message(self) -> str:
+        """What is the matter."""
+        what = self.kind if self.kind in {CredentialKind.CERTIFICATE, CredentialKind.SECRET} else "credential"
+        return f"The {what} of {self.tenant} {'ended' if self.has_ended else 'ends'} on {self.ends_at:%Y-%m-%d}."
+
+    @property
+    def advice(self) -> str:
+        """What to do."""
+        return f"Replace it with: syncvault credential rotate {self.tenant}"
 
 
 def examine(home: Path, *, passphrase: AskPassphrase | None = None, clock: Clock = system_clock) -> Findings:
@@ -254,25 +275,27 @@ def _unfinished(vault: Vault, tenant: Tenant) -> Finding:
     return Finding("purge", Result.FAIL, message, "Finish it with `syncvault purge --yes`.")
 
 
-def _credentials(vault: Vault, living: list[Tenant]) -> Findings:
-    noteworthy = False
+def ending_credentials(vault: Vault, living: list[Tenant]) -> Iterator[Ending | tuple[Tenant, SyncvaultError]]:
+    """The credentials that have ended or end soon, and the tenants whose credential does not open."""
     for tenant in living:
         try:
-            ends = credentials.load(vault, tenant).expires_at
+            held = credentials.load(vault, tenant)
         except SyncvaultError as error:
-            noteworthy = True
-            yield _failed("credentials", error)
+            yield tenant, error
             continue
-        if ends is None or ends > vault.now + EXPIRES_SOON:
-            continue
+        if held.expires_at is not None and held.expires_at <= vault.now + EXPIRES_SOON:
+            yield Ending(tenant.facts.name, held.kind, held.expires_at, has_ended=held.expires_at <= vault.now)
+
+
+def _credentials(vault: Vault, living: list[Tenant]) -> Findings:
+    noteworthy = False
+    for found in ending_credentials(vault, living):
         noteworthy = True
-        has_ended = ends <= vault.now
-        yield Finding(
-            "credentials",
-            Result.FAIL if has_ended else Result.WARN,
-            f"The credential of {tenant.facts.name} {'ended' if has_ended else 'ends'} on {ends:%Y-%m-%d}.",
-            f"Replace it with: syncvault credential rotate {tenant.facts.name}",
-        )
+        if isinstance(found, Ending):
+            result = Result.FAIL if found.has_ended else Result.WARN
+            yield Finding("credentials", result, found.message, found.advice)
+        else:
+            yield _failed("credentials", found[1])
     if not noteworthy:
         yield Finding("credentials", Result.OK, "No credential ends within 30 days.")
 

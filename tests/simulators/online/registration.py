@@ -19,6 +19,16 @@ CLIENT_ID = "0f9a3b52-7c1e-4d7d-9a51-3f1d2c4b6e70"
 ALL_ROLES = ("User.Read.All", "GroupMember.Read.All", "Contacts.Read", "Organization.Read.All", "OrgContact.Read.All")
 
 
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """A federated credential: whose tokens an application takes for its own assertion, and the issuer's public key."""
+
+    issuer: str
+    subject: str
+    key: rsa.RSAPublicKey = field(repr=False)
+    audience: str = "api://AzureADTokenExchange"
+
+
 @dataclass(slots=True)
 class Application:
     """An app registration; `secrets_` maps each client secret to when it ends."""
@@ -26,6 +36,7 @@ class Application:
     client_id: str
     secrets: dict[str, datetime] = field(default_factory=dict, repr=False)
     certificates: list[x509.Certificate] = field(default_factory=list)
+    trusts: list[Trust] = field(default_factory=list)
     roles: tuple[str, ...] = ALL_ROLES
 
     def certificate_by_thumbprint(self, thumbprint: bytes) -> x509.Certificate | None:
