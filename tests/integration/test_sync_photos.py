@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import timedelta
 
+import pytest
+
 from connectors.port import ServerFault
+from syncvault.store import photos as photo_rows
 from syncvault.sync.summary import Status
 from syncvault.vault.content import contacts, photos
+from syncvault.vault.content.photos import LookedAt
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
@@ -21,15 +26,22 @@ def photos_of(vault: Vault, tenant: Tenant) -> dict[str, bytes | None]:
 
 
 def test_photos_are_stored_as_served_and_absent_ones_are_not(vault: Vault, exchange: FakeExchange) -> None:
+    jpeg = b"\xff\xd8 jpeg"
     exchange.hire("ann", "a1", "a2")
-    exchange.photos = {"ann": b"card photo", "a1": b"\xff\xd8 jpeg"}
+    exchange.photos = {"ann": b"card photo", "a1": jpeg}
     tenant = register(vault, "acme", "ann")
     run = sync(vault, tenant)
     assert (run.status, run.photos) == (Status.OK, 2)
-    assert photos_of(vault, tenant) == {"card": b"card photo", "a1": b"\xff\xd8 jpeg", "a2": None}
+    assert photos_of(vault, tenant) == {"card": b"card photo", "a1": jpeg, "a2": None}
     stored = next(one for one in contacts.stream(vault, tenant) if one.fields.get("surname") == "a1")
     assert stored.has_photo
-    assert stored.photo_sha256 is not None
+    assert stored.photo_sha256 == hashlib.sha256(jpeg).hexdigest()
+    with vault.read() as tx:
+        kept = photo_rows.get(tx, tenant.id, stored.id)
+    assert kept is not None
+    assert (kept.data_class, kept.purge_at) == ("photo", int(tenant.purge_at.timestamp()))
+    details = photos.open_details(vault.keys.tenant(tenant.id), stored.id, kept.details)
+    assert details == {"etag": f"etag-{hash(jpeg)}", "sha256": stored.photo_sha256, "size": 7}
     assert {ref.folder_id for ref in exchange.looks} == {"", "ann-inbox"}
 
 
@@ -64,9 +76,7 @@ def test_people_are_looked_at_again_within_two_days_and_not_before_one(place: Pl
     assert [look.item_id for look in exchange.looks] == [""]  # a contact's photo changes with the contact
 
 
-def test_people_first_seen_together_are_looked_at_again_in_different_runs(
-    place: Place, exchange: FakeExchange
-) -> None:
+def test_people_first_seen_together_are_looked_at_again_in_different_runs(place: Place, exchange: FakeExchange) -> None:
     everybody = [f"p{number}" for number in range(40)]
     for key in everybody:
         exchange.hire(key)
@@ -116,9 +126,6 @@ def test_the_same_bytes_under_another_name_are_not_written_again(vault: Vault, e
     tenant = register(vault, "acme", "ann")
     sync(vault, tenant)
     (before,) = rows(vault.data, "photos")
-    from syncvault.vault.content import photos
-    from syncvault.vault.content.photos import LookedAt
-
     assert photos.store(vault, tenant, [LookedAt(before[0], b"one", "another-etag")]) == 0
     (after,) = rows(vault.data, "photos")
     assert after[3] == before[3]
@@ -156,3 +163,35 @@ def test_photos_go_with_their_contact(vault: Vault, exchange: FakeExchange) -> N
     exchange.folder_of("ann", "a1").remove("a1")
     sync(vault, tenant)
     assert len(rows(vault.data, "photos")) == 1
+
+
+def test_what_is_due_comes_by_the_page_and_names_what_servers_are_asked_by(
+    vault: Vault, exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange.hire("ann", "a1", "a2", "a3", "a4")
+    exchange.photos = {"a1": b"one", "ann": b"card"}
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    assert list(photos.due(vault, tenant)) == []
+    monkeypatch.setattr(photos, "_PAGE", 2)
+    pages = list(photos.due(vault, tenant, everything=True))
+    assert [len(page) for page in pages] == [2, 2, 1]
+    for page in pages:  # contacts first: servers are asked for them in another way
+        assert [bool(entry.item_id) for entry in page] == sorted((bool(entry.item_id) for entry in page), reverse=True)
+    found = {entry.contact_id: entry for page in pages for entry in page}
+    assert found.keys() == {entry.id for entry in contacts.stream(vault, tenant)}
+    assert sorted((entry.folder_id, entry.item_id, entry.etag) for entry in found.values()) == [
+        ("", "", f"etag-{hash(b'card')}"),
+        ("ann-inbox", "a1", f"etag-{hash(b'one')}"),
+        *(("ann-inbox", item, "") for item in ("a2", "a3", "a4")),
+    ]
+    assert {entry.mailbox.key for entry in found.values()} == {"ann"}
+
+
+def test_a_photo_of_a_contact_that_went_meanwhile_is_not_stored(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1")
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    assert photos.store(vault, tenant, [LookedAt(b"x" * 16, b"photo", "etag")]) == 0
+    assert rows(vault.data, "photos") == []
+    assert photos.read(vault, tenant, b"x" * 16) is None

@@ -7,9 +7,10 @@ import pytest
 from connectors.port import MailboxGone, NoMailbox, NotPermitted, SourceGone, Unreachable
 from syncvault.sync.summary import Status
 from syncvault.vault.content import removals, sources
+from syncvault.vault.content.removals import Outlook
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
-from tests.integration.vault_parts import held, register, rows, sync, tables
+from tests.integration.vault_parts import held, manifest_agrees, register, rows, sync, tables
 
 
 def fill(exchange: FakeExchange, key: str, count: int) -> None:
@@ -82,6 +83,26 @@ def test_unregistering_a_source_asks_no_brake(vault: Vault, exchange: FakeExchan
     run = sync(vault, tenant)
     assert (run.status, run.removed) == (Status.OK, 31)
     assert held(vault, tenant).keys() == {"bob"}
+
+
+def test_the_outlook_tells_what_is_lost_from_what_is_released(vault: Vault, exchange: FakeExchange) -> None:
+    for key, count in (("ann", 3), ("bob", 4), ("cid", 5)):
+        fill(exchange, key, count)
+    exchange.groups["g:all"] = ["bob", "cid"]
+    tenant = register(vault, "acme", "ann", "g:all")
+    sync(vault, tenant)
+    assert removals.outlook(vault, tenant) == Outlook(lost=0, released=0, stored=15)
+    known = {box.key: box.id for box in sources.to_pull(vault, tenant)}
+    group, ann = sorted(sources.listing(vault, tenant), key=lambda one: one.kind)
+    sources.finish_source(vault, tenant, group.id, {known["cid"]})  # bob has left the group
+    sources.remove(vault, tenant, ann.id)
+    assert removals.outlook(vault, tenant) == Outlook(lost=5, released=4, stored=15)
+    assert removals.release(vault, tenant) == 4
+    assert manifest_agrees(vault, tenant)
+    assert removals.outlook(vault, tenant) == Outlook(lost=5, released=0, stored=11)
+    assert removals.apply(vault, tenant) == 5
+    assert manifest_agrees(vault, tenant)
+    assert removals.outlook(vault, tenant) == Outlook(lost=0, released=0, stored=6)
 
 
 def test_a_mailbox_its_source_stops_naming_goes_behind_the_brake(vault: Vault, exchange: FakeExchange) -> None:
