@@ -134,6 +134,24 @@ def test_the_journal_agrees_with_an_untouched_trail(vault: Vault, listening: Jou
     assert (report.findings, report.journal.compared, report.journal.why_not) == ((), 3, "")
 
 
+def test_a_journal_of_several_pages_is_compared_to_its_end(
+    vault: Vault, listening: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("syncvault.vault.trail.audit_check._PAGE", 2)
+    record(vault, "init", "sync", "sync")
+    assert audit.verify(vault, program=listening.program()).journal.compared == 3
+
+
+def test_the_first_entry_is_missed_too_and_findings_end_where_they_may(
+    vault: Vault, listening: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(vault, "init", "sync", "sync")
+    execute(vault.data, "DELETE FROM audit WHERE seq = 1")
+    assert findings(vault, listening.program()) == [(1, "missing"), (1, "journal")]
+    monkeypatch.setattr("syncvault.vault.trail.audit_check._MOST_FINDINGS", 1)
+    assert findings(vault, listening.program()) == [(1, "missing")]
+
+
 def test_only_this_vaults_entries_written_by_its_owner_or_root_are_asked_for(vault: Vault, listening: Journal) -> None:
     record(vault, "init")
     audit.verify(vault, program=listening.program())
@@ -175,7 +193,8 @@ def test_what_a_restore_cut_off_is_not_missed(vault: Vault, listening: Journal, 
     execute(vault.data, "DELETE FROM audit WHERE seq > ?", kept)
     audit.begin_segment(vault)
     record(vault, "restore")
-    assert findings(vault, listening.program()) == []
+    report = audit.verify(vault, program=listening.program())
+    assert (report.findings, report.journal.compared) == ((), kept + 1)
 
 
 def test_numbers_that_an_older_key_store_uses_again_are_told_apart_by_time(vault: Vault, listening: Journal) -> None:
@@ -226,7 +245,8 @@ def test_journal_entries_of_another_form_are_passed_over(
 
 def test_a_journal_that_cannot_be_read_is_said_and_is_no_finding(vault: Vault, listening: Journal) -> None:
     record(vault, "init")
-    assert audit.verify(vault, program="/nowhere/journalctl").journal.why_not.startswith("/nowhere/journalctl cannot")
+    unreadable = audit.verify(vault, program="/nowhere/journalctl").journal
+    assert (unreadable.compared, unreadable.why_not[:27]) == (0, "/nowhere/journalctl cannot ")
     assert "ended with 1" in audit.verify(vault, program=listening.program(code=1)).journal.why_not
     Path(listening.program()).with_name("output").write_text("Hint: no.\n")
     report = audit.verify(vault, program=str(Path(listening.program()).parent / "journalctl"))
