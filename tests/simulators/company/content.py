@@ -11,7 +11,7 @@ from tests.simulators.company.model import Company
 from tests.simulators.company.records import Box, Item, OrgContact, Person, PostalAddress
 
 _PERSON = [field.name for field in fields(Person) if field.name not in {"photo", "box", "created"}]
-_ITEM = [field.name for field in fields(Item) if field.name not in {"photo", "created", "modified"}]
+_ITEM = [field.name for field in fields(Item) if field.name not in {"photo", "created", "modified", "shown"}]
 
 
 def company_json(company: Company, only: str = "") -> bytes:

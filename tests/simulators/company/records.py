@@ -79,6 +79,8 @@ class Item:
     notes: str = ""
     photo: bytes | None = None
     private: bool = False  # Sensitivity "Private"
+    # As a server showed it last, with how it was asked for: it stays so as long as the record does.
+    shown: tuple[object, bytes] | None = field(default=None, init=False, repr=False, compare=False)
 
 
 @dataclass(slots=True)

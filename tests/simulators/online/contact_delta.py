@@ -13,7 +13,7 @@ from tests.simulators.online import identifiers, odata
 from tests.simulators.online.calls import Answer, Area, Call, Route, get, json_answer
 from tests.simulators.online.contacts import PLACES, folder_of
 from tests.simulators.online.errors import GraphError, sync_state_gone
-from tests.simulators.online.mapping import contact_json
+from tests.simulators.online.mapping import contact_row
 
 _PAGE = 10
 
@@ -46,7 +46,7 @@ def _state(call: Call, folder: ContactFolder) -> dict[str, Any]:
     return state
 
 
-def _step(call: Call, folder: ContactFolder, state: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _step(call: Call, folder: ContactFolder, state: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """The rows of this page, and the state from which the next one goes on.
 
     A full round walks the IDs in order (`after` the last one), so that its place is found again whatever happens in
@@ -69,12 +69,12 @@ def _step(call: Call, folder: ContactFolder, state: dict[str, Any]) -> tuple[lis
     return [_row(call, folder, key, names) for key in keys], following
 
 
-def _row(call: Call, folder: ContactFolder, key: str, names: tuple[str, ...] | None) -> dict[str, Any]:
+def _row(call: Call, folder: ContactFolder, key: str, names: tuple[str, ...] | None) -> Any:
     item = folder.items.get(key)
     if item is None:
         shown_id = identifiers.item_id(key, folder, immutable=call.immutable)
         return {"@removed": {"reason": "deleted"}, "id": shown_id}
-    return contact_json(item, folder, immutable=call.immutable, names=names)
+    return contact_row(item, folder, immutable=call.immutable, names=names)
 
 
 def _path(call: Call) -> str:

@@ -10,7 +10,7 @@ from tests.simulators.online import identifiers, odata
 from tests.simulators.online.calls import Answer, Area, Call, Route, get, json_answer
 from tests.simulators.online.errors import GraphError, bad_request, no_item
 from tests.simulators.online.folders import named_folder, outlook_page
-from tests.simulators.online.mapping import contact_fields, contact_json, etag
+from tests.simulators.online.mapping import contact_fields, contact_json, contact_row, etag
 
 PLACES = (
     "users/{user}/contacts",
@@ -78,7 +78,9 @@ def _list(call: Call) -> Answer:
     folder, names = folder_of(call), odata.selected(call.query)
     expanded = odata.expanded_properties(call.query.get("$expand"))
 
-    def show(item: Item) -> dict[str, Any]:
+    def show(item: Item) -> Any:
+        if not expanded:
+            return contact_row(item, folder, immutable=call.immutable, names=names)
         return contact_json(item, folder, immutable=call.immutable, names=names) | _expanded(item, expanded)
 
     page = outlook_page(call, _items(call, folder), _context(call), show)

@@ -18,9 +18,7 @@ _PAGE, _LARGEST_PAGE = 10, 1_000
 Row = TypeVar("Row")
 
 
-def outlook_page(
-    call: Call, rows: Sequence[Row], context: str, show: Callable[[Row], dict[str, Any]]
-) -> dict[str, Any]:
+def outlook_page(call: Call, rows: Sequence[Row], context: str, show: Callable[[Row], Any]) -> dict[str, Any]:
     """A page of a mailbox collection: `$top`, `$skip`, and a link that says how many to skip."""
     query = call.query
     size = odata.number(query, "$top", call.preferences.page_size or _PAGE, low=1, high=_LARGEST_PAGE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from tests.simulators.company.records import Item
@@ -39,6 +40,7 @@ class Preferences:
         return ", ".join([*parts, 'IdType="ImmutableId"'] if self.immutable_ids else parts)
 
 
+@lru_cache(maxsize=100)
 def preferences(header: str | None) -> Preferences:
     """Reads a Prefer header."""
     found = {name.lower(): value.strip('"') for name, value in _PREFERENCE.findall(header or "")}
@@ -76,7 +78,11 @@ def refuse(query: dict[str, str], *names: str, resource: str) -> None:
 
 def selected(query: dict[str, str]) -> tuple[str, ...] | None:
     """The names in $select."""
-    text = query.get("$select", "")
+    return _names(query.get("$select", ""))
+
+
+@lru_cache(maxsize=1_000)
+def _names(text: str) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in text.split(",") if name.strip()) or None
 
 
