@@ -6,7 +6,6 @@ Source: Microsoft Graph, "Use delta query to track changes in Graph data" and "c
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
 from connectors.graph import checkpoints
@@ -20,15 +19,12 @@ from connectors.graph.rounds import FolderLostError, Round
 from connectors.port import (
     Checkpoints,
     ConnectorError,
-    Ended,
     Folder,
     FolderGone,
-    Mailbox,
-    Page,
     Step,
     Wanted,
 )
-from connectors.selection import FULL, Selection
+from connectors.selection import Selection
 
 PAGE_SIZE: Final = 200
 _SIDE_BY_SIDE: Final = 10  # folders of a mailbox: with their two filters each they fill a batch
@@ -126,14 +122,3 @@ class ContactReader:
 
 class _DefaultReplacedError(Exception):
     """The default folder that a checkpoint remembers is not there any more."""
-
-
-def changes(client: GraphClient, mailbox: Mailbox, begun: Checkpoints, page_size: int) -> Iterator[Page | FolderGone]:
-    """What changed in one mailbox, everything that it has; raises what its reading ended with."""
-    reader = ContactReader(client, replace(Selection(), fields=FULL, private=True), page_size)
-    for steps in reader.changes([Wanted(mailbox, begun)]):
-        for step in steps:
-            if not isinstance(step.outcome, Ended):
-                yield step.outcome
-            elif step.outcome.error is not None:
-                raise step.outcome.error

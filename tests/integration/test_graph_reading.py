@@ -9,8 +9,7 @@ import pytest
 import trustme
 
 from connectors.graph import ClientSecret, GraphSettings, connect
-from connectors.graph.contacts import ContactReader
-from connectors.port import Checkpoints, Ended, Mailbox, Page, Step, Wanted
+from connectors.port import Checkpoints, Connector, Ended, Mailbox, Page, Step, Wanted
 from connectors.selection import Selection
 from tests.conftest import Authority
 from tests.simulators.company.cast import ANNA, JURGEN, LAYLA
@@ -23,7 +22,7 @@ Standing = Mapping[str, Checkpoints]
 Pull = Callable[..., list[Step]]
 
 
-def reader_of(online: OnlineSimulator, ca_pem: str, selection: Selection) -> ContactReader:
+def connected(online: OnlineSimulator, ca_pem: str, selection: Selection) -> Connector:
     settings = GraphSettings(
         directory_id=online.directory_id,
         client_id=online.client_id,
@@ -32,8 +31,7 @@ def reader_of(online: OnlineSimulator, ca_pem: str, selection: Selection) -> Con
         graph_url=online.origin,
         ca_pem=ca_pem,
     )
-    connector = connect(settings, selection=selection, sleep=lambda _: None)
-    return ContactReader(connector._client, selection)
+    return connect(settings, selection=selection, sleep=lambda _: None)
 
 
 @pytest.fixture
@@ -41,15 +39,15 @@ def pull(online: OnlineSimulator, authority: Authority) -> Pull:
     """Reads mailboxes from where they stand; every one has to end well."""
 
     def read(*keys: str, standing: Standing | None = None, selection: Selection | None = None) -> list[Step]:
-        reader = reader_of(online, authority.ca_pem, selection or Selection())
-        return read_all(reader, keys, standing or {})
+        connector = connected(online, authority.ca_pem, selection or Selection())
+        return read_all(connector, keys, standing or {})
 
     return read
 
 
-def read_all(reader: ContactReader, keys: tuple[str, ...], standing: Standing) -> list[Step]:
+def read_all(connector: Connector, keys: tuple[str, ...], standing: Standing) -> list[Step]:
     wanted = [Wanted(Mailbox(key), standing.get(key, {})) for key in keys]
-    steps = [step for sequence in reader.changes(wanted) for step in sequence]
+    steps = [step for sequence in connector.changes(wanted) for step in sequence]
     ended = {step.mailbox.key: step.outcome for step in steps if isinstance(step.outcome, Ended)}
     assert ended == dict.fromkeys(keys, Ended())
     return steps
@@ -137,8 +135,7 @@ class TestCosts:
     def _read(self, grown: OnlineSimulator, authority: Authority, standing: Standing) -> tuple[list[Step], int, int]:
         """The steps, how many requests they took, and in how many exchanges they travelled."""
         keys = tuple(grown.world.company.people)
-        reader = reader_of(grown, authority.ca_pem, Selection())
-        steps = read_all(reader, keys, standing)
+        steps = read_all(connected(grown, authority.ca_pem, Selection()), keys, standing)
         mailboxes = [entry for entry in grown.recorder.exchanges if "/users" in entry.path]
         batches = [entry for entry in grown.recorder.exchanges if entry.path.endswith("/$batch")]
         grown.recorder.clear()

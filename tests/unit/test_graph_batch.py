@@ -158,4 +158,4 @@ class TestPace:
         pace = Pace(graph.client)
         graph.client.now = lambda: NOON + timedelta(seconds=25)
         pace.wait_until(30.0)
-        assert graph.waits == [5.0]
+        assert (graph.waits, pace.elapsed) == ([5.0], 30.0)
