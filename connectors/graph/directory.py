@@ -105,8 +105,8 @@ def _people_in(client: GraphClient, ref: str, select: str) -> Iterator[tuple[Mai
                 yield mailbox, entry
     except Refusal as refusal:
         raise _missing("group", refusal, GROUPS) from None
-    # Nor must one whose members are kept from us, which Graph documents no refusal for. Only Microsoft 365 groups can
-    # be hidden, and those hold no groups, so that none hides below another.
+    # Nor must one whose members are kept from us, whether Graph refuses (it documents nothing) or gives none. Only a
+    # Microsoft 365 group hides them, and "Add members" lets none be a member of a group, so that none hides deeper.
     if not seen and about.get("visibility") == "HiddenMembership" and _HIDDEN not in roles_in(client.tokens.bearer()):
         raise NotPermitted(
             "The group hides its members, and the application may not see them.",

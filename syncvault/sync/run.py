@@ -137,7 +137,8 @@ class TenantRun:
     def _pull_cards(self, mailboxes: Sequence[StoredMailbox]) -> set[bytes]:
         """Asks for the cards that no source brought along; returns the mailboxes that do not exist."""
         gone: set[bytes] = set()
-        missing = [mailbox for mailbox in mailboxes if mailbox.id not in self._carded]
+        # Who has no mailbox is no user either: only their source has their card.
+        missing = [mailbox for mailbox in mailboxes if mailbox.opens and mailbox.id not in self._carded]
         for pulled in self._each(_chunks(missing, _CARDS_AT_ONCE), self._pull_card_chunk):
             self._take_in(pulled)
             gone.update(pulled.gone)
