@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,10 +11,10 @@ from typing import Any
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from connectors.graph.auth import open_tokens
+from connectors.graph.auth import FRESH_TOKENS, Token, Tokens, open_tokens
 from connectors.graph.settings import ClientSecret, GraphSettings
 from connectors.graph.transport import Answer
-from connectors.port import ProtocolViolation
+from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation
 
 ORIGIN = "https://login.example.com"
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -83,3 +84,100 @@ def test_a_token_is_renewed_before_it_ends_be_its_life_a_number_or_a_text(expire
 
 def test_a_byte_order_mark_does_no_harm() -> None:
     assert PaperEntra(f"{ORIGIN}/token", mark=b"\xef\xbb\xbf").tokens.bearer()
+
+
+# -- one token, many threads --------------------------------------------------------------------------------------
+
+THREADS = 4
+LONG = 30  # seconds that nothing here needs
+
+
+class Numbered:
+    """Gives tokens by number, or refuses from one on."""
+
+    def __init__(self, refuses_from: int = 99) -> None:
+        self.requests, self.refuses_from = 0, refuses_from
+
+    def acquire(self) -> Token:
+        self.requests += 1
+        if self.requests >= self.refuses_from:
+            raise CredentialRejected("no", code="AADSTS7000215")
+        return Token(f"token-{self.requests}", NOON + timedelta(hours=1))
+
+
+class Crowd:
+    """Threads that send with what `Tokens` gives them, to a Graph that takes the tokens `good`."""
+
+    def __init__(self, tokens: Tokens, good: set[str]) -> None:
+        self.tokens, self.good = tokens, good
+        self.sent: list[str] = []
+        self.ended: list[str] = []
+        self._together = threading.Barrier(THREADS)
+
+    def run(self) -> Crowd:
+        threads = [threading.Thread(target=self._send, daemon=True) for _ in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LONG)
+        assert not any(thread.is_alive() for thread in threads)
+        return self
+
+    def _send(self) -> None:
+        try:
+            token = self.tokens.bearer()
+            self._together.wait(LONG)  # all of them hold the first one
+            while True:
+                self.sent.append(token)
+                if token in self.good:
+                    self.tokens.worked(token)
+                    self.ended.append("answered")
+                    return
+                token = self.tokens.instead_of(token, code="InvalidAuthenticationToken")
+        except ConnectorError as error:
+            self.ended.append(error.code)
+
+
+def test_a_credential_that_graph_refuses_costs_each_thread_one_request_and_a_few_in_all() -> None:
+    issuer = Numbered()
+    crowd = Crowd(Tokens(issuer, lambda: NOON), set()).run()
+    assert crowd.ended == ["InvalidAuthenticationToken"] * THREADS
+    assert (len(crowd.sent), issuer.requests) == (THREADS + FRESH_TOKENS, 1 + FRESH_TOKENS)
+
+
+def test_a_revoked_token_is_replaced_once_for_all_threads() -> None:
+    issuer = Numbered()
+    crowd = Crowd(Tokens(issuer, lambda: NOON), {"token-2"}).run()
+    assert crowd.ended == ["answered"] * THREADS
+    assert sorted(crowd.sent) == ["token-1"] * THREADS + ["token-2"] * THREADS
+    assert issuer.requests == 2
+
+
+def test_a_token_that_worked_ends_the_doubts() -> None:
+    tokens = Tokens(Numbered(), lambda: NOON)
+    token = tokens.bearer()
+    for _ in range(5 * FRESH_TOKENS):
+        token = tokens.instead_of(token)
+        tokens.worked(token)
+    assert tokens.bearer() == token
+
+
+def test_a_refusal_of_the_sign_in_service_reaches_every_thread() -> None:
+    issuer = Numbered(refuses_from=2)
+    crowd = Crowd(Tokens(issuer, lambda: NOON), set()).run()
+    assert crowd.ended == ["AADSTS7000215"] * THREADS
+    assert issuer.requests <= 1 + THREADS
+
+
+def test_nobody_waits_for_a_thread_that_sends_for_itself() -> None:
+    tokens = Tokens(Numbered(), lambda: NOON)
+    fresh = tokens.instead_of(tokens.bearer())
+    assert tokens.bearer() == fresh  # the same thread goes on with it
+    got: list[str] = []
+    other = threading.Thread(target=lambda: got.append(tokens.bearer()), daemon=True)
+    other.start()
+    other.join(0.1)
+    assert got == []  # it waits for what becomes of the fresh one
+    tokens.worked(fresh)
+    other.join(LONG)
+    assert got == [fresh]
