@@ -177,6 +177,10 @@ class TestApart:
         assert errors_of(read(graph, self.KEYS)) == dict.fromkeys(self.KEYS)
         assert graph.asked.count("/v1.0/$batch") == 1
 
+    def test_a_connection_that_breaks_for_one_part_alone_ends_its_mailbox(self) -> None:
+        graph = mailboxes(self.KEYS, {"/v1.0/$batch": refusal(400, "BadRequest"), delta("b"): NO_CONNECTION})
+        assert isinstance(self._others_are_fine(read(graph, self.KEYS)), Unreachable)
+
     def test_one_that_has_to_wait_holds_up_nobody(self) -> None:
         waits = [refusal(429, "ApplicationThrottled", Retry_After="30"), *pages_of("b", 1).values()]
         graph = mailboxes(self.KEYS, {delta("b"): waits})
