@@ -411,3 +411,10 @@ def test_runs_left_open_by_a_dead_process_are_ended_by_the_next(place: Place) ->
     assert ended[2:4] == (int(NOW.timestamp()), int(place.now.timestamp()))
     assert runs.prune(place.open(NOW + timedelta(days=364))) == 0
     assert runs.prune(place.open(NOW + timedelta(days=366))) == 2
+
+
+def test_a_tenant_that_is_not_due_any_more_is_not_to_be_purged(vault: Vault) -> None:
+    tenant = register(vault, "acme")
+    with vault.read() as tx, pytest.raises(BusyError, match=r"^The tenant was renewed while") as caught:
+        tenants.require_due(vault, tx, tenant.id)
+    assert caught.value.advice.startswith("Nothing was erased of it")
