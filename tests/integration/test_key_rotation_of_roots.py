@@ -18,6 +18,7 @@ from syncvault.store.engine import Database
 from syncvault.vault import credentials, layout, tenants
 from syncvault.vault.erasing import erasure
 from syncvault.vault.keyring import root_rotation
+from syncvault.vault.keyring.destruction import RootChange, not_possible_any_more
 from syncvault.vault.layout import Layout, RootPlace
 from syncvault.vault.opening import create_vault, open_vault
 from syncvault.vault.vault import Vault
@@ -374,3 +375,28 @@ def test_a_key_store_that_names_no_root_key_says_so(vault: Vault) -> None:
         with pytest.raises(RootKeyError, match=r"^The key store names no root key") as refused:
             look()
         assert refused.value.advice.startswith("Restore the key store from its backup")
+
+
+def test_what_is_left_of_replaced_root_keys_is_said_in_a_sentence_each() -> None:
+    became = {3: Pending("tonight"), 2: Destroyed(), 1: NotPossible("it is carved in stone")}
+    assert root_rotation.outstanding(RootChange("file", 4, 3, became)) == (
+        "root key generation 1: it is carved in stone",
+        "root key generation 3: pending until tonight",
+    )
+
+
+@pytest.mark.parametrize(
+    ("recorded", "why"),
+    [
+        ("pending: tonight", "tonight"),
+        ("not possible: it is carved in stone", "it is carved in stone"),
+        (None, "it was kept by the provider file, which this vault has left"),
+    ],
+)
+def test_of_a_provider_that_was_left_what_was_recorded_last_stands(
+    vault: Vault, recorded: str | None, why: str
+) -> None:
+    with vault.key_data.read() as tx:
+        root = key_rows.current_root(tx)
+    assert root is not None
+    assert not_possible_any_more(root._replace(outstanding=recorded)) == NotPossible(why)
