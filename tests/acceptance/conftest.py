@@ -114,8 +114,8 @@ class Shell:
             "Europe/Berlin",
         ]
 
-    def add_online(self, simulator: OnlineSimulator, name: str = "cloud") -> Answer:
-        options = self.online_options(simulator)
+    def add_online(self, simulator: OnlineSimulator, name: str = "cloud", *more: str) -> Answer:
+        options = [*self.online_options(simulator), *more]
         return self.did(
             "tenant", "add-online", name, *options, "--secret-stdin", "--json", given=simulator.client_secret
         )

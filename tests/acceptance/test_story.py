@@ -118,7 +118,7 @@ def test_exports_and_photos_are_private_files_and_never_overwrite(vault: Shell, 
 
 
 def test_a_contact_is_shown_with_every_stored_field(vault: Shell, online: OnlineSimulator) -> None:
-    vault.add_online(online)
+    vault.add_online(online, "cloud", "--profile", "full")
     vault.did("source", "add", "cloud", "--user", ANNA)
     vault.did("sync", "cloud")
     found = next(contact for contact in listed(vault, "cloud") if contact["display_name"] == BLUMENTHAL)
