@@ -10,7 +10,8 @@ _KNOWN: Final = frozenset(
     {
         "v1.0", "users", "groups", "contactFolders", "childFolders", "contacts", "delta", "delta()", "photo", "photos",
         "$value", "$batch", "transitiveMembers", "microsoft.graph.user", "oauth2", "v2.0", "token", ".well-known",
-        "openid-configuration", "48x48", "64x64", "96x96", "120x120", "240x240", "360x360", "432x432", "504x504", "648x648",
+        "openid-configuration",
+        "48x48", "64x64", "96x96", "120x120", "240x240", "360x360", "432x432", "504x504", "648x648",
     }
 )  # fmt: skip
 
