@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,15 @@ from syncvault.cli.registration import Given
 from syncvault.cli.tenant_import import read_import
 from syncvault.errors import InputError, SyncvaultError, UsageError
 from syncvault.policy.subscription import SubscriptionKind
-from syncvault.vault.model import CredentialKind, OnlineConnection, OnpremConnection, TenantKind
+from syncvault.secret import Secret
+from syncvault.vault.model import (
+    Credential,
+    CredentialKind,
+    OnlineConnection,
+    OnpremConnection,
+    TenantKind,
+    TenantProfile,
+)
 
 GUID = "8C5F0D2E-3B47-4F0A-9D55-6B1C2E7A9F10"
 ONLINE = {
@@ -210,3 +218,85 @@ def test_an_empty_name_is_called_as_the_command_line_calls_it() -> None:
     with pytest.raises(UsageError, match=r"^NAME is missing\.$") as caught:
         registration.profile(TenantKind.ONLINE, Given(ONLINE | {"name": ""}))
     assert caught.value.advice == "Give it like acme-berlin"
+
+
+# -- credentials of online tenants ----------------------------------------------------------------------------------
+
+
+def online(texts: dict[str, object]) -> Credential:
+    return credential_in.credential(TenantKind.ONLINE, Given(texts))
+
+
+def test_a_managed_identity_has_no_secret_and_perhaps_a_name() -> None:
+    own, named = online({"managed-identity": True}), online({"managed-identity": True, "identity-client-id": GUID})
+    assert (own.kind, own.identity_client_id, bool(own.secret)) == (CredentialKind.MANAGED_IDENTITY, "", False)
+    assert named.identity_client_id == GUID.lower()
+
+
+def test_of_a_workload_the_place_of_its_token_is_kept_and_never_the_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "token").write_text("a.b.c")
+    held = online({"workload-identity": True, "federated-token-file": Path("token")})
+    assert (held.kind, held.token_file) == (CredentialKind.WORKLOAD_IDENTITY, str(tmp_path / "token"))
+    assert "a.b.c" not in json.dumps(held.to_dict())
+    monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", "/var/run/secrets/token")
+    assert online({"workload-identity": True}).token_file == "/var/run/secrets/token"
+    monkeypatch.delenv("AZURE_FEDERATED_TOKEN_FILE")
+    with pytest.raises(UsageError, match="Nothing says where"):
+        online({"workload-identity": True})
+
+
+def test_a_secret_may_be_told_when_it_ends(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("s3cret")
+    held = online({"secret-file": tmp_path / "s", "secret-expires": "2027-05-01"})
+    assert held.expires_at == datetime(2027, 5, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        ({"managed-identity": True, "secret-stdin": True}, "given twice"),
+        ({"managed-identity": True, "workload-identity": True}, "given twice"),
+        ({"workload-identity": True, "identity-client-id": GUID}, "--identity-client-id goes with --managed-identity"),
+        ({"managed-identity": True, "federated-token-file": "f"}, "goes with --workload-identity"),
+        ({"managed-identity": True, "secret-expires": "2027-05-01"}, "--secret-expires goes with --secret-file"),
+        ({"managed-identity": True, "identity-client-id": "me"}, "--identity-client-id is not a GUID"),
+        ({"secret-stdin": True, "secret-expires": "soon"}, "--secret-expires is not a date"),
+        ({"workload-identity": True, "federated-token-file": "a\nb"}, "--federated-token-file"),
+    ],
+)
+def test_options_of_a_credential_go_with_their_own_kind(texts: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        online(texts)
+    assert said in caught.value.message
+
+
+@pytest.mark.parametrize("kind", [CredentialKind.MANAGED_IDENTITY, CredentialKind.WORKLOAD_IDENTITY])
+def test_a_credential_survives_being_stored_and_old_ones_open(kind: CredentialKind) -> None:
+    held = Credential(kind, Secret(b""), identity_client_id=GUID, token_file="/run/token")
+    again = Credential.from_dict(held.to_dict())
+    assert (again.kind, again.identity_client_id, again.token_file) == (kind, GUID, "/run/token")
+    old = {key: value for key, value in held.to_dict().items() if key not in {"identity_client_id", "token_file"}}
+    assert Credential.from_dict(old).token_file == ""
+
+
+def test_facts_that_were_sealed_before_there_were_proxies_still_open() -> None:
+    facts = registration.profile(TenantKind.ONLINE, Given(ONLINE | {"no-proxy": True}))
+    assert facts.connection == OnlineConnection(GUID.lower(), GUID.lower(), uses_proxy=False)
+    plain = facts.to_dict()
+    assert TenantProfile.from_dict(plain).connection == facts.connection
+    del plain["connection"]["uses_proxy"]
+    assert TenantProfile.from_dict(plain).connection == OnlineConnection(GUID.lower(), GUID.lower())
+
+
+def test_an_import_file_takes_every_kind_of_credential(write: Callable[[str], Path], tmp_path: Path) -> None:
+    content = table(ONLINE) + "managed-identity = true\nno-proxy = true\n"
+    content += table(ONLINE | {"name": "b"}) + 'workload-identity = true\nfederated-token-file = "token"\n'
+    content += table(ONLINE | {"name": "c"}) + 'secret-file = "secret"\nsecret-expires = 2027-05-01\n'
+    machine, workload, secret = read_import(write(content))
+    assert machine.credential.kind is CredentialKind.MANAGED_IDENTITY
+    assert machine.profile.connection == OnlineConnection(GUID.lower(), GUID.lower(), uses_proxy=False)
+    assert workload.credential.token_file == str(tmp_path / "token")
+    assert secret.credential.expires_at == datetime(2027, 5, 1, tzinfo=UTC)
