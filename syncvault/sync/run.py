@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -21,6 +22,7 @@ from connectors.port import (
 )
 from connectors.selection import Selection, UserFilter
 from syncvault.errors import DamagedError
+from syncvault.masking import mask_ref
 from syncvault.sync import brake
 from syncvault.sync.lots import Lot, Pulled, to_port
 from syncvault.sync.parallel import Stop, each
@@ -34,6 +36,7 @@ Item = TypeVar("Item")
 
 _NAMED_AT_ONCE: Final = 500
 _DIRECT: Final = {SourceKind.USER, SourceKind.MAILBOX}  # sources that name one mailbox
+_BY_REF: Final = _DIRECT | {SourceKind.GROUP}
 _CARDS_AT_ONCE: Final = 20
 _PHOTOS_AT_ONCE: Final = 100  # committed together: five batches of Graph's
 _PHOTO_BYTES_AT_ONCE: Final = 4 * 1024 * 1024  # committed together at most, so that memory stays bounded
@@ -111,7 +114,8 @@ class TenantRun:
             except CredentialRejected:
                 raise
             except ConnectorError as error:
-                self._add_failure(Failure.of(error, source.ref or source.kind))
+                named_as = mask_ref(source.ref) if source.kind in _BY_REF else str(source.kind)
+                self._add_failure(replace(Failure.of(error), mailbox=named_as))
                 if source.kind in _DIRECT:
                     unresolved.add(source.ref.lower())
             else:
