@@ -42,7 +42,8 @@ from tests.integration.vault_parts import NOW, Place, execute, profile, register
 def test_a_vault_is_made_and_opened(place: Place) -> None:
     made = place.create()
     opened = place.open()
-    assert opened.id == made.id
+    assert opened.id == made.id == bytes.fromhex(dict(rows(made.data, "meta"))["vault_id"])
+    assert opened.roots is not None
     assert opened.receipt_public_key == made.receipt_public_key
     assert opened.keys.root == ("file", 1)
     assert opened.layout == place.layout
@@ -416,7 +417,7 @@ def test_the_latest_time_moves_on_and_leaps_or_goes_back_only_when_somebody_conf
         (NOW, True, NOW),
     ):
         vault = place.open(now)
-        vault.note_time(confirmed=confirmed)
+        vault.note_time(**({"confirmed": True} if confirmed else {}))
         assert vault.latest_time_seen() == seen
 
 

@@ -150,6 +150,17 @@ def test_a_credential_comes_back_whole_and_its_length_is_hidden(vault: Vault) ->
     assert len(rows(vault.data, "credentials")[0][2]) == len(short)
 
 
+@pytest.mark.parametrize("column", ["data_generation", "index_generation"])
+def test_nothing_is_written_under_keys_of_before_a_rotation(vault: Vault, column: str) -> None:
+    tenant = register(vault, "acme")
+    before = rows(vault.data, "credentials")
+    execute(vault.data, f"UPDATE manifests SET {column} = 2")
+    with pytest.raises(BusyError, match=r"^The tenant's keys were rotated meanwhile") as caught:
+        credentials.replace(vault, tenant, secret("another"))
+    assert caught.value.advice.startswith("Run the command again")
+    assert rows(vault.data, "credentials") == before
+
+
 def test_a_missing_credential_is_damage_with_advice(vault: Vault) -> None:
     tenant = register(vault, "acme")
     execute(vault.data, "DELETE FROM credentials")
