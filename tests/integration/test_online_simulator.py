@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from tests.integration.graph_asking import IMMUTABLE, Get, asking, code_of, round_of, rows
-from tests.simulators.company.cast import ANNA, BOARD, EVERYBODY, JURGEN, LAYLA, MEI, OLAF, SALES, SAM, folder_id
+from tests.simulators.company.cast import ANNA, BOARD, EVERYBODY, JURGEN, LAYLA, MEI, OLAF, SALES, SAM, ZOE, folder_id
 from tests.simulators.company.growth import grown_company
 from tests.simulators.online.server import OnlineSimulator
 
@@ -66,6 +66,34 @@ def test_lists_filter_by_extended_properties(get: Get) -> None:
         f"users/{JURGEN}/contacts?$filter=singleValueExtendedProperties/any(ep: ep/id eq {picture} and ep/value eq 'x')"
     )
     assert bare.status_code == 400
+
+
+def test_a_server_may_refuse_one_filter_by_extended_property_or_the_other(get: Get, online: OnlineSimulator) -> None:
+    def status(condition: str) -> int:
+        path = f"users/{JURGEN}/contacts?$select=id&$filter=singleValueExtendedProperties/any(ep: ep/id eq {condition})"
+        return get(path).status_code
+
+    private = "'Integer 0x36' and cast(ep/value, Edm.Int32) eq 2"
+    picture = "'Boolean {00062004-0000-0000-C000-000000000046} Id 0x8015' and cast(ep/value, Edm.Boolean) eq true"
+    online.behaviour.refused_filters = {"picture"}
+    assert (status(private), status(picture)) == (200, 400)
+    online.behaviour.refused_filters = {"sensitivity"}
+    assert (status(private), status(picture)) == (400, 200)
+
+
+def test_what_a_filter_finds_comes_in_pages(get: Get, online: OnlineSimulator) -> None:
+    for number in range(25):
+        online.company.add_contact(LAYLA, display_name=f"Geheim {number}", private=True)
+    condition = "singleValueExtendedProperties/any(ep: ep/id eq 'Integer 0x36' and cast(ep/value, Edm.Int32) eq 2)"
+    path = f"users/{LAYLA}/contacts?$select=id&$top=10&$filter={condition}"
+    assert len(get(path, IMMUTABLE).json()["value"]) == 10
+    assert len({row["id"] for row in rows(get, path, IMMUTABLE)}) == 25
+    assert len(get(f"{path}&$skip=20", IMMUTABLE).json()["value"]) == 5
+
+
+def test_hidden_from_address_lists_is_false_and_not_null(get: Get) -> None:
+    listed = {row["id"]: row["showInAddressList"] for row in rows(get, "users?$select=id,showInAddressList")}
+    assert (listed[ANNA], listed[SAM], listed[ZOE]) == (True, None, False)
 
 
 def test_absent_things_have_the_codes_of_their_service(get: Get, online: OnlineSimulator) -> None:
@@ -123,6 +151,20 @@ def test_a_round_brings_everything_and_the_next_one_only_changes(get: Get, onlin
         "Dazu",
     ]
     assert changed == round_of(get, link)[0]  # a link can be followed again
+
+
+@pytest.mark.parametrize("photo", [b"\xff\xd8\xff\xd9", None])
+def test_a_contact_whose_photo_comes_or_goes_is_a_changed_contact(
+    photo: bytes | None, get: Get, online: OnlineSimulator
+) -> None:
+    company = online.company
+    item = next(item for item in company.box_of(ANNA).default.items.values() if item.photo)
+    found, link = round_of(get, f"users/{ANNA}/contacts/delta")
+    company.set_contact_photo(ANNA, item.id, photo)
+    (changed,), _ = round_of(get, link)
+    (before,) = [row for row in found if row["id"] == changed["id"]]
+    assert changed["changeKey"] != before["changeKey"]
+    assert changed["@odata.etag"] != before["@odata.etag"]
 
 
 def test_what_happens_between_two_pages_comes_at_the_latest_in_the_next_round(
