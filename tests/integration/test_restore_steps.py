@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from syncvault.crypto.signature import public_key
-from syncvault.errors import DamagedError, InputError, StorageError
+from syncvault.errors import DamagedError, InputError, StorageError, SyncvaultError
 from syncvault.policy.catalogue import RULE_VERSION
 from syncvault.store import meta
 from syncvault.store.engine import Role, open_database
@@ -258,3 +258,44 @@ def test_a_place_where_nothing_can_be_put_is_said_with_the_reason(
     with pytest.raises(StorageError, match=r"^The data database cannot be put at .*: Permission denied\.$"):
         placing.put(staged, f"sqlite:///{tmp_path / 'vault.db'}", "data")
     assert not (tmp_path / "vault.db").exists()
+
+
+def settings(url: str, role: Role) -> dict[str, str]:
+    database = open_database(url, role=role)
+    with database.read() as tx:
+        table = "key_meta" if role == "keys" else "meta"
+        found = {row[0]: row[1] for row in tx.exec_driver_sql(f"SELECT name, value FROM {table}")}
+    database.close()
+    return found
+
+
+# What is on a server is read and written in the same way in a file.
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_rows_take_the_place_of_those_that_an_earlier_attempt_put(
+    tmp_path: Path, fresh_files: dict[Role, Path], role: Role
+) -> None:
+    staged = tmp_path / "staged.db"
+    expected = settings(made(staged, fresh_files[role], role, vault_id="00" * 16, restore="mine"), role)
+    url = made(tmp_path / "target.db", fresh_files[role], role, vault_id="11" * 16, restore="mine", other="thing")
+    before = staged.read_bytes()
+    placing._put_rows(staged, url, role)
+    assert settings(url, role) == expected
+    assert staged.read_bytes() == before
+    (tmp_path / "empty.db").touch()  # without a table
+    empty = f"sqlite:///{tmp_path / 'empty.db'}"
+    assert placing._token(empty, None, role) is None
+    placing._put_rows(staged, empty, role)
+    assert settings(empty, role) == expected
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_whose_a_database_on_a_server_is(tmp_path: Path, fresh_files: dict[Role, Path], role: Role) -> None:
+    path = tmp_path / "server.db"
+    assert placing._token(made(path, fresh_files[role], role, vault_id="00" * 16, restore="mine"), None, role) == "mine"
+    assert placing._token(made(path, fresh_files[role], role, vault_id="00" * 16), None, role) == ""
+    assert placing._token(made(path, fresh_files[role], role), None, role) is None
+    path.write_bytes(b"somebody's letters" * 99)
+    with pytest.raises(SyncvaultError):
+        placing._token(f"sqlite:///{path}", None, role)

@@ -456,6 +456,14 @@ def test_keys_of_another_tenant_stay_as_they_are(vault: Vault, tenant: Tenant) -
     assert vault.keys.tenant(other.id) is not held
 
 
+def test_keys_of_an_erased_tenant_are_dropped_from_memory_too(vault: Vault, tenant: Tenant) -> None:
+    vault.keys.tenant(tenant.id)
+    with vault.key_data.write() as tx:
+        vault.keys.destroy_tenant(tx, tenant.id)
+    with pytest.raises(NotFoundError):
+        vault.keys.tenant(tenant.id)
+
+
 def test_keys_that_lack_a_purpose_or_a_generation_in_force_are_damaged(vault: Vault, tenant: Tenant) -> None:
     other = register(vault, "globex")
     execute(vault.key_data, "DELETE FROM wrapped_keys WHERE purpose = 'index' AND tenant_id = ?", tenant.id)
