@@ -35,7 +35,8 @@ def test_a_tenant_is_found_by_its_name_with_all_its_facts(place: Place) -> None:
     registered = register(place.create(), "acme")
     opened = place.open()
     assert tenants.find(opened, "acme") == registered
-    assert registered.facts == profile("acme")
+    assert (registered.facts, registered.epoch) == (profile("acme"), 1)
+    assert rows(opened.data, "tenants")[0][1] == "online"
     assert registered.purge_at == datetime(2027, 2, 28, 23, tzinfo=UTC)  # 90 days later, midnight in Berlin
     with pytest.raises(NotFoundError, match="nobody"):
         tenants.find(opened, "nobody")
@@ -59,8 +60,9 @@ def test_an_onprem_tenant_comes_back_too(vault: Vault) -> None:
 def test_a_name_is_taken_once(vault: Vault) -> None:
     first = register(vault, "acme")
     keys = rows(vault.key_data, "wrapped_keys")
-    with pytest.raises(InputError, match="registered already"):
+    with pytest.raises(InputError, match=r"^A tenant of that name is registered already") as caught:
         register(vault, "acme")
+    assert caught.value.advice.startswith("Choose another name")
     assert rows(vault.key_data, "wrapped_keys") == keys
     other = register(vault, "other")
     with pytest.raises(InputError, match="registered already"):
@@ -127,6 +129,7 @@ def test_a_quarantine_keeps_its_first_reason_until_the_credential_is_replaced(va
     tenants.quarantine(vault, tenant, refused=refused, code="first", advice="Do this.")
     tenants.quarantine(vault, tenant, refused=refused, code="second", advice="Do that.")
     assert tenants.find(vault, "acme").quarantine == Quarantine("first", NOW, "Do this.")
+    assert tenants.update(vault, tenant, lambda facts: facts) == tenants.find(vault, "acme")
     credentials.replace(vault, tenant, secret("another"))
     found = tenants.find(vault, "acme")
     assert found.quarantine is None
@@ -247,7 +250,7 @@ def test_a_tenant_in_erasure_has_no_facts_and_comes_last(vault: Vault) -> None:
     execute(vault.data, "DELETE FROM credentials")
     execute(vault.data, "DELETE FROM manifests")
     execute(vault.data, "DELETE FROM tenants WHERE id = ?", first.id)
-    with pytest.raises(NotFoundError, match="meanwhile"):
+    with pytest.raises(NotFoundError, match=r"^The tenant was erased meanwhile"):
         tenants.read_again(vault, first)
 
 
