@@ -92,9 +92,8 @@ class TrustAdapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        """Verifies a proxy that itself speaks TLS against the context too, and whoever is behind any proxy."""
-        contexts = {"ssl_context": self._context, "proxy_ssl_context": self._context}
-        return super().proxy_manager_for(proxy, **kwargs, **contexts)
+        """Verifies a proxy that itself speaks TLS against the context too."""
+        return super().proxy_manager_for(proxy, **kwargs, proxy_ssl_context=self._context)
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Leaves trust to the context; requests would add its own bundle here, or drop verification."""

@@ -238,18 +238,19 @@ def _settle(client: GraphClient, part: Part, response: Json | None, elapsed: flo
     body = response.get("body")
     if not part.read.mailbox:  # what one mailbox refuses is no reason to hold back from others
         client.limiter.after(status, headers)
+    if status != 401:
+        client.tokens.worked(token)
     if 200 <= status < 300:
         _accept(part, headers, body, elapsed)
         return
     code = error_code(_unwrapped(body))
     if status == 401:
         part.refused += 1
-        client.tokens.instead_of(token, code=code)
-        if part.refused > FRESH_TOKENS:  # others have used those tokens since: it is about this part
+        if part.refused > FRESH_TOKENS + 1:  # others have used these tokens: it is about this part
             part.outcome = Refusal(status, code)
-        return
-    client.tokens.worked(token)
-    if is_passing(status):
+        else:
+            client.tokens.instead_of(token, code=code)
+    elif is_passing(status):
         asked = retry_after(headers.get("retry-after"), client.now())
         _pause(part, asked, fault_of(status, code), elapsed)
     else:

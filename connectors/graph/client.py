@@ -188,9 +188,9 @@ class GraphClient:
                 return answer
             if answer.status == 401:
                 refused += 1
-                token = self.tokens.instead_of(token, code=code_of(answer))
-                if refused > FRESH_TOKENS:  # others have used those tokens since: it is about what was asked for
+                if refused > FRESH_TOKENS + 1:  # others have used these tokens: it is about what was asked for
                     raise Refusal(answer.status, code_of(answer))
+                token = self.tokens.instead_of(token, code=code_of(answer))
             elif is_passing(answer.status):
                 asked = retry_after(answer.headers.get("Retry-After"), self.now())
                 pause(backoff, asked, fault_of(answer.status, code_of(answer)))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import socketserver
+import ssl
 import threading
 from dataclasses import dataclass, field
+
+from tests.simulators.loopback import Loopback
 
 SECONDS = 20
 
@@ -19,26 +22,13 @@ class Seen:
     passed: bytearray = field(default_factory=bytearray)
 
 
-class ConnectProxy(socketserver.ThreadingTCPServer):
-    """Leads every name to one port on loopback; answers `refusal` instead, where there is one."""
+class ConnectProxy(Loopback):
+    """Leads every name to one port on loopback; answers `refusal` instead, where there is one; speaks TLS by `tls`."""
 
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def __init__(self, port: int, *, refusal: bytes = b"") -> None:
-        super().__init__(("127.0.0.1", 0), _Client)
-        self.port, self.refusal, self.seen = port, refusal, Seen()
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> ConnectProxy:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
+    def __init__(self, leads_to: int, *, refusal: bytes = b"", tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(_Client)
+        self.leads_to, self.refusal, self.tls, self.seen = leads_to, refusal, tls, Seen()
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
 
 
 class _Client(socketserver.BaseRequestHandler):
@@ -46,6 +36,11 @@ class _Client(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         self.request.settimeout(SECONDS)
+        if self.server.tls is not None:
+            try:
+                self.request = self.server.tls.wrap_socket(self.request, server_side=True)
+            except OSError:  # a client that does not trust us
+                return
         head = b""
         while b"\r\n\r\n" not in head and (more := self.request.recv(4096)):
             head += more
@@ -53,12 +48,16 @@ class _Client(socketserver.BaseRequestHandler):
         if self.server.refusal:
             self.request.sendall(self.server.refusal)
             return
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.server.port), SECONDS) as behind:
+        place = ("127.0.0.1", self.server.leads_to)
+        with contextlib.suppress(OSError), socket.create_connection(place, SECONDS) as behind:
             self.request.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             back = threading.Thread(target=self._pass_on, args=(behind, self.request), daemon=True)
             back.start()
             self._pass_on(self.request, behind)
             back.join(SECONDS)
+
+    def finish(self) -> None:
+        self.request.close()
 
     def _pass_on(self, origin: socket.socket, to: socket.socket) -> None:
         with contextlib.suppress(OSError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+import trustme
 
 from connectors.graph import GraphSettings, connect
 from connectors.port import Identity, Unreachable
@@ -17,6 +18,7 @@ from connectors.trust import proxy_from_environment
 from tests.contract.harness_graph import GraphHarness
 from tests.contract.proxies import ConnectProxy
 from tests.simulators.company.model import Company
+from tests.simulators.listening import server_context
 
 if TYPE_CHECKING:
     from tests.conftest import Authority
@@ -93,6 +95,21 @@ def test_the_proxys_password_goes_to_the_proxy_and_into_no_log(
     assert base64.b64encode(b"operator:hush-hush") in proxy.seen.heads[0]
     assert "hush-hush" not in caplog.text
     assert base64.b64encode(b"operator:hush-hush").decode() not in caplog.text
+
+
+def test_a_proxy_that_speaks_tls_is_trusted_as_servers_are(
+    harness: GraphHarness, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = urlsplit(harness.simulator.origin).port or 0
+    with ConnectProxy(port, tls=server_context(authority.ca.issue_cert("127.0.0.1"))) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        assert probe(harness, settings(harness)).server == HOST
+    with ConnectProxy(port, tls=server_context(trustme.CA().issue_cert("127.0.0.1"))) as stranger:
+        monkeypatch.setenv("HTTPS_PROXY", stranger.url)
+        with pytest.raises(Unreachable) as caught:
+            probe(harness, settings(harness))
+    assert caught.value.code == "tls"
+    assert stranger.seen.heads == []
 
 
 @pytest.mark.parametrize(

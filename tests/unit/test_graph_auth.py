@@ -12,9 +12,11 @@ import pytest
 from requests.structures import CaseInsensitiveDict
 
 from connectors.graph.auth import FRESH_TOKENS, Token, Tokens, open_tokens
+from connectors.graph.batch import Read, Reply, read_batch
 from connectors.graph.settings import ClientSecret, GraphSettings
 from connectors.graph.transport import Answer
 from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation
+from tests.unit.graph_stub import StubGraph, answer, refusal
 
 ORIGIN = "https://login.example.com"
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -181,3 +183,10 @@ def test_nobody_waits_for_a_thread_that_sends_for_itself() -> None:
     tokens.worked(fresh)
     other.join(LONG)
     assert got == [fresh]
+
+
+def test_parts_of_a_batch_that_were_answered_end_the_doubts_too() -> None:
+    revoked, served = refusal(401, "InvalidAuthenticationToken"), answer({"id": "1"})
+    graph = StubGraph({"/v1.0/a": [step for _ in range(5) for step in (revoked, served)]})
+    for _ in range(5):
+        assert isinstance(read_batch(graph.client, [Read("/a")])[0], Reply)

@@ -7,40 +7,29 @@ token", "How to use managed identities for App Service" (Microsoft Learn).
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from tests.simulators.loopback import Loopback
 
 HEADER_SECRET = "853b9a84-5bfa-4b22-a3f3-0b9a43d9ad8a"  # what App Service puts into IDENTITY_HEADER
 
 
-class IdentityHost(ThreadingHTTPServer):
+class IdentityHost(Loopback):
     """Gives out what `issue` makes for an audience, to whoever names one of `identities` (empty: the machine's own).
 
     `status` is what it answers instead, one request after another.
     """
 
-    daemon_threads = True
-
     def __init__(self, issue: Callable[[str], str], identities: set[str]) -> None:
-        super().__init__(("127.0.0.1", 0), _Caller)
+        super().__init__(_Caller)
         self.issue, self.identities = issue, identities
         self.asked: list[dict[str, str]] = []
         self.status: list[int] = []
-        self.origin = f"http://127.0.0.1:{self.server_address[1]}"
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> IdentityHost:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
+        self.origin = f"http://127.0.0.1:{self.port}"
 
     @property
     def as_vm(self) -> dict[str, str]:
