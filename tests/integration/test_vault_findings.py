@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -363,6 +365,7 @@ def test_one_tenant_is_checked_without_the_others(vault: Vault, tenant: Tenant) 
     assert {each.tenant_id for each in whole.findings} == {tenant.id, other.id}
     assert (alone.checked, alone.names) == (3, {other.id: "other"})  # its facts, its credential, its source
     assert whole.names == {tenant.id: "acme", other.id: "other"}
+    assert whole.checked == alone.checked + verify(vault, "acme").checked
 
 
 def test_progress_is_told_in_mailboxes_of_all_tenants(
@@ -414,6 +417,22 @@ def test_a_tenant_that_was_written_to_is_checked_and_counted_anew(
     verdict = verify(vault)
     assert verdict.checked == checked + 1
     assert said(verdict.findings, DATABASE) == [(tenant.id, "tenants", tenant.id, "index", DATABASE)]
+
+
+def test_a_tenant_that_is_renewed_while_it_is_checked_is_judged_by_its_new_facts(
+    vault: Vault, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed = tenant.facts.subscription.renew(date(2031, 1, 1))
+    at_its_end(monkeypatch, lambda: tenants.update(vault, tenant, lambda facts: replace(facts, subscription=renewed)))
+    assert verify(vault).findings == []
+
+
+def test_a_tenant_whose_terms_roll_on_is_healthy_when_its_vault_is_opened_again(place: Place) -> None:
+    with place.create() as vault:
+        tenant = register(vault, "acme", "ann", ends=date(2026, 1, 1), term="P1M")
+        execute(vault.data, "UPDATE sources SET purge_at = 1")
+        assert tenants.repair_tags(vault, tenant)
+    assert verify(place.open()).findings == []
 
 
 def test_what_was_found_of_a_tenant_stays_when_its_rows_are_checked_anew(
