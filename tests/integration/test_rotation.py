@@ -14,6 +14,7 @@ from syncvault.errors import BusyError, DamagedError, InputError, NotFoundError
 from syncvault.retention import purge
 from syncvault.store import contacts as contact_rows
 from syncvault.store import keys as key_rows
+from syncvault.store import resealing as sealed_rows
 from syncvault.sync.summary import Status
 from syncvault.vault import tenants, verify
 from syncvault.vault.content import sources
@@ -68,7 +69,10 @@ def wrapped(vault: Vault, tenant: Tenant) -> list[tuple[str, int, str, bool]]:
 
 def test_after_a_rotation_of_the_data_key_no_record_names_the_old_one(vault: Vault, tenant: Tenant) -> None:
     before, indexed = everything(vault), indexes(vault)
-    assert rotation.rotate(vault, tenant, DATA) > 0
+    records = sum(len(rows(vault.data, table)) * len(columns) for table, columns in sealed_rows.SEALED.items())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resealing, "PAGE", 3)
+        assert rotation.rotate(vault, tenant, DATA) == records
     assert generations(vault) == {2}
     assert everything(vault) == before
     assert indexes(vault) == indexed
@@ -421,6 +425,20 @@ def test_a_retired_generation_that_rows_need_again_is_not_destroyed(place: Place
     assert purge.purge(late, role="root").failures == ()
     assert len(wrapped(late, tenant)) == 4
     assert everything(late) == before
+
+
+def test_a_generation_under_which_a_single_row_came_back_is_not_destroyed(
+    place: Place, vault: Vault, tenant: Tenant
+) -> None:
+    with vault.read() as tx:
+        before = bytes(tx.exec_driver_sql("SELECT blob FROM credentials").scalar_one())
+    rotation.rotate(vault, tenant)
+    execute(vault.data, "UPDATE credentials SET blob = ?", before)
+    assert rotation.unfinished(vault, tenant.id) == set()
+    vault.close()
+    late = place.open(NOW + timedelta(days=40))
+    assert rotation.destroy_expired(late, timedelta(days=35)) == 1  # the index needs its old key no more
+    assert wrapped(late, tenant)[0] == ("data", 1, "retired", True)
 
 
 def test_tenant_keys_that_lie_idle_are_dropped(vault: Vault, tenant: Tenant) -> None:
