@@ -14,6 +14,8 @@ from math import isnan
 from random import SystemRandom
 from typing import Final
 
+from connectors.port import ConnectorError, Throttled
+
 Sleep = Callable[[float], object]
 Now = Callable[[], datetime]
 
@@ -99,6 +101,22 @@ class Backoff:
         ceiling: float = min(self.policy.longest, self.policy.first * 2 ** (self.faults - 1))
         # Half of it by chance: clients that failed together must not come back together.
         return ceiling * (0.5 + _RANDOM.random() / 2)
+
+
+def pause(backoff: Backoff, asked: float | None, failure: ConnectorError) -> None:
+    """Waits before another try.
+
+    Args:
+        backoff: Of the request.
+        asked: Seconds the server asked for, None where it did not say.
+        failure: What is raised when it is not worth waiting any more.
+    """
+    try:
+        backoff.pause(asked)
+    except OutOfPatienceError as end:
+        if isinstance(failure, Throttled):
+            failure.retry_at = end.retry_at
+        raise failure from None
 
 
 class Slots:

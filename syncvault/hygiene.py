@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 _PR_SET_DUMPABLE: Final = 4  # <linux/prctl.h>
 _SECRET_NAME: Final = re.compile(
-    r"TOKEN|SECRET|PASSW|PASSPHRASE|PRIVATE_?KEY|API_?KEY|(^|_)(PASS|PIN)(_|$)", re.IGNORECASE
+    r"TOKEN|SECRET|PASSW|PASSPHRASE|PRIVATE_?KEY|API_?KEY|^IDENTITY_HEADER$|(^|_)(PASS|PIN)(_|$)", re.IGNORECASE
 )
 _NAMED_BY_SYSTEMD: Final = "SYSTEMD_"  # what these hold is no secret: SYSTEMD_CREDENTIAL_SECRET is a path
 _USER_AND_PASSWORD: Final = re.compile(r"://[^/@\s]*:[^/@\s]*@")

@@ -29,7 +29,7 @@ from connectors.port import (
     Throttled,
     Unreachable,
 )
-from connectors.throttle import Backoff, Now, OutOfPatienceError, RetryPolicy, Sleep, retry_after
+from connectors.throttle import Backoff, Now, RetryPolicy, Sleep, pause, retry_after
 
 log = logging.getLogger(__name__)
 
@@ -142,15 +142,7 @@ class EwsSession:
                 return self._attempt(request)
             except PassingFaultError as fault:
                 log.debug("EWS %s: passing fault %s", request.name, fault.error.code)
-                self._wait(backoff, fault)
-
-    def _wait(self, backoff: Backoff, fault: PassingFaultError) -> None:
-        try:
-            backoff.pause(fault.asked)
-        except OutOfPatienceError as end:
-            if isinstance(fault.error, Throttled):
-                raise Throttled(fault.error.message, code=fault.error.code, retry_at=end.retry_at) from None
-            raise fault.error from None
+                pause(backoff, fault.asked, fault.error)
 
     def _attempt(self, request: _Request) -> Answer:
         """One request, sent again only where Exchange names the version or the address it wants instead."""

@@ -23,11 +23,10 @@ from connectors.graph.client import (
     fault_of,
     is_passing,
     parse,
-    pause,
 )
 from connectors.graph.refusals import Refusal, error_code
 from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, Unreachable
-from connectors.throttle import Backoff, retry_after
+from connectors.throttle import Backoff, pause, retry_after
 
 T = TypeVar("T")
 

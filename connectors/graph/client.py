@@ -22,7 +22,7 @@ from connectors.graph.limits import Limiter, units
 from connectors.graph.refusals import Refusal, error_code
 from connectors.graph.transport import Answer, BrokenError, TooLargeError, Transport
 from connectors.port import ConnectorError, ProtocolViolation, ServerFault, Throttled
-from connectors.throttle import Backoff, Now, OutOfPatienceError, RetryPolicy, Sleep, Slots, retry_after
+from connectors.throttle import Backoff, Now, RetryPolicy, Sleep, Slots, pause, retry_after
 
 Json = dict[str, Any]
 
@@ -259,16 +259,6 @@ def fault_of(status: int, code: str) -> ConnectorError:
     return ServerFault(f"Graph failed with HTTP {status}.", code=code or f"http-{status}")
 
 
-def pause(backoff: Backoff, asked: float | None, failure: ConnectorError) -> None:
-    """Waits before another try; raises `failure` when it is not worth waiting any more."""
-    try:
-        backoff.pause(asked)
-    except OutOfPatienceError as end:
-        if isinstance(failure, Throttled):
-            failure.retry_at = end.retry_at
-        raise failure from None
-
-
 __all__ = [
     "FRESH_TOKENS",
     "JSON_LIMIT",
@@ -278,6 +268,5 @@ __all__ = [
     "TooLargeError",
     "fault_of",
     "is_passing",
-    "pause",
     "values",
 ]

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 from connectors.graph import entra
 from connectors.graph.transport import Answer, BrokenError, TooLargeError, Transport
 from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, ServerFault, Throttled, Unreachable
-from connectors.throttle import Backoff, Now, OutOfPatienceError, RetryPolicy, Sleep, retry_after
+from connectors.throttle import Backoff, Now, RetryPolicy, Sleep, pause, retry_after
 
 _ANSWER_LIMIT: Final = 1024 * 1024
 _UNCONNECTED_ATTEMPTS: Final = 3
@@ -75,15 +75,15 @@ class _TokenSource:
                 failure = self._unreachable(fault)
                 if unconnected >= _UNCONNECTED_ATTEMPTS:
                     raise failure from None
-                _pause(backoff, None, failure)
+                pause(backoff, None, failure)
                 continue
             except TooLargeError:
                 raise ProtocolViolation(f"{self.who} answers with more than a token.") from None
             asked = retry_after(answer.headers.get("Retry-After"), self._now())
             if answer.status == 429:
-                _pause(backoff, asked, Throttled(f"{self.who} asks to come back later."))
+                pause(backoff, asked, Throttled(f"{self.who} asks to come back later."))
             elif answer.status >= 500 or self._is_passing(answer):
-                _pause(backoff, asked, ServerFault(f"{self.who} failed with HTTP {answer.status}."))
+                pause(backoff, asked, ServerFault(f"{self.who} failed with HTTP {answer.status}."))
             elif answer.status == 200 or self._is_for_msal(answer):
                 return _Response(answer)
             else:
@@ -214,12 +214,3 @@ def _is_at_home(host: str) -> bool:
     except ValueError:
         return host.lower() == "localhost"
     return address.is_loopback or address.is_link_local or any(address in network for network in _PRIVATE)
-
-
-def _pause(backoff: Backoff, asked: float | None, failure: ConnectorError) -> None:
-    try:
-        backoff.pause(asked)
-    except OutOfPatienceError as end:
-        if isinstance(failure, Throttled):
-            failure.retry_at = end.retry_at
-        raise failure from None

@@ -179,6 +179,7 @@ def test_what_nobody_caught_is_shown_without_its_values(end: str, tmp_path: Path
         ("AWS_SECRET_ACCESS_KEY", "x"),
         ("AWS_SESSION_TOKEN", "x"),
         ("AZURE_CLIENT_SECRET", "x"),
+        ("IDENTITY_HEADER", "x"),
         ("AZURE_CLIENT_CERTIFICATE_PASSWORD", "x"),
         ("PGPASSWORD", "x"),
         ("SYNCVAULT_PIN", "1234"),
