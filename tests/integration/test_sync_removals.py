@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from connectors.port import MailboxGone, NoMailbox, NotPermitted, SourceGone, Unreachable
+from syncvault.store import contacts as contact_rows
+from syncvault.store import removals as pending_rows
+from syncvault.store.removals import PendingRow
 from syncvault.sync.summary import Status
 from syncvault.vault.content import removals, sources
 from syncvault.vault.content.removals import Outlook
@@ -94,6 +99,11 @@ def test_the_outlook_tells_what_is_lost_from_what_is_released(vault: Vault, exch
     assert removals.outlook(vault, tenant) == Outlook(lost=0, released=0, stored=15)
     known = {box.key: box.id for box in sources.to_pull(vault, tenant)}
     group, ann = sorted(sources.listing(vault, tenant), key=lambda one: one.kind)
+    with vault.writing(tenant) as (tx, _):  # one of bob's contacts is gone, which is counted with him when he goes
+        page = next(contact_rows.stream(lambda: nullcontext(tx), tenant.id, mailbox_id=known["bob"]))
+        gone = next(row for row in page if row.folder_id is not None)
+        pending_rows.add(tx, [PendingRow(gone.id, tenant.id, gone.folder_id, "contact", gone.purge_at)])
+    assert removals.outlook(vault, tenant) == Outlook(lost=1, released=0, stored=15)
     sources.finish_source(vault, tenant, group.id, {known["cid"]})  # bob has left the group
     sources.remove(vault, tenant, ann.id)
     assert removals.outlook(vault, tenant) == Outlook(lost=5, released=4, stored=15)
