@@ -21,8 +21,8 @@ TENANT = b"t" * 16
 
 @pytest.fixture
 def trail(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> Vault:
-    """A vault with five entries, of which two are read at a time."""
-    monkeypatch.setattr(audit, "_PAGE", 2)
+    """A vault with five entries, of which three are read at a time."""
+    monkeypatch.setattr(audit, "_PAGE", 3)
     for number in range(1, 6):
         audit.record(vault, verb=f"verb {number}", tenant_id=TENANT if number % 2 else None, outcome="ok")
     return vault
@@ -103,9 +103,21 @@ def test_a_restore_meanwhile_leaves_both_stretches_as_they_are(trail: Vault) -> 
     assert [(one["first_seq"], one["last_seq"]) for one in document["stretches"]] == [(1, 5), (6, 6)]
 
 
+def test_what_is_written_meanwhile_behind_a_single_entry_or_a_restore_is_left_out(vault: Vault) -> None:
+    for expected in ([(1, 1)], [(1, 2), (3, 3)]):
+        audit.record(vault, verb="sync", tenant_id=None, outcome="ok")
+        pieces = audit.export(vault)
+        begun = [next(pieces)]
+        audit.record(vault, verb="meanwhile", tenant_id=None, outcome="ok")
+        document = json.loads(b"".join([*begun, *pieces]))
+        assert [(one["first_seq"], one["last_seq"]) for one in document["stretches"]] == expected
+        assert_verifies(document)
+        audit.begin_segment(vault)
+
+
 def test_what_pruning_is_about_to_remove_is_left_out(trail: Vault) -> None:
     with trail.data.read() as tx:
-        leftover = tx.exec_driver_sql("SELECT * FROM audit WHERE seq = 2").one()
+        leftover = tx.exec_driver_sql("SELECT * FROM audit WHERE seq = 5").one()
     trail.now = NOW.replace(year=NOW.year + 2)
     assert audit.prune(trail) == 5
     audit.record(trail, verb="purge", tenant_id=None, outcome="ok")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -59,6 +59,27 @@ def test_a_trail_may_go_altogether(place: Place) -> None:
     assert (rows(vault.data, "audit"), findings(vault)) == ([], [])
     audit.record(vault, verb="purge", tenant_id=None, outcome="ok")
     assert (numbers(vault), findings(vault)) == ([3], [])
+
+
+def test_of_a_vault_without_entries_nothing_is_removed(place: Place) -> None:
+    assert audit.prune(place.create()) == 0
+
+
+def test_an_entry_goes_at_the_instant_when_it_is_due(place: Place) -> None:
+    vault = trail(place, [3])
+    (due,) = [row[8] for row in rows(vault.data, "audit")]
+    vault.now = datetime.fromtimestamp(due - 1, UTC)
+    assert audit.prune(vault) == 0
+    vault.now = datetime.fromtimestamp(due, UTC)
+    assert audit.prune(vault) == 1
+
+
+def test_an_unsigned_entry_behind_signed_ones_is_no_old_one(place: Place) -> None:
+    vault = trail(place, [3, 2])
+    statement = "INSERT INTO audit (seq, at, uid, role, verb, outcome, data_class, purge_at)"
+    execute(vault.data, f"{statement} VALUES (7, 1, 0, 'root', 'init', 'ok', 'audit-entry', 1)")
+    assert audit.prune(vault) == 0
+    assert findings(vault) == [(7, "inserted")]
 
 
 def test_what_is_pruned_while_it_is_verified_is_not_missing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,7 @@ def test_a_rotated_root_key_opens_the_vault_and_the_one_before_is_gone(place: Pl
     change = root_rotation.rotate(vault)
     assert (change.provider, change.generation, change.replaced) == ("file", 2, 1)
     assert change.destructions == {1: Destroyed()}
+    assert vault.keys.root == ("file", 2)
     assert states(vault) == {1: "destroyed", 2: "current"}
     assert opens(place.open())
     vault.close()
@@ -179,6 +180,7 @@ def test_only_what_may_have_changed_is_tried_again(place: Place, vault: Vault, m
     monkeypatch.setattr(FileProvider, "destroy", refuse)
     root_rotation.rotate(vault)
     root_rotation.rotate(vault)
+    assert tried == [1, 1, 2]  # whoever rotates asks outright
     vault.close()
     tried.clear()
     place.open()

@@ -297,8 +297,9 @@ def test_a_key_database_without_the_vaults_id_is_told_as_empty(place: Place) -> 
 def test_a_key_store_without_keys_of_the_vault_is_damaged(place: Place) -> None:
     vault = place.create()
     execute(vault.key_data, "DELETE FROM wrapped_keys WHERE purpose = 'receipt'")
-    with pytest.raises(DamagedError, match="lacks keys"):
+    with pytest.raises(DamagedError, match=r"^The key store lacks keys of the vault itself") as damaged:
         place.open()
+    assert damaged.value.advice.startswith("Restore it from its backup")
     execute(vault.key_data, "DELETE FROM wrapped_keys")
     with pytest.raises(DamagedError, match="lacks keys"):
         place.open()
