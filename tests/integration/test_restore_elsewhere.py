@@ -229,6 +229,13 @@ def test_what_is_in_the_way_or_of_another_kind_is_named_with_what_to_do(
         key_database="sqlite:////x",
     )
     assert "--key-database" in advice
+    statement = archive.read(places.keys).statement
+    sign_anew(places.keys, b"k" * 32, vault_id=b"v" * 16)
+    advice = refused(place, places, InputError, "^The two backups are of different vaults")
+    assert advice.startswith("Name two that are of the same")
+    sign_anew(places.keys, b"k" * 32, vault_id=statement.vault_id)
+    advice = refused(place, places, UsageError, "^The directory given for --keys-from holds", keys=places.data)
+    assert advice.startswith("--from takes what")
     (places.keys / "erasure.ledger").unlink()
     advice = refused(place, places, NotABackupError, f"^{places.keys} has no erasure.ledger: nobody can tell")
     assert advice.startswith("Take a key backup with its ledger")
