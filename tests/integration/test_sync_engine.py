@@ -14,6 +14,7 @@ from syncvault.clock import system_clock
 from syncvault.errors import DamagedError
 from syncvault.store import tenants as tenant_rows
 from syncvault.sync import engine
+from syncvault.sync.scope import selection_of
 from syncvault.sync.summary import Options, Silence, Status
 from syncvault.vault import credentials, tenants
 from syncvault.vault.content import runs, sources
@@ -56,7 +57,7 @@ def test_one_tenants_failure_does_not_stop_another(
     def connect(facts: Any, credential: Any) -> Any:
         if facts.name == "three":
             raise ConnectorError("No such cloud.")
-        return exchange.connect()
+        return exchange.connect(selection_of(facts.scope))
 
     monkeypatch.setattr(engine, "connect", connect)
     outcome = engine.sync(vault, chosen, Options(tenants=3), Silence())

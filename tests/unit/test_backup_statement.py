@@ -158,6 +158,7 @@ _JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.fixed_dictionaries({key: _JSON | st.just(value) for key, value in statement().to_dict().items()}))
 def test_no_values_do_anything_but_be_refused_or_read_as_they_are(said: dict[str, Any]) -> None:
     try:

@@ -18,6 +18,8 @@ from syncvault.crypto.signature import Subject, public_key, public_key_pem, sign
 from syncvault.errors import InputError
 from syncvault.vault.erasing.receipt import Statement, issue, verify
 
+pytestmark = pytest.mark.slow  # many examples
+
 SEED = b"s" * 32
 PUBLIC = public_key_pem(SEED).encode()
 INSTANT = datetime(2027, 4, 1, 12, tzinfo=UTC)

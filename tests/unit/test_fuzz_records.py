@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from syncvault.crypto.place import Place
 from syncvault.crypto.record import OVERHEAD, RecordCipher, RecordRefusedError
 
+pytestmark = pytest.mark.slow  # many examples
+
 VAULT, TENANT, ROW = b"v" * 16, b"t" * 16, b"r" * 16
 PURPOSE, GENERATION = b"data".ljust(16, b"\0"), (1).to_bytes(16, "big")
 

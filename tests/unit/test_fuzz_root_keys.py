@@ -27,6 +27,8 @@ from syncvault.roots.port import (
 )
 from syncvault.secret import Secret
 
+pytestmark = pytest.mark.slow  # many examples
+
 VAULT = UUID("8b1c1f0e-26a5-4a2e-9f0c-6f7b5d0f4a11")
 KEYS = {1: b"\x11" * 32, 2: b"\x22" * 32}
 TEXT = to_text(str(VAULT), KEYS)

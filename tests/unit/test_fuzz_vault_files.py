@@ -20,6 +20,8 @@ from syncvault.vault.layout import Layout
 from syncvault.vault.opening import create_vault
 from syncvault.vault.vault import Vault
 
+pytestmark = pytest.mark.slow  # many examples
+
 HERE = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

@@ -297,6 +297,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(document=st.dictionaries(st.text(max_size=5), json_values, max_size=4))
 def test_the_signed_form_reads_back_and_does_not_depend_on_order(document: dict[str, Any]) -> None:
     assert json.loads(canonical(document)) == document
