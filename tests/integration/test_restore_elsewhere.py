@@ -27,6 +27,7 @@ from syncvault.vault import layout as layouts
 from syncvault.vault import tenants, verify
 from syncvault.vault.backups import archive, placing, restore
 from syncvault.vault.backups.archive import NotABackupError
+from syncvault.vault.trail import audit
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange
 from tests.integration.restoring import (
@@ -228,7 +229,7 @@ def test_what_is_in_the_way_or_of_another_kind_is_named_with_what_to_do(
         database="sqlite:////x",
         key_database="sqlite:////x",
     )
-    assert "--key-database" in advice
+    assert advice.startswith("Name another with --key-database")
     statement = archive.read(places.keys).statement
     sign_anew(places.keys, b"k" * 32, vault_id=b"v" * 16)
     advice = refused(place, places, InputError, "^The two backups are of different vaults")
@@ -340,6 +341,8 @@ def test_a_restore_says_what_came_back_and_notes_when(place: Place, backed_up: V
     assert (restored.vault_id, restored.layout) == (backed_up.id, layouts.load(places.home))
     assert (restored.tenants, restored.rows) == (2, sum(stated.values()) + 1)  # and its own mark
     with reopened(places) as vault:
+        entry = next(audit.listing(vault))
+        assert (entry.verb, entry.tenant_id, entry.outcome) == ("restore", None, "ok")
         noted = {row[0]: row[1] for row in rows(vault.key_data, "key_meta")}
         assert noted["restored_at"] == str(int(NOW.timestamp()))
         assert noted["orphans_kept_until"] == str(int((NOW + timedelta(days=10)).timestamp()))
