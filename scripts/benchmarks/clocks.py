@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -33,13 +33,14 @@ class Watch:
 
 
 def peak_mib() -> float:
-    """The most memory this process has had resident."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The most memory this process has had resident; what rusage says may be that of the one that started it."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
 
 
-def in_child(module: str, *arguments: object) -> dict[str, Any]:
+def in_child(module: str, *arguments: object, python: str = sys.executable) -> dict[str, Any]:
     """Runs a module of this package in a process of its own and returns the JSON that it prints."""
-    command = [sys.executable, "-m", f"scripts.benchmarks.{module}", *map(str, arguments)]
+    command = [python, "-m", f"scripts.benchmarks.{module}", *map(str, arguments)]
     found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     return found
 

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 from scripts.benchmarks.clocks import in_child, ratio
+from scripts.benchmarks.simulated import simulators
 from scripts.benchmarks.tables import show
 
 _WAYS: Final = ("bare", "syncvault")
@@ -42,14 +39,15 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def _measure(side: str, people: int, contacts: int, rounds: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="bench-") as directory, _simulators(side, people, contacts) as info:
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory, simulators(side, people, contacts) as simulated:
         info_file, exchanges = Path(directory) / "info.json", Path(directory) / "exchanges.json"
-        info_file.write_text(json.dumps(info))
+        info_file.write_text(json.dumps(simulated.info))
         recorded = in_child("pull_case", "record", side, info_file, exchanges)
         taken: dict[str, list[dict[str, Any]]] = {way: [] for way in _WAYS}
-        for _ in range(rounds):
+        for number in range(rounds):
             for way, figures in taken.items():
-                figures.append(in_child("pull_case", way, side, info_file, exchanges))
+                place = exchanges if way == "bare" else Path(directory) / f"vault-{number}"
+                figures.append(in_child("pull_case", way, side, info_file, place))
     bare = taken["bare"]
     title = (
         f"{side}: {recorded['contacts']:,} contacts (cards included) of {people} mailboxes,"
@@ -72,15 +70,3 @@ def _row(way: str, figures: list[dict[str, Any]], bare: list[dict[str, Any]], co
     best = min(each["wall"] for each in bare) / min(each["wall"] for each in figures)
     speed = contacts / median(each["wall"] for each in figures)
     return [*row, f"{best:.2f}", f"{speed:,.0f}", f"{max(each['peak_mib'] for each in figures):.0f}"]
-
-
-@contextmanager
-def _simulators(side: str, people: int, contacts: int) -> Iterator[dict[str, Any]]:
-    command = [sys.executable, "-m", "tests.simulators", f"--{side}", "0"]
-    command += ["--people", str(people), "--contacts-per-mailbox", str(contacts)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
-        try:
-            assert running.stdout is not None  # noqa: S101  (it is a pipe)
-            yield json.loads(running.stdout.readline())
-        finally:
-            running.terminate()

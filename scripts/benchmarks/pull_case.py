@@ -1,7 +1,8 @@
 """One pull, measured in a process of its own: prints JSON.
 
 Arguments: `record`, `syncvault` or `bare`; `online` or `onprem`; a file with what the simulators say of themselves;
-a file for the requests of a pull, which `record` writes and `bare` sends again.
+for `syncvault` a directory with the vault, made if it is not there; else a file for the requests of a first pull, which
+`record` writes and `bare` sends again.
 """
 
 from __future__ import annotations
@@ -19,29 +20,32 @@ from lxml import etree
 
 from scripts.benchmarks.clocks import Watch, peak_mib
 from scripts.benchmarks.exchanges import Exchange, load, recorded, save
-from scripts.benchmarks.vaults import add_tenant, make_vault
+from scripts.benchmarks.vaults import TENANT, add_tenant, home_in, make_vault
 from syncvault.secret import Secret
 from syncvault.sync.connect import connect
 from syncvault.sync.engine import sync
 from syncvault.sync.summary import Options, Silence
+from syncvault.vault import credentials, tenants
 from syncvault.vault.content import sources
-from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection, Tenant
+from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection
+from syncvault.vault.opening import open_vault
 from syncvault.vault.vault import Vault
 
-_PARALLEL: Final = 4  # mailboxes at a time there, downloads at a time here
+PARALLEL: Final = 4  # mailboxes at a time there, downloads at a time here
 
 
-def pull(info: dict[str, Any], side: str) -> dict[str, Any]:
-    """A first sync of everybody into a new vault."""
+def pull(info: dict[str, Any], side: str, directory: Path) -> dict[str, Any]:
+    """A sync of everybody into the vault of a directory; a first one where there is none yet."""
     watch = Watch()
-    with tempfile.TemporaryDirectory(prefix="bench-") as directory, make_vault(Path(directory)) as vault:
-        tenant, credential = _register(vault, info, side)
-        connect(tenant.facts, credential).close()  # loads msal or exchangelib, which a run does once, not per contact
+    with _vault_in(directory, info, side) as vault:
+        tenant = tenants.find(vault, TENANT)
+        connect(tenant.facts, credentials.load(vault, tenant)).close()  # loads what a run loads once, not per contact
         with watch.running():
-            (summary,) = sync(vault, [tenant], Options(mailboxes=_PARALLEL), Silence())
+            (summary,) = sync(vault, [tenant], Options(mailboxes=PARALLEL), Silence())
     if summary.status != "ok":
         raise SystemExit(f"the pull ended as {summary.to_dict()}")
-    return {"contacts": summary.added, "photos": summary.photos, **_figures(watch)}
+    counts = summary.counts()
+    return {**counts, "contacts": summary.added, **_figures(watch)}
 
 
 def download(info: dict[str, Any], side: str, exchanges: list[Exchange]) -> dict[str, Any]:
@@ -67,26 +71,35 @@ def download(info: dict[str, Any], side: str, exchanges: list[Exchange]) -> dict
         return len(answer.content)
 
     watch = Watch()
-    with watch.running(), ThreadPoolExecutor(_PARALLEL) as pool:
+    with watch.running(), ThreadPoolExecutor(PARALLEL) as pool:
         size = sum(pool.map(send, exchanges))
     return {"requests": len(exchanges), "bytes": size, **_figures(watch)}
 
 
-def main(deed: str, side: str, info_file: str, exchanges_file: str) -> None:
-    info, path = json.loads(Path(info_file).read_text()), Path(exchanges_file)
+def main(deed: str, side: str, info_file: str, place: str) -> None:
+    info, path = json.loads(Path(info_file).read_text()), Path(place)
     found: list[Exchange] = []
     if deed == "bare":
         figures = download(info, side, load(path))
     elif deed == "syncvault":
-        figures = pull(info, side)
+        figures = pull(info, side, path)
     else:
-        with recorded(found):
-            figures = pull(info, side)
+        with tempfile.TemporaryDirectory(prefix="bench-") as directory, recorded(found):
+            figures = pull(info, side, Path(directory))
         save(path, found)
     print(json.dumps(figures))
 
 
-def _register(vault: Vault, info: dict[str, Any], side: str) -> tuple[Tenant, Credential]:
+def _vault_in(directory: Path, info: dict[str, Any], side: str) -> Vault:
+    if home_in(directory).exists():
+        return open_vault(home_in(directory))
+    directory.mkdir(exist_ok=True)
+    vault = make_vault(directory)
+    _register(vault, info, side)
+    return vault
+
+
+def _register(vault: Vault, info: dict[str, Any], side: str) -> None:
     ca_pem, place = Path(info["ca_file"]).read_text(), info[side]
     connection: OnlineConnection | OnpremConnection
     if side == "online":
@@ -98,7 +111,7 @@ def _register(vault: Vault, info: dict[str, Any], side: str) -> tuple[Tenant, Cr
             ca_pem=ca_pem,
         )
         credential = Credential(CredentialKind.SECRET, Secret(place["client_secret"].encode()))
-        wanted = [("group", place["groups"][0]["object_id"])]
+        wanted = [("all-users", "")]
     else:
         connection = OnpremConnection(place["ews_url"], place["username"], auth="basic", ca_pem=ca_pem)
         credential = Credential(CredentialKind.PASSWORD, Secret(place["password"].encode()))
@@ -106,7 +119,6 @@ def _register(vault: Vault, info: dict[str, Any], side: str) -> tuple[Tenant, Cr
     tenant = add_tenant(vault, connection, credential)
     for kind, ref in wanted:
         sources.add(vault, tenant, kind, ref)
-    return tenant, credential
 
 
 def _token(info: dict[str, Any]) -> str:

@@ -318,6 +318,10 @@ def test_the_simulators_stand_alone_and_change_on_command(plain: requests.Sessio
         assert plain.post(f"{control}/faults", json={"do": "arm", "name": "html", "rate": 0.5}).ok
         assert plain.post(f"{control}/faults", json={"do": "arm", "name": "hailstorm"}).status_code == 400
         told = plain.get(f"{control}/faults").json()
+        holdings = plain.get(f"{control}/holdings").json()
+        asked_before = plain.get(f"{control}/requests").json()
+        plain.get(f"{shown['online']['graph_url']}/nowhere")
+        asked = plain.get(f"{control}/requests").json()
         person = plain.get(f"{control}/company?person={ANNA}").json()["people"][0]
         process.terminate()
         assert process.wait(10) == 0
@@ -328,5 +332,9 @@ def test_the_simulators_stand_alone_and_change_on_command(plain: requests.Sessio
         "html": 0.5,
     }
     assert told["seed"] == 7
+    assert (asked_before, asked) == ({}, {"sign_in": 1})
+    assert holdings["mailboxes"] <= holdings["folders"]
+    assert holdings["filled"] < holdings["folders"] < holdings["contacts"]
+    assert 0 < holdings["pictures"] < holdings["contacts"]
     assert person["mailbox"]["folders"][0]["items"][-1]["display_name"] == "Ferngesteuert"
     assert (tmp_path / "run" / "client.secret").stat().st_mode & 0o777 == 0o600

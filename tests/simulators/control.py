@@ -1,6 +1,8 @@
 """The control endpoint: changes the company and arms faults while the simulators run on their own.
 
 GET  /company[?person=ID]                          everything, as JSON
+GET  /holdings                                     how much there is to read, in numbers
+GET  /requests                                     how often Graph and Entra were asked, see `online/recorder.py`
 POST /company {"do": "add_contact", …}             a method of `Company` with its arguments; photos as base64
 POST /faults  {"do": "fail_next", "at": "online", …}   a method of `Faults`
 POST /faults  {"do": "arm", "name": …, "rate": …}  a named mode (`online/fault_modes.py`); arm_listed, disarm, clear
@@ -18,7 +20,7 @@ from typing import Any
 
 import trustme
 
-from tests.simulators.company.content import company_json, item_content, person_content
+from tests.simulators.company.content import company_json, holdings, item_content, person_content
 from tests.simulators.company.model import Company
 from tests.simulators.company.records import Item, Person
 from tests.simulators.online.server import OnlineSimulator
@@ -80,6 +82,10 @@ class Control:
                 return Answer(200, {"Content-Type": "application/json"}, content)
             if (request.method, request.path) == ("GET", "/faults"):
                 return _json(200, self._simulators["online"].faults.listed())
+            if (request.method, request.path) == ("GET", "/holdings"):
+                return _json(200, holdings(self._company))
+            if (request.method, request.path) == ("GET", "/requests"):
+                return _json(200, self._simulators["online"].recorder.counts)
             return _json(200, self._do(request))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             return _json(400, {"error": f"{type(error).__name__}: {error}"})

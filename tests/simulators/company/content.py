@@ -47,6 +47,22 @@ def company_json(company: Company, only: str = "") -> bytes:
     return b'{"people":[' + people + b"]," + _encoded(rest)[1:]
 
 
+def holdings(company: Company) -> dict[str, int]:
+    """How much there is to read, by kind; `filled` are folders with contacts, `pictures` those of contacts."""
+    with company.lock:
+        boxes = [person.box for person in company.people.values() if person.box]
+        folders = [folder for box in boxes for folder in box.folders.values()]
+        items = [item for folder in folders for item in folder.items.values()]
+        return {
+            "mailboxes": len(boxes),
+            "folders": len(folders),
+            "filled": sum(bool(folder.items) for folder in folders),
+            "contacts": len(items),
+            "pictures": sum(item.photo is not None for item in items),
+            "portraits": sum(person.photo is not None for person in company.people.values()),
+        }
+
+
 def _encoded(content: dict[str, Any]) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 

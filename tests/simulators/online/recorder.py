@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import deque
+import threading
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +31,25 @@ class Exchange:
 
 
 class Recorder:
-    """The last exchanges, oldest first."""
+    """The last exchanges, oldest first, and how many there were since the start.
+
+    Attributes:
+        counts: By kind: `single` requests, each `batch` as a whole, each `part` of one, and each `sign_in`.
+    """
 
     def __init__(self, limit: int) -> None:
         self.exchanges: deque[Exchange] = deque(maxlen=limit)
+        self.counts: Counter[str] = Counter()
+        self._counting = threading.Lock()
+
+    def count(self, kind: str) -> None:
+        """Counts one exchange."""
+        with self._counting:
+            self.counts[kind] += 1
 
     def note(self, request: Request, answer: Answer) -> None:
-        """Keeps one exchange."""
+        """Counts one exchange, and keeps it."""
+        self.count("part" if request.part_of_batch else "batch" if request.path.endswith("/$batch") else "single")
         if self.exchanges.maxlen == 0:
             return
         headers = {name: value for name, value in request.headers.items() if name.lower() != "authorization"}

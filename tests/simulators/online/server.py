@@ -104,6 +104,7 @@ class OnlineSimulator:
     def _respond(self, request: Request) -> Answer:
         if request.path.startswith(("/v1.0", "/beta")):
             return self._graph.answer(request)
+        self.recorder.count("sign_in")
         blow = self.faults.take(request) or Blow()
         if blow.error:
             return json_answer({"error": "temporarily_unavailable"}, blow.error.status, blow.error.headers)
