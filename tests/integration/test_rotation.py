@@ -15,6 +15,7 @@ from syncvault.retention import purge
 from syncvault.store import contacts as contact_rows
 from syncvault.store import keys as key_rows
 from syncvault.store import resealing as sealed_rows
+from syncvault.store.locks import TenantBusyError
 from syncvault.sync.summary import Status
 from syncvault.vault import tenants, verify
 from syncvault.vault.content import sources
@@ -250,6 +251,22 @@ def test_a_rotation_waits_for_a_run_and_says_for_whom(vault: Vault, tenant: Tena
     assert len(said) == 1
     assert "in use by process" in said[0]
     assert generations(vault) == {2}
+
+
+def test_a_rotation_says_what_it_is_for_as_long_as_it_holds_the_tenant(
+    place: Place, vault: Vault, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, read_page, found = place.open(), rotation.read_page, list[str | None]()
+
+    def look_who_holds_it(*args: Any, **options: bool) -> object:
+        with pytest.raises(TenantBusyError) as busy, other.locks.tenant(tenant.id):
+            pass
+        found.append(busy.value.work)
+        return read_page(*args, **options)
+
+    monkeypatch.setattr(rotation, "read_page", look_who_holds_it)
+    rotation.rotate(vault, tenant, DATA)
+    assert set(found) == {rotation.WORK}
 
 
 @pytest.mark.parametrize("purposes", [DATA, INDEX])
