@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,6 +20,7 @@ from syncvault.clock import Clock, system_clock
 from syncvault.errors import DamagedError, RootKeyError, SyncvaultError
 from syncvault.policy.calendar import civil_day
 from syncvault.policy.clock import doubt
+from syncvault.store import identifiers
 from syncvault.store import keys as key_rows
 from syncvault.store.engine import Database, Role, open_database
 from syncvault.store.upgrade import check_schema
@@ -95,6 +96,9 @@ def examine(home: Path, *, passphrase: AskPassphrase | None = None, clock: Clock
     yield from _permissions(place)
     yield from _database("data", place.database)
     yield from _database("keys", place.key_database)
+    if lost := [*_misplaced("data", place.database), *_misplaced("keys", place.key_database)]:
+        yield from lost
+        return  # whoever follows such an ID fails
     with ExitStack() as stack:
         try:
             vault = stack.enter_context(open_vault(home, passphrase=passphrase, clock=clock))
@@ -177,6 +181,17 @@ def _database(role: Role, url: str) -> Findings:
         yield _failed(name, error)
     finally:
         database.close()
+
+
+def _misplaced(role: Role, url: str) -> Findings:
+    try:
+        with closing(open_database(url, role=role)) as database, database.read() as tx:
+            found = identifiers.misplaced(tx, role)
+    except SyncvaultError:
+        return  # said before
+    for table, count in found.items():
+        message = f"Table {table}: {count} rows hold something else where an ID must stand."
+        yield Finding(f"{role} database", Result.FAIL, message, "Restore it from a backup.")
 
 
 def _schema(name: str, database: Database) -> Finding:

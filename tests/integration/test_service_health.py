@@ -132,6 +132,26 @@ def test_rows_without_their_parents_are_found(place: Place) -> None:
     assert ("data database", "fail") in trouble(look(place))
 
 
+@pytest.mark.parametrize(
+    ("store", "sql"),
+    [
+        ("data", "UPDATE tenants SET id = 'text'"),
+        ("data", "UPDATE credentials SET id = 'text'"),
+        ("keys", "UPDATE wrapped_keys SET id = 'text' WHERE purpose = 'data'"),
+    ],
+)
+def test_an_id_that_is_none_is_found_before_anybody_follows_it(place: Place, store: str, sql: str) -> None:
+    vault = place.create()
+    if vault.data.path is None:
+        pytest.skip("the server lets none in")
+    register(vault)
+    database = vault.data if store == "data" else vault.key_data
+    with closing(sqlite3.connect(str(database.path))) as meddler:
+        meddler.execute(sql)
+        meddler.commit()
+    assert (f"{store} database", "fail") in trouble(look(place))
+
+
 def test_a_clock_that_went_back_fails(place: Place) -> None:
     retention.purge(place.create(), role="root")
     place.now = NOW - timedelta(days=2)

@@ -47,6 +47,45 @@ def test_a_dry_run_quarantines_nobody(vault: Vault, exchange: FakeExchange) -> N
     assert tenants.find(vault, "acme").quarantine is None
 
 
+def test_small_tenants_do_not_wait_for_large_ones(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", *(f"a{number}" for number in range(9)))
+    exchange.hire("bob", "b1")
+    large, small = register(vault, "large", "ann"), register(vault, "small", "bob")
+    for tenant in (large, small):
+        sync(vault, tenant)
+    begun: list[str] = []
+
+    class Watcher(Silence):
+        def begin(self, tenant: str) -> None:
+            begun.append(tenant)
+
+    summaries = engine.sync(vault, [large, small], Options(tenants=1), Watcher())
+    assert begun == ["small", "large"]
+    assert [summary.tenant for summary in summaries] == ["large", "small"]
+
+
+def test_a_run_ends_in_time_and_the_next_one_goes_on(
+    vault: Vault, exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange.hire("ann", "a1", "a2", "a3", "a4", "a5")
+    exchange.hire("bob", "b1")
+    chosen = [register(vault, "acme", "ann"), register(vault, "other", "bob")]
+    passed = [0.0]
+    monkeypatch.setattr("syncvault.sync.parallel.time.monotonic", lambda: passed[0])
+
+    def age(count: int) -> None:
+        passed[0] = 100.0
+
+    exchange.after_page = age
+    late = engine.sync(vault, chosen, Options(tenants=1, deadline=60), Silence())
+    assert [summary.status for summary in late] == [Status.PARTIAL, Status.PARTIAL]
+    assert {failure.code for summary in late for failure in summary.failures} == {"deadline"}
+    assert all(run.status == "partial" for run in runs.last(vault).values())
+    exchange.after_page = lambda count: None
+    assert [sync(vault, tenant).status for tenant in chosen] == [Status.OK, Status.OK]
+    assert {key: len(items) for tenant in chosen for key, items in held(vault, tenant).items()} == {"ann": 6, "bob": 2}
+
+
 def test_one_tenants_failure_does_not_stop_another(
     vault: Vault, exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
