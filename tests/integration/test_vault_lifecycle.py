@@ -30,7 +30,7 @@ from syncvault.store.engine import Database
 from syncvault.vault import credentials, layout, tenants
 from syncvault.vault import vault as vaults
 from syncvault.vault.keyring import root_rotation
-from syncvault.vault.layout import Layout
+from syncvault.vault.layout import Layout, RootPlace
 from syncvault.vault.opening import create_vault, open_vault
 from syncvault.vault.trail import audit
 from syncvault.vault.vault import Vault
@@ -344,6 +344,14 @@ def test_an_old_root_key_left_behind_is_destroyed_at_the_next_opening(place: Pla
     with again.key_data.read() as tx:
         assert [root.state for root in key_rows.roots(tx)] == ["destroyed", "current"]
     assert tenants.find(again, "acme").facts.name == "acme"
+
+
+def test_the_place_of_a_root_key_that_is_gone_is_forgotten(place: Place, tmp_path: Path) -> None:
+    vault = place.create()
+    root_rotation.migrate(vault, RootPlace("file", tmp_path / "new" / "root.key"))
+    layout.save(replace(vault.layout, replaced=(RootPlace("file", tmp_path / "gone.key", {}, 1),)))
+    assert place.open().layout.replaced == ()
+    assert layout.load(place.home).replaced == ()
 
 
 def _unreachable(self: FileProvider, handle: Any) -> Any:

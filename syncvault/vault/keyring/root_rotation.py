@@ -125,7 +125,8 @@ def finish(vault: Vault) -> None:
 
 
 def _is_unfinished(vault: Vault) -> bool:
-    return vault.layout.coming is not None or any(may_change(root) for root in _retired(vault))
+    announced = vault.layout.coming is not None or bool(vault.layout.replaced)
+    return announced or any(may_change(root) for root in _retired(vault))
 
 
 def _settle(vault: Vault) -> None:
