@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from connectors.graph import paths
 from connectors.graph.batch import Outcome, Read, Reply
-from connectors.graph.client import GraphClient, values
+from connectors.graph.client import MOST_EMPTY_PAGES, GraphClient, values
 from connectors.graph.refusals import Refusal
 from connectors.port import FolderGone, Page, ProtocolViolation
 
@@ -74,7 +74,7 @@ def followed(
         kept.extend(found for entry in values(page) if (found := pick(entry)) is not None)
         seen.add(hash(read.path))
         if (path := client.next_link(page)) is not None:
-            if hash(path) in seen or len(kept) > most:
+            if hash(path) in seen or len(kept) > most or len(seen) > len(kept) + MOST_EMPTY_PAGES:
                 raise ProtocolViolation("A list has no end.")
             open_ends.append((kept, seen, Read(path, read.mailbox, read.prefer)))
 

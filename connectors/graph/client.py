@@ -32,6 +32,7 @@ BATCH: Final = "/$batch"
 PER_MAILBOX: Final = 4  # "Outlook service limits": requests at once per application and mailbox
 _UNCONNECTED_ATTEMPTS: Final = 4
 GARBLED_ATTEMPTS: Final = 3
+MOST_EMPTY_PAGES: Final = 1_000  # of a list; some are legal, but a server that gives no others has lost its way
 _LASTING: Final = frozenset({501, 505, 507, 508, 510, 511})
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _DOTS: Final = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
@@ -122,11 +123,15 @@ class GraphClient:
         """The `value` of each page of a list, following its links; raises as `get_json` does."""
         following: str | None = path
         seen: set[int] = set()
+        entries = 0
         while following:
             if hash(following) in seen:
                 raise ProtocolViolation("A page of a list names an earlier one as the next one.")
+            if len(seen) > entries + MOST_EMPTY_PAGES:
+                raise ProtocolViolation("A list has no end.")
             seen.add(hash(following))
             page = self.get_json(following, prefer=prefer, mailbox=mailbox)
+            entries += len(values(page))
             yield values(page)
             following = self.next_link(page)
 
@@ -262,6 +267,7 @@ def fault_of(status: int, code: str) -> ConnectorError:
 __all__ = [
     "FRESH_TOKENS",
     "JSON_LIMIT",
+    "MOST_EMPTY_PAGES",
     "PER_MAILBOX",
     "GraphClient",
     "Json",

@@ -61,6 +61,7 @@ class Limiter:
         self._told = now()
         self._gap = 0.0
         self._free = 0.0  # seconds since the beginning at which the next request may go
+        self._turned = 0.0  # seconds since the beginning at which a turn was last asked for
         self._began = self._told
 
     @property
@@ -101,6 +102,8 @@ class Limiter:
         if not self._gap:
             return 0.0
         elapsed = (self._now() - self._began).total_seconds()
+        self._free -= max(self._turned - elapsed, 0.0)  # a clock that was set back must not keep anybody waiting
+        self._turned = elapsed
         begins = max(self._free, elapsed)
         self._free = begins + self._gap
         return begins - elapsed

@@ -101,9 +101,10 @@ class _Driver:
     def _advance(self, entry: _Mailbox) -> Iterator[Step]:
         """What a mailbox brings until it has to wait, ends, or would bring a second page."""
         has_page = False
-        if waiting := entry.waiting:
-            if max(self._pace.elapsed, min(part.due for part in waiting)) > entry.deadline:
-                yield self._ended(entry, _too_slow(self._mailbox_seconds))
+        waiting = entry.waiting
+        if max(self._pace.elapsed, min((part.due for part in waiting), default=0.0)) > entry.deadline:
+            yield self._ended(entry, _too_slow(self._mailbox_seconds))
+        if waiting:
             return
         while not entry.done:
             found = entry.kept or self._resume(entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -174,6 +175,13 @@ def test_a_link_home_becomes_a_path(link: str, path: str) -> None:
 def test_the_default_port_may_be_written_or_not() -> None:
     client = GraphClient(None, "https://graph.microsoft.com", None, print, lambda: NOON)  # type: ignore[arg-type]
     assert client.local_path("https://graph.microsoft.com:443/v1.0/users") == "/users"
+
+
+def test_a_list_that_goes_on_without_entries_is_given_up() -> None:
+    following = (f"{ORIGIN}/v1.0/groups?$skiptoken={token}" for token in count())
+    graph = StubGraph({"/v1.0/groups": lambda _: answer({"value": [], "@odata.nextLink": next(following)})})
+    with pytest.raises(ProtocolViolation):
+        list(graph.client.pages("/groups"))
 
 
 def test_a_list_is_followed_over_all_its_pages() -> None:

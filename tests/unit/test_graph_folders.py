@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
 
 from connectors.graph.contacts import ContactReader
 from connectors.graph.transport import Answer
-from connectors.port import FolderGone, Mailbox, MailboxGone, NoMailbox, NotPermitted, ServerFault, Wanted
+from connectors.port import (
+    FolderGone,
+    Mailbox,
+    MailboxGone,
+    NoMailbox,
+    NotPermitted,
+    ProtocolViolation,
+    ServerFault,
+    Wanted,
+)
 from connectors.selection import Selection
 from tests.unit.graph_mailboxes import (
     DEFAULT,
@@ -79,6 +89,14 @@ class TestAllAtOnce:
         assert (
             set(paths_of(pull(graph_with({FLAT: first, more: folder_rows(*ROWS[2:]), **rounds_of(*"ABCE")})))) == TREE
         )
+
+    def test_but_not_for_ever_where_it_has_none(self) -> None:
+        tokens = count()
+        graph = graph_with(
+            {FLAT: lambda _: answer({"value": [], "@odata.nextLink": link(f"{FLAT}?$skiptoken={next(tokens)}")})}
+        )
+        with pytest.raises(ProtocolViolation):
+            pull(graph)
 
     def test_rows_that_are_removed_malformed_or_the_default_folder_itself_are_no_folders(self) -> None:
         rows = [

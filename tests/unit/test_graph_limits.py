@@ -118,3 +118,13 @@ def test_requests_take_turns_at_the_pace(limiter: Limiter, clock: Clock) -> None
     for _ in range(11):
         limiter.before(0)
     assert (clock.now - began).total_seconds() == pytest.approx(10 * 0.05)
+
+
+def test_nobody_waits_because_the_clock_was_set_back(limiter: Limiter, clock: Clock) -> None:
+    clock.now += timedelta(hours=2)
+    limiter.after(429, {})
+    limiter.before(0)
+    clock.now -= timedelta(hours=1)
+    for _ in range(3):
+        limiter.before(0)
+    assert clock.slept == pytest.approx([0.05] * 3)

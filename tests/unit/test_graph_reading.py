@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from connectors.port import (
 )
 from connectors.selection import Selection
 from tests.unit.graph_mailboxes import EVERYTHING, empty_mailbox, page
-from tests.unit.graph_stub import NO_CONNECTION, NOON, Script, StubGraph, answer, refusal
+from tests.unit.graph_stub import NO_CONNECTION, NOON, ORIGIN, Script, StubGraph, answer, refusal
 
 
 def delta(key: str) -> str:
@@ -217,6 +218,21 @@ class TestDeadline:
         assert error is not None
         assert error.code == "deadline"
         assert len(pages_in(first + rest, "a")) == 1
+
+    def test_so_does_one_whose_list_goes_on_and_on_without_a_page_of_contacts(self) -> None:
+        folders, tokens = "/v1.0/users/a/contactFolders/delta", count()
+        graph = mailboxes("a")
+
+        def another(_: str) -> Answer:
+            following = f"{ORIGIN}{folders}?$skiptoken={next(tokens)}"
+            graph.client.now = lambda: NOON + timedelta(seconds=30 * len(graph.asked))
+            return answer({"value": [], "@odata.nextLink": following})
+
+        graph.scripts[folders] = another
+        reading = ContactReader(graph.client, EVERYTHING, mailbox_seconds=300).changes(wanted("a"))
+        (error,) = errors_of([list(steps) for steps in reading]).values()
+        assert error is not None
+        assert error.code == "deadline"
 
     def test_nobody_waits_for_what_would_come_too_late(self) -> None:
         busy = refusal(429, "ApplicationThrottled", Retry_After="200")
