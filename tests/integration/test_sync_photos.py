@@ -129,7 +129,11 @@ def test_the_same_bytes_under_another_name_are_not_written_again(vault: Vault, e
     assert photos.store(vault, tenant, [LookedAt(before[0], b"one", "another-etag")]) == 0
     (after,) = rows(vault.data, "photos")
     assert after[3] == before[3]
-    assert after[2] != before[2]
+    assert photos.open_details(vault.keys.tenant(tenant.id), after[0], after[2]) == {
+        "etag": "another-etag",
+        "sha256": hashlib.sha256(b"one").hexdigest(),
+        "size": 3,
+    }
 
 
 def test_a_photo_over_the_limit_is_skipped_and_counted(vault: Vault, exchange: FakeExchange) -> None:
@@ -188,10 +192,23 @@ def test_what_is_due_comes_by_the_page_and_names_what_servers_are_asked_by(
     assert {entry.mailbox.key for entry in found.values()} == {"ann"}
 
 
+def test_a_look_at_everything_outlasts_the_run_unless_it_is_a_rehearsal(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1", "a2")
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    (everything,) = photos.due(vault, tenant, everything=True, dry_run=True)
+    assert len(everything) == 3
+    assert list(photos.due(vault, tenant, dry_run=True)) == []
+    next(photos.due(vault, tenant, everything=True))  # and whoever asked was cut off
+    assert list(photos.due(vault, tenant)) == [everything]
+
+
 def test_a_photo_of_a_contact_that_went_meanwhile_is_not_stored(vault: Vault, exchange: FakeExchange) -> None:
     exchange.hire("ann", "a1")
     tenant = register(vault, "acme", "ann")
     sync(vault, tenant)
-    assert photos.store(vault, tenant, [LookedAt(b"x" * 16, b"photo", "etag")]) == 0
-    assert rows(vault.data, "photos") == []
+    (stays,) = (entry.id for entry in contacts.stream(vault, tenant) if entry.kind == "contact")
+    looks = [LookedAt(contact_id, b"photo", "etag") for contact_id in (b"x" * 16, stays)]
+    assert photos.store(vault, tenant, looks) == 1
+    assert rows(vault.data, "photos", "contact_id") == [(stays,)]
     assert photos.read(vault, tenant, b"x" * 16) is None

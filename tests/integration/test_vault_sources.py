@@ -38,6 +38,7 @@ def test_the_connectors_filter_has_the_same_names_and_defaults() -> None:
 def test_a_filter_reads_as_an_administrator_would_write_it() -> None:
     assert UserFilter().text == ""
     assert SALES.text == "department=Sales domain=example.com"
+    assert UserFilter(department="XR").text == "department=XR"
     whole = UserFilter("Human Resources", 'A "B" AG', "example.com", GROUP, disabled=True, hidden=True)
     assert whole.text == (
         f'department="Human Resources" company="A \\"B\\" AG" domain=example.com exclude_group={GROUP} '
@@ -128,5 +129,6 @@ def test_naming_a_mailbox_again_changes_nothing_unless_something_changed(vault: 
     before = sources.mailboxes_by_id(vault, tenant)
     assert sources.name_mailboxes(vault, tenant, source.id, [outside]) == [first]
     assert sources.mailboxes_by_id(vault, tenant) == before
+    assert sources.add(vault, tenant, "org-contacts", "").mailboxes == 1
     sources.name_mailboxes(vault, tenant, source.id, [outside._replace(opens=True)])
     assert sources.mailbox(vault, tenant, outside.key).opens

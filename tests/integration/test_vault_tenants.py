@@ -302,6 +302,8 @@ def test_an_address_that_two_mailboxes_have_names_neither(vault: Vault) -> None:
     assert sources.mailbox(vault, tenant, "TWO") == StoredMailbox(two, "two", "shared@example.com")
     assert sources.mailbox(vault, tenant, "three").ref == "three"
     assert sources.mailboxes_by_id(vault, tenant)[three].address == ""
+    with pytest.raises(NotFoundError):  # no address is not one that a mailbox can be found by
+        sources.mailbox(vault, tenant, "")
     assert sources.mailbox(vault, tenant, str(UUID(bytes=one))).ref == "Shared@Example.com"
 
 
