@@ -17,7 +17,7 @@ from syncvault.policy.subscription import State
 from syncvault.sync.connect import connect
 from syncvault.sync.parallel import DeadlineError, Stop, StoppedError, each
 from syncvault.sync.run import TenantRun
-from syncvault.sync.scope import applied_by, scope_of, selection_of
+from syncvault.sync.scope import applied_by, scope_of, selection_of, unfinished
 from syncvault.sync.summary import Failure, Options, Progress, Status, Summary
 from syncvault.sync.target import Target, VaultTarget
 from syncvault.vault import credentials, tenants
@@ -105,9 +105,13 @@ def _run(vault: Vault, tenant: Tenant, options: Options, *, progress: Progress, 
     run_id = runs.begin(vault, ready)
     try:
         credential, target = credentials.load(vault, ready), VaultTarget(vault, ready, selection)
+        before, wanted = ready.facts.scope.applied, applied_by(selection)
+        if before not in {wanted, begun := unfinished(selection, before)}:
+            # Should this run not end, and its wishes be taken back, the next one still has to clean up after it.
+            tenants.update(vault, ready, partial(_with_applied, applied=begun))
         is_whole = _pull(vault, ready, credential, target, options, progress=progress, stop=stop, summary=summary)
-        if is_whole and ready.facts.scope.applied != applied_by(selection):
-            tenants.update(vault, ready, partial(_with_applied, applied=applied_by(selection)))
+        if is_whole and before != wanted:
+            tenants.update(vault, ready, partial(_with_applied, applied=wanted))
     except SyncvaultError as error:
         summary.status = _status_of(error)
         with suppress(SyncvaultError):  # where the vault refuses this too, the next run records that this one ended
@@ -132,12 +136,12 @@ def _pull(
     stop: Stop,
     summary: Summary,
 ) -> bool:
-    """Pulls, and tells whether that went through all of the tenant."""
+    """Pulls, and tells whether all that is stored of the tenant is now as it is wanted."""
     registered, scope = sources.listing(vault, tenant), tenant.facts.scope
     connector = None
     try:
         connector = connect(tenant.facts, credential)
-        TenantRun(
+        return TenantRun(
             connector,
             target,
             registered,
@@ -154,8 +158,6 @@ def _pull(
     except ConnectorError as error:
         summary.status = Status.FAILED
         summary.failures.append(Failure.of(error))
-    else:
-        return True
     finally:
         if connector is not None:
             summary.requests = connector.requests

@@ -70,8 +70,8 @@ class TenantRun:
         self._carded: set[bytes] = set()  # mailboxes whose cards are in
         self._has_seen = False  # any contact
 
-    def go(self) -> None:
-        """Runs.
+    def go(self) -> bool:
+        """Runs, and tells whether nothing is stored any more that is not wanted.
 
         Raises:
             CredentialRejected: Nothing more may be tried until the credential is replaced.
@@ -89,12 +89,13 @@ class TenantRun:
             self._take_in(pulled)
         if self._selection.photos:
             self._pull_photos()
-        if stored_before and self._applied != applied_by(self._selection):
-            self._minimise()
+        has_changed = stored_before and self._applied != applied_by(self._selection)
+        is_minimal = not has_changed or self._minimise()
         self._remove(stored_before)
         # Those the servers did not even mention are unchanged too.
         self.summary.unchanged = max(0, stored_before - self.summary.removed - self.summary.changed)
         self._conclude()
+        return is_minimal
 
     def _resolve(self) -> set[str]:
         """Has every source name its mailboxes; returns the references of directly named ones that could not be."""
@@ -229,15 +230,16 @@ class TenantRun:
         else:
             pulled.failures.append(Failure.of(photo.error, due.mailbox.ref))
 
-    def _minimise(self) -> None:
-        """Takes what is not wanted any more from the contacts that this run did not bring again."""
+    def _minimise(self) -> bool:
+        """Takes what is not wanted any more from the contacts that this run did not bring; False if one is damaged."""
         try:
             stripped, photos = self._target.minimise()
         except DamagedError as error:
             self._add_failure(Failure.of(error))
-            return
+            return False
         self.summary.changed += stripped
         self.summary.photos += photos
+        return True
 
     def _remove(self, stored_before: int) -> None:
         self._stop.check()

@@ -31,6 +31,15 @@ def applied_by(selection: Selection) -> str:
     return f"{scope_of(selection)} {selection.photo_pixels}"
 
 
+def unfinished(selection: Selection, applied: str) -> str:
+    """Names what a run that does not end leaves behind: contacts as before beside contacts as wanted now.
+
+    Empty if none has ended so far: whatever the next one wants, it finds nothing that was brought to it.
+    """
+    size = applied.rpartition(" ")[2]
+    return f"unfinished {size if size == str(selection.photo_pixels) else 'sizes'}" if applied else ""
+
+
 def canonical_profile(text: str) -> str:
     """A profile as it is kept: its name, or its fields in their usual order.
 

@@ -54,7 +54,7 @@ class Scope:
         folders: Patterns of contact folders; one that begins with `!` excludes.
         photo_pixels: The longer edge of people's photos.
         private: Whether items that their owner marked private are pulled too.
-        applied: What the last finished run read, in the sync engine's own words; empty before the first.
+        applied: What runs have brought the stored contacts to, in the sync engine's own words; empty before one ended.
     """
 
     profile: str = "business"

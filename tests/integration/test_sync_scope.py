@@ -9,13 +9,14 @@ import pytest
 
 from connectors.contact import Contact
 from connectors.port import NotPermitted
+from syncvault.errors import BusyError
 from syncvault.sync.summary import Status, Summary
 from syncvault.vault import tenants
-from syncvault.vault.content import contacts
+from syncvault.vault.content import contacts, sources
 from syncvault.vault.model import Scope, Tenant
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange, FakeFolder
-from tests.integration.vault_parts import register, rows, sync
+from tests.integration.vault_parts import execute, register, rows, sync
 
 WHOLE = Contact(display_name="Whole", surname="w", notes="met at the fair", spouse="Kim", job_title="Boss")
 
@@ -85,6 +86,45 @@ def test_mailboxes_that_cannot_be_read_are_stripped_as_well(
     assert (counts(said), done.changed, done.status) == (counts(done), 2, Status.PARTIAL)
     assert fields(vault, narrow)["v"] == {"display_name", "surname", "job_title"}
     assert sync(vault, narrow).changed == 0
+
+
+def test_what_an_interrupted_run_brought_goes_though_the_wish_was_taken_back(
+    vault: Vault, exchange: FakeExchange, tenant: Tenant
+) -> None:
+    sync(vault, tenant)
+    full = want(vault, tenant, profile="full")
+
+    def give_up(_: int) -> None:
+        raise BusyError("Somebody else came.")
+
+    exchange.page_size, exchange.pages = 1, 0
+    exchange.hire("eve", "x", "y")
+    sources.add(vault, full, "user", "eve")
+    exchange.after_page = give_up
+    assert sync(vault, full).status == Status.BUSY
+    exchange.after_page = lambda _: None
+    assert fields(vault, full)["w"] >= {"notes", "spouse"}
+    business = want(vault, full, profile="business")
+    for person in exchange.people.values():
+        person.fault = NotPermitted("No.")
+    sync(vault, business)
+    assert all("notes" not in names for names in fields(vault, business).values())
+
+
+def test_a_damaged_contact_only_puts_off_what_is_to_be_stripped(
+    vault: Vault, exchange: FakeExchange, tenant: Tenant
+) -> None:
+    full = want(vault, tenant, profile="full")
+    sync(vault, full)
+    exchange.people["bob"].fault = NotPermitted("No.")
+    narrow = want(vault, full, profile="business")
+    (whole,) = (one.id for one in contacts.stream(vault, narrow) if one.fields.get("surname") == "w")
+    (blob,) = (blob for one, blob in rows(vault.data, "contacts", "id, blob") if one == whole)
+    execute(vault.data, "UPDATE contacts SET blob = ? WHERE id = ?", blob[:-1], whole)
+    assert "damaged" in {failure.code for failure in sync(vault, narrow).failures}
+    execute(vault.data, "UPDATE contacts SET blob = ? WHERE id = ?", blob, whole)
+    sync(vault, narrow)
+    assert fields(vault, narrow)["v"] == {"display_name", "surname", "job_title"}
 
 
 def test_photos_go_when_they_are_not_wanted_and_come_back_when_they_are(
