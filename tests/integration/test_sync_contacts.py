@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+
+import orjson
 import pytest
 
 from connectors.port import CheckpointExpired, Throttled
+from syncvault.crypto import place as sealed
+from syncvault.crypto.record import row_version
+from syncvault.store import contacts as contact_rows
+from syncvault.store import removals as pending_rows
 from syncvault.store.engine import Database
+from syncvault.store.removals import PendingRow
 from syncvault.sync.summary import Status
-from syncvault.vault.content import pages, sources
+from syncvault.vault.content import contacts, diff, pages, photos, sources
+from syncvault.vault.content.diff import Incoming, Tally
+from syncvault.vault.content.pages import IncomingPage
+from syncvault.vault.content.photos import LookedAt
+from syncvault.vault.model import Tenant
+from syncvault.vault.sealing import to_json
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange, FakeFolder, contact
-from tests.integration.vault_parts import Place, execute, held, register, rows, sync, tables
+from tests.integration.vault_parts import Place, execute, held, manifest_agrees, register, rows, sync, tables
 
 
 class PowerCut(BaseException):
@@ -34,6 +49,123 @@ def as_source(exchange: FakeExchange, *keys: str) -> dict[str, dict[str, tuple[s
         for key, items in exchange.content().items()
         if key in keys
     }
+
+
+SCOPE = "all of it"
+
+
+@pytest.fixture
+def tenant(vault: Vault) -> Tenant:
+    """A tenant with two mailboxes that nothing was pulled of yet."""
+    tenant = register(vault, "acme", "ann")
+    named = [sources.Named(key, f"{key}@example.com") for key in ("ann", "bob")]
+    sources.name_mailboxes(vault, tenant, sources.listing(vault, tenant)[0].id, named)
+    return tenant
+
+
+def entry(item: str, name: str = "", *, has_photo: bool | None = None) -> Incoming:
+    return Incoming(item, {"surname": item, "display_name": name}, has_photo)
+
+
+def page(*upserts: Incoming, gone: Sequence[str] = (), folder: str = "inbox", path: str = "inbox") -> IncomingPage:
+    """The last page of a round; every page has the same checkpoint."""
+    return IncomingPage(folder, path, upserts, gone, f"token of {folder}", last=True)
+
+
+def took(vault: Vault, tenant: Tenant, key: str, *brought: IncomingPage) -> Tally:
+    """What the last of some pages came to."""
+    box = sources.mailbox(vault, tenant, key)
+    return [pages.store_pages(vault, tenant, [(box, one)], SCOPE) for one in brought][-1]
+
+
+def test_a_page_comes_to_what_it_changes_though_its_checkpoint_is_the_one_before(vault: Vault, tenant: Tenant) -> None:
+    assert took(vault, tenant, "ann", page(entry("a"), entry("b"), entry("c"))) == Tally(added=3)
+    assert took(vault, tenant, "ann", page(entry("a", "A"), entry("b", "B"), entry("c"))) == Tally(
+        changed=2, unchanged=1
+    )
+    assert took(vault, tenant, "ann", page(entry("b", "B"), entry("c"))) == Tally(unchanged=2)
+    assert held(vault, tenant)["ann"] == {"a": ("inbox", "A"), "b": ("inbox", "B"), "c": ("inbox", "")}
+    versions = sorted(row_version(blob) for (blob,) in rows(vault.data, "contacts", "blob"))
+    assert versions == [1, 2, 2]
+    assert took(vault, tenant, "ann", page(gone=["c"])) == Tally()
+    assert len(rows(vault.data, "pending_removals")) == 1
+    assert manifest_agrees(vault, tenant)
+
+
+def test_pages_of_several_mailboxes_come_to_the_sum(vault: Vault, tenant: Tenant) -> None:
+    ann, bob = boxes = [sources.mailbox(vault, tenant, key) for key in ("ann", "bob")]
+    first = page(entry("a"), entry("b"))
+    assert pages.store_pages(vault, tenant, [(box, first) for box in boxes], SCOPE) == Tally(added=4)
+    looks = [LookedAt(one.id, b"photo", "etag") for one in contacts.stream(vault, tenant)]
+    assert photos.store(vault, tenant, looks) == 4
+    second = page(entry("a", "A", has_photo=False), entry("b", has_photo=False))
+    came = [(ann, second), (bob, second)]
+    assert pages.store_pages(vault, tenant, came, SCOPE) == Tally(changed=2, unchanged=2, photos_gone=4)
+    assert rows(vault.data, "photos") == []
+    assert {due for (due,) in rows(vault.data, "contacts", "photo_due_at")} == {None}
+
+
+def test_a_folders_new_name_changes_those_that_stay(vault: Vault, tenant: Tenant) -> None:
+    took(vault, tenant, "ann", page(*map(entry, "abcd")), page(entry("e"), folder="other", path="other"))
+    renamed = page(entry("a", "A"), entry("b"), entry("e"), gone=["d"], path="renamed")
+    assert took(vault, tenant, "ann", renamed) == Tally(changed=4)  # a, b, c and the one that came
+    assert {item: path for item, (path, _) in held(vault, tenant)["ann"].items()} == dict.fromkeys("abcde", "renamed")
+    assert [flag for (flag,) in rows(vault.data, "folders", "gone")] == [0, 0]
+    assert sorted(row_version(blob) for (blob,) in rows(vault.data, "folders", "blob")) == [1, 2]
+
+
+def test_a_checkpoint_is_gone_on_from_in_its_scope_until_it_is_forgotten(vault: Vault, tenant: Tenant) -> None:
+    took(vault, tenant, "ann", page(entry("a")), page(entry("b"), folder="other", path="other"))
+    ann = sources.mailbox(vault, tenant, "ann")
+    assert pages.begin(vault, tenant, ann, SCOPE) == {name: f"token of {name}" for name in ("inbox", "other")}
+    pages.forget_checkpoint(vault, tenant, ann, "inbox")
+    assert pages.begin(vault, tenant, ann, SCOPE) == {"other": "token of other"}
+    assert pages.begin(vault, tenant, ann, "more of it") == {}
+    assert pages.begin(vault, tenant, ann, SCOPE) == {}
+    assert manifest_agrees(vault, tenant)
+
+
+def test_a_checkpoint_that_was_sealed_without_a_scope_is_not_gone_on_from(vault: Vault, tenant: Tenant) -> None:
+    took(vault, tenant, "ann", page(entry("a")))
+    ((folder_id,),) = rows(vault.data, "checkpoints", "folder_id")
+    plain = to_json({"token": "token", "full": False, "sweeps": False})
+    blob = vault.keys.tenant(tenant.id).cipher.seal(sealed.Place.CHECKPOINT, folder_id, plain)
+    execute(vault.data, "UPDATE checkpoints SET blob = ?", blob)
+    assert pages.begin(vault, tenant, sources.mailbox(vault, tenant, "ann"), SCOPE) == {}
+
+
+def test_cards_come_to_the_sum_and_lose_their_photos_with_the_mailbox(vault: Vault, tenant: Tenant) -> None:
+    boxes = [sources.mailbox(vault, tenant, key) for key in ("ann", "bob")]
+    fields = {"display_name": "Somebody"}
+    assert pages.store_cards(vault, tenant, [(box, fields) for box in boxes]) == Tally(added=2)
+    keys = vault.keys.tenant(tenant.id)
+    with vault.read() as tx:
+        (stored,) = contact_rows.stream(lambda: nullcontext(tx), tenant.id)
+    assert {orjson.loads(diff.open_contact(keys, row))["id"] for row in stored} == {"ann", "bob"}
+    photos.store(vault, tenant, [LookedAt(row.id, b"face", "etag", is_card=True) for row in stored])
+    waiting = [PendingRow(row.id, tenant.id, None, "contact", row.purge_at) for row in stored]
+    with vault.writing(tenant) as (tx, _):
+        pending_rows.add(tx, waiting)
+    before = rows(vault.data, "contacts", "id, photo_due_at")
+    changed = [(box, {"display_name": "Somebody else"}) for box in boxes]
+    assert pages.store_cards(vault, tenant, changed) == Tally(changed=2)
+    assert rows(vault.data, "pending_removals") == []
+    assert rows(vault.data, "contacts", "id, photo_due_at") == before  # which says nothing of the photo
+    closed = [(replace(box, opens=False), fields) for box, fields in changed]
+    assert pages.store_cards(vault, tenant, closed) == Tally(unchanged=2, photos_gone=2)
+    assert rows(vault.data, "photos") == []
+    assert {due for (due,) in rows(vault.data, "contacts", "photo_due_at")} == {None}
+    assert manifest_agrees(vault, tenant)
+
+
+def test_a_page_of_sound_contacts_is_opened_at_once(
+    vault: Vault, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    took(vault, tenant, "ann", page(entry("a"), entry("b")))
+    monkeypatch.setattr(diff, "open_contact", lambda *_: pytest.fail("one by one takes many times as long"))
+    assert {one.fields["surname"] for one in contacts.stream(vault, tenant)} == {"a", "b"}
+    pages.store_cards(vault, tenant, [(sources.mailbox(vault, tenant, "ann"), {"surname": "card"})])
+    assert {one.fields["surname"] for one in contacts.stream(vault, tenant)} == {"a", "b", "card"}
 
 
 def test_a_first_run_brings_everything_and_a_second_one_touches_nothing(vault: Vault, exchange: FakeExchange) -> None:

@@ -110,6 +110,32 @@ def test_a_photo_of_a_changed_contact_is_looked_at_at_once(vault: Vault, exchang
     assert photos_of(vault, tenant)["a1"] == b"two"
 
 
+def test_a_photo_alone_may_have_changed_of_a_contact_that_is_named(vault: Vault, exchange: FakeExchange) -> None:
+    exchange.hire("ann", "a1", "a2")
+    exchange.photos = {"a1": b"one", "a2": b"two"}
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    exchange.photos["a1"] = b"another"
+    exchange.looks.clear()
+    folder = exchange.folder_of("ann", "a1")
+    folder.put("a1", folder.items["a1"])
+    assert sync(vault, tenant).photos == 1
+    assert [look.item_id for look in exchange.looks] == ["a1"]
+
+
+def test_reading_in_full_looks_at_photos_that_are_news_alone(vault: Vault, exchange: FakeExchange) -> None:
+    folder = exchange.hire("ann", "a1", "a2", "a3").folders["ann-inbox"]
+    folder.pictured = {"a1": True, "a2": False, "a3": False}
+    exchange.photos = {"a1": b"one", "a2": b"two"}
+    tenant = register(vault, "acme", "ann")
+    assert sync(vault, tenant).photos == 1
+    folder.pictured["a2"] = True
+    exchange.expired.add("ann-inbox")
+    exchange.looks.clear()
+    assert sync(vault, tenant).photos == 1
+    assert [look.item_id for look in exchange.looks] == ["a2"]
+
+
 def test_a_photo_gone_at_the_source_is_removed(vault: Vault, exchange: FakeExchange) -> None:
     exchange.hire("ann", "a1")
     exchange.photos = {"a1": b"one"}
