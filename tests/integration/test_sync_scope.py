@@ -9,6 +9,7 @@ import pytest
 
 from connectors.contact import Contact
 from connectors.port import NotPermitted
+from syncvault.crypto.record import row_version
 from syncvault.errors import BusyError
 from syncvault.sync.summary import Status, Summary
 from syncvault.vault import tenants
@@ -81,10 +82,13 @@ def test_mailboxes_that_cannot_be_read_are_stripped_as_well(
     full = want(vault, tenant, profile="full")
     sync(vault, full)
     exchange.people["bob"].fault = NotPermitted("No.")
+    before = rows(vault.data, "contacts", "id, folder_id, photo_due_at")
     narrow = want(vault, full, profile="business")
     said, done = rehearsed(vault, narrow)
     assert (counts(said), done.changed, done.status) == (counts(done), 2, Status.PARTIAL)
     assert fields(vault, narrow)["v"] == {"display_name", "surname", "job_title"}
+    assert rows(vault.data, "contacts", "id, folder_id, photo_due_at") == before
+    assert {row_version(blob) for kind, blob in rows(vault.data, "contacts", "kind, blob") if kind == "contact"} == {2}
     assert sync(vault, narrow).changed == 0
 
 
