@@ -34,7 +34,7 @@ class Settings:
         backup_keep_days: How long a data backup is kept; a retired key is destroyed that long after its last row.
         database: What `init` takes for `--database`.
         key_database: What `init` takes for `--key-database`.
-        mailboxes: How many mailboxes of a tenant are pulled side by side.
+        mailboxes: How many mailboxes of a tenant are pulled side by side; online, how many lots of them.
         tenants: How many tenants are pulled side by side.
     """
 

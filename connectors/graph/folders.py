@@ -125,9 +125,10 @@ def _by_level(server: Server, key: str) -> Asking[Folders]:
     top = yield from _default_folder(key, default, rows)
     found: dict[str, Folder] = {top.id: top} if top else {}
     expanded: set[str] = set()
-    if top and isinstance(children, Reply):
-        _add(found, (yield from _rows(server, first[2], children)), f"{top.path}/")
-    if top and (isinstance(children, Reply) or top.id == paths.DEFAULT_FOLDER):
+    if top and not isinstance(children, Refusal):
+        _add(found, (yield from _rows(server, first[2], needed(children))), f"{top.path}/")
+        expanded.add(top.id)
+    elif top and top.id == paths.DEFAULT_FOLDER:
         expanded.add(top.id)
     for row in rows:
         _add(found, [row], f"{top.path}/" if top and row.parent == top.id else "")

@@ -62,7 +62,10 @@ def sync(
         typer.Option(min=1, max=MOST_WORKERS, metavar="N", help="So many tenants side by side. [default: 4]"),
     ] = None,
     mailboxes: Annotated[
-        int | None, typer.Option(min=1, max=MOST_WORKERS, metavar="N", help="So many mailboxes of each. [default: 4]")
+        int | None,
+        typer.Option(
+            min=1, max=MOST_WORKERS, metavar="N", help="So many mailboxes (online: lots of 40) of each. [default: 4]"
+        ),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Read everything again, photos too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change and store nothing.")] = False,

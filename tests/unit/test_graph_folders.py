@@ -232,6 +232,19 @@ class TestLevelByLevel:
         assert only.folder.id == "contacts"
         assert [upsert.id for upsert in only.upserts] == ["1"]
 
+    def test_and_folders_below_it_do_not_seem_gone_while_they_cannot_be_listed(self) -> None:
+        graph = graph_with(
+            {
+                **NO_FLAT,
+                DEFAULT: refusal(404, "ErrorItemNotFound"),
+                f"{DEFAULT}/childFolders": refusal(503, "ServiceUnavailable"),
+                "/v1.0/users/u/contacts": NOTHING,
+                "/v1.0/users/u/contacts/delta": page(),
+            }
+        )
+        with pytest.raises(ServerFault):
+            pull(graph, {"A": "/users/u/x"})
+
     def test_but_not_twice_if_the_list_has_them_anyway(self) -> None:
         graph = graph_with(
             {
