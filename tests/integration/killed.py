@@ -21,6 +21,7 @@ from syncvault.roots.file import FileProvider
 from syncvault.store import engine as databases
 from syncvault.store.locks import FileLocks
 from syncvault.sync import engine
+from syncvault.sync.scope import selection_of
 from syncvault.vault import layout, opening, tenants
 from syncvault.vault.backups import restore
 from syncvault.vault.content import sources
@@ -175,9 +176,11 @@ def main(step: int, verb: str, home: Path) -> None:
         elif verb == "erase-mailbox":
             tenant = tenants.find(opened, "acme")
             erasing_rows.erase_mailbox(opened, tenant, sources.mailbox(opened, tenant, "ann").id, role="root")
+        elif verb == "pull":
+            sync(opened, tenants.find(opened, "acme"), mailboxes=1)
         else:
             exchange = {"first": first_scene, "second": second_scene}[verb]()
-            engine.connect = lambda facts, credential: exchange.connect()  # type: ignore[assignment]
+            engine.connect = lambda facts, credential: exchange.connect(selection_of(facts.scope))  # type: ignore[assignment]
             sync(opened, tenants.find(opened, "acme"), mailboxes=1)
 
 

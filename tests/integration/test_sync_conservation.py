@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from syncvault.sync import engine
+from syncvault.sync.scope import selection_of
 from syncvault.sync.summary import Status
-from syncvault.vault.layout import Layout, default_database, default_key_database
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
+from tests.integration.conservation import PowerCut, fresh_place, same_counts
 from tests.integration.fake_exchange import FakeExchange, FakeFolder, contact
-from tests.integration.vault_parts import Place, held, register, rows, sync, tables
+from tests.integration.vault_parts import held, register, rows, sync, tables
 
 PEOPLE = ("ann", "bob")
 FOLDERS = ("inbox", "other", "third")
@@ -40,20 +36,6 @@ events = st.one_of(
 )
 
 
-class PowerCut(BaseException):
-    """Ends a run as abruptly as a test can within its own process."""
-
-
-@contextmanager
-def fresh_place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="conservation-"))
-    home = folder / "home"
-    place = Place(Layout(home, default_database(home), default_key_database(home), "file", folder / "key" / "root.key"))
-    yield place
-    place.close()
-    shutil.rmtree(folder)
-
-
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(story=st.lists(events, min_size=4, max_size=25))
@@ -63,7 +45,7 @@ def test_the_vault_ends_up_with_what_the_source_has(story: list[tuple[Any, ...]]
         exchange.hire(person, "i0", "i1", "i2")
     exchange.groups["g:all"] = list(PEOPLE)
     with fresh_place() as place, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "connect", lambda facts, credential: exchange.connect())
+        patch.setattr(engine, "connect", lambda facts, credential: exchange.connect(selection_of(facts.scope)))
         vault = place.create()
         tenant = register(vault, "acme", "g:all")
         for event in story:
@@ -133,8 +115,7 @@ def finish(exchange: FakeExchange, vault: Vault, tenant: Tenant) -> None:
         exchange.expired = expired
         run = sync(vault, tenant, accept_removals=True, mailboxes=1)
         assert run.status is Status.OK
-        for count in ("mailboxes", "added", "changed", "removed", "unchanged", "skipped"):
-            assert getattr(rehearsed, count) == getattr(run, count), count
+        same_counts(rehearsed, run)
     present = set(exchange.groups["g:all"])
     assert held(vault, tenant) == {
         key: {"card": ("", f"Card of {key}")}

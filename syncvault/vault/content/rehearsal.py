@@ -177,12 +177,13 @@ class Rehearsal:
                 pictured = set() if self._photos else set(photo_rows.details(tx, [row.id for row in page]))
             for row, plain in zip(page, open_contacts(self._keys, page), strict=True):
                 mailbox = self._mailboxes[row.mailbox_id]
-                came = row.remote_ix in self._box(mailbox).entries
+                box = self._box(mailbox)
+                came = row.remote_ix in box.entries
                 unwanted = set() if came else orjson.loads(plain)["fields"].keys() - self._fields
                 if unwanted:
                     self._ledger.note(row.id, row.kind, mailbox, unwanted, is_new=False)
                     stripped += 1
-                if row.id in pictured:
+                if row.id in pictured and not box.lost_photo(row.id):
                     self._ledger.note_also(row.id, row.kind, mailbox, PHOTO)
                     removed += 1
         return stripped, removed
@@ -314,8 +315,8 @@ class Rehearsal:
             box.pending.discard(after.id)
             may_differ = before is None or (kind == CONTACT and (after != before or not is_full))
             if incoming.has_photo is False:
-                box.looks[after.id] = None
-                if after.id in pictured:
+                is_lost, box.looks[after.id] = box.lost_photo(after.id), None
+                if after.id in pictured and not is_lost:
                     self._ledger.note_also(after.id, kind, mailbox, PHOTO)
                     tally.photos_gone += 1
             elif may_differ or (incoming.has_photo and after.id not in pictured):

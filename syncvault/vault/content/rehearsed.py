@@ -63,6 +63,10 @@ class Box:
     pending: set[bytes] = field(default_factory=set)
     looks: dict[bytes, Look | None] = field(default_factory=dict)  # by contact; None: no look, whatever was due
 
+    def lost_photo(self, contact_id: bytes) -> bool:
+        """Whether a contact came as one without a photo: what was stored of it would be gone already."""
+        return contact_id in self.looks and self.looks[contact_id] is None
+
 
 class Ledger:
     """Collects the changes; several mailboxes are worked on at once."""

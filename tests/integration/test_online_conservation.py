@@ -1,0 +1,236 @@
+"""Exchange Online, edited, failing and cut off at will: in the end the vault equals it exactly.
+
+Everything is real but Exchange itself: connector, TLS, engine and vault. Nothing sleeps: the simulator's clock and the
+connector's waits are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from connectors.contact import Contact
+from connectors.graph import connect, transport
+from connectors.port import Connector
+from connectors.selection import Selection
+from syncvault.vault.model import OnlineConnection, TenantProfile
+from tests.conftest import Authority
+from tests.contract.harness_graph import GraphHarness
+from tests.integration.conservation import Conservation, fresh_place
+from tests.integration.conservation_machine import ConservationMachine
+from tests.integration.conservation_site import Site, Source
+from tests.integration.killed import kill_after
+from tests.integration.source_edits import ANN, BOB, EVERYBODY, TEAM, Edit, sample_company
+from tests.integration.vault_parts import profile
+from tests.simulators.company.records import ContactFolder, Item, OrgContact
+from tests.simulators.online import identifiers
+from tests.simulators.online.links import TokenBox
+
+QUICK = settings(
+    max_examples=8,
+    stateful_step_count=12,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+LONG = settings(QUICK, max_examples=400, stateful_step_count=40, derandomize=False, print_blob=True)
+MEANWHILE: tuple[Edit, ...] = (
+    ("add_folder", 0, 0, 0),
+    ("move_contact", 0, 0, 1, 1),
+    ("add_contact", 1, 0, 3),
+    ("remove_contact", 2, 0),
+    ("change_contact", 0, 1, 6),
+    ("set_portrait", 1, 1),
+    ("hire", 1, 1),
+    ("leave", 0, 1),
+)
+PAGE = 3  # contacts: small enough for rounds of several pages
+
+
+class Clock:
+    """Time that passes only while somebody waits."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+class OnlineSite(Site):
+    """Graph, pulled through a group, through everybody, or through single people; and the people outside."""
+
+    ridden_out = (
+        "throttled-seconds",
+        "throttled-date",
+        "throttled-bare",
+        "server-error",
+        "part-throttled",
+        "part-failed",
+        "token-expired",
+        "token-expired-in-batch",
+        "empty-page",
+        "replayed-rows",
+        "duplicate-rows",
+        "tombstone-first",
+        "single-pixel-photo",
+        "cut-json",
+        "truncated",
+        "reset",
+        "reset-after-effect",
+        "latency",
+    )
+    isolated = (
+        "sync-state-gone",
+        "sync-state-not-found",
+        "mailbox-denied",
+        "mailbox-missing",
+        "foreign-link",
+        "wrong-types",
+        "unknown-type",
+        "redirect",
+        "html",
+        "stalled",
+        "dripping",
+    )
+
+    def __init__(self, authority: Authority) -> None:
+        self.company = sample_company()
+        self._harness = GraphHarness(self.company, authority.ca, authority.ca_pem)
+        self._simulator = self._harness.simulator
+        self._clock = Clock()
+        self._simulator.faults.seed = 7
+        self._simulator.faults.clock = self._simulator.behaviour.clock = self._clock
+        self._simulator.world.tokens = TokenBox(7)
+        self._choice = 0
+
+    def facts(self) -> TenantProfile:
+        settings = self._harness.settings()
+        connection = OnlineConnection(
+            settings.directory_id,
+            settings.client_id,
+            authority=settings.authority,
+            graph_url=settings.graph_url,
+            ca_pem=settings.ca_pem,
+        )
+        return replace(profile("acme"), connection=connection)
+
+    def secret(self) -> str:
+        return self._simulator.client_secret
+
+    def connect(self, selection: Selection) -> Connector:
+        return connect(self._harness.settings(), selection=selection, sleep=self._clock.sleep, page_size=PAGE)
+
+    def sources(self) -> set[Source]:
+        sources = {Source("org-contacts")}
+        if self._choice == 0:
+            return sources | {Source("group", EVERYBODY)}
+        if self._choice == 1:
+            return sources | {Source("all-users")}
+        people = {Source("user", person) for person in (ANN, BOB) if person in self.company.people}
+        return sources | people | {Source("group", TEAM)}
+
+    def named(self) -> set[str]:
+        if self._choice == 1:
+            return {one.object_id for one in self.company.people.values() if one.enabled and one.in_address_list}
+        group = EVERYBODY if self._choice == 0 else TEAM
+        members = {one.object_id for one in self.company.transitive_people(group) if one.enabled}
+        return members if self._choice == 0 else members | ({ANN, BOB} & self.company.people.keys())
+
+    def switch(self, number: int) -> None:
+        self._choice = number % 3
+
+    def key(self, person: str) -> str:
+        return person
+
+    def remote_id(self, folder: ContactFolder, item: Item) -> str:
+        return identifiers.item_id(item.id, folder, immutable=True)
+
+    def contact_of(self, item: Item) -> Contact:
+        return self._harness.contact_of(item)
+
+    def cards(self) -> dict[str, tuple[Contact, bytes | None]]:
+        people = (self.company.people[person] for person in self.named())
+        named = {person.object_id: (self._harness.card_of(person), person.photo) for person in people}
+        return named | {one.object_id: (_outside(one), None) for one in self.company.org_contacts.values()}
+
+    def arm(self, fault: str, rate: float) -> None:
+        once = 1 if fault in {"stalled", "dripping"} else None  # these cost real time
+        self._simulator.faults.arm(fault, rate=rate, seconds=0.001, times=once)
+
+    def calm(self) -> None:
+        self._simulator.faults.clear()
+
+    def forget_checkpoints(self) -> None:
+        self._simulator.expire_delta_tokens()
+
+    def close(self) -> None:
+        self._harness.close()
+
+
+def _outside(one: OrgContact) -> Contact:
+    return Contact(
+        display_name=one.display_name,
+        given_name=one.given_name,
+        surname=one.surname,
+        company=one.company,
+        department=one.department,
+        job_title=one.job_title,
+        email_addresses=tuple(filter(None, [one.mail])),
+        business_phones=tuple(filter(None, [one.business_phone])),
+        mobile_phone=one.mobile_phone,
+    )
+
+
+@pytest.fixture
+def make_site(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Site]:
+    """A site for each story; servers that fall silent are given up on within moments."""
+    monkeypatch.setattr(transport, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(transport, "ANSWER_SECONDS", 3.0)
+    return partial(OnlineSite, authority)
+
+
+@pytest.mark.slow
+def test_the_vault_ends_up_with_what_exchange_online_has(make_site: Callable[[], Site]) -> None:
+    run_state_machine_as_test(partial(ConservationMachine, make_site), settings=QUICK)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7_200)
+def test_the_vault_ends_up_with_what_exchange_online_has_in_long_stories(make_site: Callable[[], Site]) -> None:
+    run_state_machine_as_test(partial(ConservationMachine, make_site), settings=LONG)
+
+
+@pytest.fixture
+def story(make_site: Callable[[], Site]) -> Iterator[Conservation]:
+    """A tenant that was pulled once."""
+    with fresh_place() as place, closing(make_site()) as site:
+        story = Conservation(site, place)
+        story.run()
+        yield story
+
+
+def test_a_dry_run_counts_a_photo_that_is_not_wanted_any_more_once(story: Conservation) -> None:
+    story.change_scope(profile="display_name")
+    assert story.rehearse_and_run().photos == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [3, 6, 9])
+def test_a_run_that_is_killed_is_made_good_by_the_next(story: Conservation, step: int) -> None:
+    for edit in MEANWHILE:
+        story.edit(edit)
+    story.vault.close()
+    assert kill_after(step, "pull", story.place.home)
+    story.reopen()
+    story.settle()
