@@ -6,6 +6,7 @@ Surface:
     clear(tx, contact_ids) -> int                              they came back
     clear_of_tenant(tx, tenant_id) -> int
     among(tx, contact_ids) -> set[bytes]                       those of them that are pending
+    take_out(tx, contact_ids) -> list[PendingRow]              the marks of those, which are off now
     count(tx, tenant_id) -> dict[bytes, int]                   what `apply` would remove, by mailbox
     each(tx, tenant_id) -> list[tuple[bytes, bytes]]           contact and mailbox of each of them
     apply(tx, tenant_id) -> int                                removes the contacts; returns how many
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from syncvault.store.engine import Transaction
-from syncvault.store.statements import changed, in_lists, insert, run, run_many
+from syncvault.store.statements import changed, fetch, in_lists, insert, run, run_many
 
 
 class PendingRow(NamedTuple):
@@ -56,6 +57,16 @@ def among(tx: Transaction, contact_ids: Sequence[bytes]) -> set[bytes]:
         statement = f"SELECT contact_id FROM pending_removals WHERE contact_id IN ({marks})"  # noqa: S608  (marks only)
         found.update(run(tx, statement, *part).scalars())
     return found
+
+
+def take_out(tx: Transaction, contact_ids: Sequence[bytes]) -> list[PendingRow]:
+    """Takes the mark off contacts, and gives the marks."""
+    marked: dict[bytes, PendingRow] = {}
+    for marks, part in in_lists(contact_ids):
+        found = fetch(tx, PendingRow, "pending_removals", f"WHERE contact_id IN ({marks})", *part)
+        marked.update((row.contact_id, row) for row in found)
+    clear(tx, contact_ids)
+    return list(marked.values())
 
 
 def clear_of_tenant(tx: Transaction, tenant_id: bytes) -> int:

@@ -37,6 +37,7 @@ class Pulled:
     photos: int = 0
     failures: list[Failure] = field(default_factory=list)
     gone: list[bytes] = field(default_factory=list)  # mailboxes that do not exist
+    read: list[bytes] = field(default_factory=list)  # mailboxes, to their ends
 
 
 class Advance(Protocol):
@@ -106,6 +107,7 @@ class Lot:
                 self._end(mailbox, step.outcome.error)
         if ended:
             self._target.finish(ended)
+            self._pulled.read += [mailbox.id for mailbox in ended]
 
     def _store(self, came: Sequence[tuple[StoredMailbox, Page]]) -> None:
         if not came:

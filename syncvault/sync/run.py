@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -68,6 +68,7 @@ class TenantRun:
         self._progress = progress
         self._stop = stop
         self._carded: set[bytes] = set()  # mailboxes whose cards are in
+        self._read: set[bytes] = set()  # mailboxes, to their ends
         self._has_seen = False  # any contact
 
     def go(self) -> bool:
@@ -79,7 +80,8 @@ class TenantRun:
         """
         stored_before = self._target.outlook().stored
         unresolved = self._resolve()
-        mailboxes = [mailbox for mailbox in self._target.to_pull() if mailbox.key not in unresolved]
+        named = self._target.to_pull()
+        mailboxes = [mailbox for mailbox in named if mailbox.key not in unresolved]
         self.summary.mailboxes = len(mailboxes)
         self._progress.expect(self.summary.tenant, len(mailboxes))
         gone = self._pull_cards(mailboxes)
@@ -91,7 +93,7 @@ class TenantRun:
             self._pull_photos()
         has_changed = stored_before and self._applied != applied_by(self._selection)
         is_minimal = not has_changed or self._minimise()
-        self._remove(stored_before)
+        self._remove(stored_before, {mailbox.id for mailbox in named} - self._read)
         # Those the servers did not even mention are unchanged too.
         self.summary.unchanged = max(0, stored_before - self.summary.removed - self.summary.changed)
         self._conclude()
@@ -241,10 +243,10 @@ class TenantRun:
         self.summary.photos += photos
         return True
 
-    def _remove(self, stored_before: int) -> None:
+    def _remove(self, stored_before: int, unread: Set[bytes]) -> None:
         self._stop.check()
         self.summary.removed = self._target.release()
-        outlook = self._target.outlook()
+        outlook = self._target.outlook(unread)
         base = stored_before - self.summary.removed
         if brake.holds(outlook.lost, base) and not self._options.accept_removals:
             self.summary.status = Status.BRAKED
@@ -258,7 +260,7 @@ class TenantRun:
                 )
             )
         else:
-            self.summary.removed += self._target.apply()
+            self.summary.removed += self._target.apply(unread)
 
     def _conclude(self) -> None:
         if self.summary.status is Status.OK and self.summary.failures:
@@ -275,6 +277,7 @@ class TenantRun:
         self._has_seen |= bool(pulled.tally.added or pulled.tally.changed or pulled.tally.unchanged)
         self.summary.skipped += pulled.skipped
         self.summary.photos += pulled.photos
+        self._read.update(pulled.read)
         for failure in pulled.failures:
             self._add_failure(failure)
 

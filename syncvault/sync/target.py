@@ -59,10 +59,10 @@ class Target(Protocol):
     def release(self) -> int:
         """See `vault.removals.release`."""
 
-    def outlook(self) -> Outlook:
+    def outlook(self, unread: Set[bytes] = frozenset()) -> Outlook:
         """See `vault.removals.outlook`."""
 
-    def apply(self) -> int:
+    def apply(self, unread: Set[bytes]) -> int:
         """See `vault.removals.apply`."""
 
 
@@ -128,10 +128,10 @@ class VaultTarget:
         """See `Target`."""
         return removals.release(self._vault, self._tenant)
 
-    def outlook(self) -> Outlook:
+    def outlook(self, unread: Set[bytes] = frozenset()) -> Outlook:
         """See `Target`."""
-        return removals.outlook(self._vault, self._tenant)
+        return removals.outlook(self._vault, self._tenant, unread)
 
-    def apply(self) -> int:
+    def apply(self, unread: Set[bytes]) -> int:
         """See `Target`."""
-        return removals.apply(self._vault, self._tenant)
+        return removals.apply(self._vault, self._tenant, unread)

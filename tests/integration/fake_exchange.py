@@ -38,6 +38,7 @@ class FakeFolder:
     log: list[str] = field(default_factory=list)
     order: list[str] = field(default_factory=list)  # all that ever came, so that full rounds keep their place
     pictured: dict[str, bool] = field(default_factory=dict)  # what the server says of an item's photo
+    fault: ConnectorError | None = None  # of its rounds
 
     def put(self, item: str, contact: Contact) -> None:
         self.items[item] = contact
@@ -189,6 +190,8 @@ class FakeConnector:
 
     def _round(self, folder_id: str, folder: FakeFolder, token: str) -> Iterator[Page]:
         last = False
+        if folder.fault is not None:
+            raise folder.fault
         while not last:
             self.requests += 1
             size = self._exchange.page_size

@@ -14,7 +14,7 @@ from syncvault.sync.summary import Status
 from syncvault.vault.content import removals, sources
 from syncvault.vault.content.removals import Outlook
 from syncvault.vault.vault import Vault
-from tests.integration.fake_exchange import FakeExchange
+from tests.integration.fake_exchange import FakeExchange, FakeFolder
 from tests.integration.vault_parts import held, manifest_agrees, register, rows, sync, tables
 
 
@@ -212,3 +212,22 @@ def test_a_new_address_is_taken_over_and_found(vault: Vault, exchange: FakeExcha
     sync(vault, tenant)
     assert sources.mailbox(vault, tenant, "married@example.com").key == "ann"
     assert len(tables(vault)["mailboxes"]) == 1
+
+
+def test_what_moved_to_a_folder_that_cannot_be_read_stays_until_it_can(vault: Vault, exchange: FakeExchange) -> None:
+    fill(exchange, "ann", 5)
+    club = exchange.people["ann"].folders["ann-club"] = FakeFolder("club")
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    before = rows(vault.data, "contacts", "id")
+    exchange.move("ann", "ann0", "ann-club")
+    lose(exchange, "ann", 1)
+    club.fault = Unreachable("No.")
+    said, done = sync(vault, tenant, dry_run=True), sync(vault, tenant)
+    assert (said.removed, said.changes, done.removed, done.status) == (0, [], 0, Status.PARTIAL)
+    assert rows(vault.data, "contacts", "id") == before
+    club.fault = None
+    said, done = sync(vault, tenant, dry_run=True), sync(vault, tenant)
+    assert (said.removed, done.removed, done.changed, done.added) == (1, 1, 1, 0)
+    assert held(vault, tenant)["ann"]["ann0"] == ("club", "Contact ann0")
+    assert set(rows(vault.data, "contacts", "id")) < set(before)

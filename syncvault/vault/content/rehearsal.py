@@ -63,6 +63,7 @@ class Rehearsal:
         self._mailboxes = sources.mailboxes_by_id(vault, tenant)
         self._by_key = {mailbox.key.lower(): mailbox for mailbox in self._mailboxes.values()}
         self._boxes: dict[bytes, Box] = {}
+        self._unread: Set[bytes] = frozenset()
         with vault.read() as tx:
             rows = source_rows.memberships_of_tenant(tx, tenant.id)
             waiting = removal_rows.each(tx, tenant.id)
@@ -192,17 +193,18 @@ class Rehearsal:
         """See `removals.release`."""
         return self._held(self._released())
 
-    def outlook(self) -> Outlook:
+    def outlook(self, unread: Set[bytes] = frozenset()) -> Outlook:
         """See `removals.outlook`."""
+        self._unread = unread
         named, released = self._all_named(), self._released()
         leaving = self._was_named - named
         pending = {mailbox_id: len(contact_ids) for mailbox_id, contact_ids in self._pending().items()}
         lost = sum(count for mailbox_id, count in pending.items() if mailbox_id not in leaving | released)
         return Outlook(lost=lost + self._held(leaving), released=self._held(released), stored=self._stored)
 
-    def apply(self) -> int:
+    def apply(self, unread: Set[bytes]) -> int:
         """What `removals.apply` would remove."""
-        return self.outlook().lost
+        return self.outlook(unread).lost
 
     def changes(self) -> list[Change]:
         """Everything that the run would do."""
@@ -219,7 +221,8 @@ class Rehearsal:
                         yield Change(REMOVE, row.kind, row.id, mailbox)
 
     def _pending(self) -> dict[bytes, set[bytes]]:
-        return self._waiting | {mailbox_id: box.pending for mailbox_id, box in self._boxes.items()}
+        pending = self._waiting | {mailbox_id: box.pending for mailbox_id, box in self._boxes.items()}
+        return {mailbox_id: going for mailbox_id, going in pending.items() if mailbox_id not in self._unread}
 
     def _all_named(self) -> set[bytes]:
         return set().union(*self._named.values())

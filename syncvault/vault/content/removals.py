@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
+from typing import Final
 
 from syncvault.store import contacts as contact_rows
 from syncvault.store import folders as folder_rows
@@ -31,13 +33,16 @@ class Outlook:
     stored: int
 
 
-def outlook(vault: Vault, tenant: Tenant) -> Outlook:
-    """What awaits removal."""
+_NONE: Final[Set[bytes]] = frozenset()
+
+
+def outlook(vault: Vault, tenant: Tenant, unread: Set[bytes] = _NONE) -> Outlook:
+    """What awaits removal, without what `apply` would leave."""
     with vault.read() as tx:
         leaving = [row.id for row in mailbox_rows.leaving(tx, tenant.id)]
         released = [row.id for row in mailbox_rows.without_source(tx, tenant.id)]
         waiting = rows.count(tx, tenant.id)
-        for mailbox_id in (*leaving, *released):  # these go whole
+        for mailbox_id in (*leaving, *released, *unread):  # these go whole, or not yet
             waiting.pop(mailbox_id, None)
         return Outlook(
             lost=sum(waiting.values()) + _held(tx, tenant, leaving),
@@ -52,9 +57,17 @@ def release(vault: Vault, tenant: Tenant) -> int:
         return _remove_mailboxes(tx, changes, tenant, [row.id for row in mailbox_rows.without_source(tx, tenant.id)])
 
 
-def apply(vault: Vault, tenant: Tenant) -> int:
-    """Removes all that awaits it, in one transaction; returns how many contacts and cards that were."""
+def apply(vault: Vault, tenant: Tenant, unread: Set[bytes] = _NONE) -> int:
+    """Removes all that awaits it, in one transaction; returns how many contacts and cards that were.
+
+    Args:
+        vault: The vault.
+        tenant: Whose contacts.
+        unread: Mailboxes that were not read to their ends. What left one of their folders may have been moved to one
+            that nobody has looked into, so it waits for a later run.
+    """
     with vault.writing(tenant) as (tx, changes):
+        kept = rows.take_out(tx, [one for one, mailbox_id in rows.each(tx, tenant.id) if mailbox_id in unread])
         changes.all_gone(manifests.tags_of_waiting(tx, tenant.id))
         removed = rows.apply(tx, tenant.id)
         source_rows.delete_leaving(tx, tenant.id)
@@ -63,6 +76,8 @@ def apply(vault: Vault, tenant: Tenant) -> int:
         )
         changes.all_gone(manifests.tags_of_gone_folders(tx, tenant.id))
         folder_rows.delete_gone(tx, tenant.id)
+        there = contact_rows.ids_among(tx, tenant.id, [row.contact_id for row in kept])
+        rows.add(tx, [row for row in kept if row.contact_id in there])
     return removed
 
 
