@@ -13,7 +13,7 @@ from syncvault.crypto.record import row_version
 from syncvault.errors import BusyError
 from syncvault.sync.summary import Status, Summary
 from syncvault.vault import tenants
-from syncvault.vault.content import contacts, sources
+from syncvault.vault.content import contacts, minimising, sources
 from syncvault.vault.model import Scope, Tenant
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange, FakeFolder
@@ -64,6 +64,7 @@ def test_a_narrower_profile_strips_what_is_stored_and_keeps_ids(vault: Vault, te
     changes = {change.fields for change in said.changes or () if change.kind == "contact"}
     assert changes == {("job_title", "notes", "spouse")}
     assert fields(vault, narrow) == {"w": {"display_name", "surname"}, "v": {"display_name", "surname"}}
+    assert minimising.apply(vault, narrow, {"display_name", "surname"}, photos=True) == (0, 0)
     assert rows(vault.data, "contacts", "id") == before
 
 
