@@ -131,14 +131,10 @@ class Lot:
             self._expired.add((mailbox.key, error.folder_id))
             self._target.forget_checkpoint(mailbox, error.folder_id)
             self._begin(mailbox)
-        elif error is None or (isinstance(error, NoMailbox) and not self._has_folders(mailbox)):
-            self._done(mailbox)
+        elif error is None or (isinstance(error, NoMailbox) and not self._target.was_read(mailbox)):
+            self._done(mailbox)  # nobody expects anything of a person who never had one
         else:
             self._fail(mailbox, Failure.of(error, mailbox.ref))
-
-    def _has_folders(self, mailbox: StoredMailbox) -> bool:
-        """Whether anything was pulled from a mailbox before: then it had one, and what was pulled stays."""
-        return bool(self._target.begin(mailbox, anew=False))
 
     def _fail(self, mailbox: StoredMailbox, failure: Failure) -> None:
         self._pulled.failures.append(failure)

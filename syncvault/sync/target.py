@@ -32,6 +32,9 @@ class Target(Protocol):
     def begin(self, mailbox: StoredMailbox, *, anew: bool) -> Mapping[str, str]:
         """See `vault.pages.begin`."""
 
+    def was_read(self, mailbox: StoredMailbox) -> bool:
+        """See `vault.pages.was_read`."""
+
     def forget_checkpoint(self, mailbox: StoredMailbox, folder_id: str) -> None:
         """See `vault.pages.forget_checkpoint`."""
 
@@ -90,6 +93,10 @@ class VaultTarget:
     def begin(self, mailbox: StoredMailbox, *, anew: bool) -> Mapping[str, str]:
         """See `Target`."""
         return pages.begin(self._vault, self._tenant, mailbox, self._scope, anew=anew)
+
+    def was_read(self, mailbox: StoredMailbox) -> bool:
+        """See `Target`."""
+        return pages.was_read(self._vault, mailbox)
 
     def forget_checkpoint(self, mailbox: StoredMailbox, folder_id: str) -> None:
         """See `Target`."""

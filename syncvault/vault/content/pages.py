@@ -78,6 +78,12 @@ def begin(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, scope: str, *, a
     return found
 
 
+def was_read(vault: Vault, mailbox: StoredMailbox) -> bool:
+    """Whether a mailbox was there before: folders of it are known, be it without a checkpoint."""
+    with vault.read() as tx:
+        return bool(folder_rows.of_mailbox(tx, mailbox.id))
+
+
 def open_checkpoint(keys: TenantKeys, row: CheckpointRow) -> dict[str, Any]:
     """A checkpoint's `token` and `scope`, and where the round stands: `full`, `sweeps`."""
     plain: dict[str, Any] = open_json(keys.cipher, Place.CHECKPOINT, row.folder_id, row.blob)

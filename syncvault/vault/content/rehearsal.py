@@ -107,6 +107,10 @@ class Rehearsal:
                 found[server_id] = folder.token
         return found
 
+    def was_read(self, mailbox: StoredMailbox) -> bool:
+        """See `pages.was_read`."""
+        return bool(self._box(mailbox).folders)
+
     def forget_checkpoint(self, mailbox: StoredMailbox, folder_id: str) -> None:
         """See `pages.forget_checkpoint`."""
         box = self._box(mailbox)
