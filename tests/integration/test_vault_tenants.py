@@ -381,6 +381,18 @@ def test_a_contact_without_its_folder_or_its_mailbox_is_damaged_and_names_its_ro
     assert list(contacts.stream(vault, tenant)) == []
 
 
+def test_a_contact_of_a_kind_that_nobody_knows_is_damaged_and_names_its_row(
+    vault: Vault, exchange: FakeExchange
+) -> None:
+    exchange.hire("ann")
+    tenant = register(vault, "acme", "ann")
+    sync(vault, tenant)
+    (card,) = contacts.stream(vault, tenant)
+    execute(vault.data, "UPDATE contacts SET kind = 'postcard'")
+    with pytest.raises(DamagedError, match=f"Row {UUID(bytes=card.id)} of contacts does not open: [a-z]"):
+        contacts.get(vault, tenant, card.id)
+
+
 def test_counts_are_per_tenant(vault: Vault, exchange: FakeExchange) -> None:
     exchange.hire("ann", "a1")
     exchange.photos = {"a1": b"photo"}
