@@ -69,6 +69,9 @@ def sample_company() -> Company:
     edits = Edits(company)
     for number in range(7):
         edits.add_contact(number, 0, number)
+    for person in range(3):  # so that there is something to delete and to rename
+        edits.add_folder(person, 0, person)
+        edits.add_contact(person, 1, person)
     edits.set_picture(0, 0, 1)
     edits.set_portrait(0, 2)
     edits.add_org_contact(0)

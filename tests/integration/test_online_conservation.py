@@ -50,8 +50,9 @@ MEANWHILE: tuple[Edit, ...] = (
     ("remove_contact", 2, 0),
     ("change_contact", 0, 1, 6),
     ("set_portrait", 1, 1),
-    ("hire", 1, 1),
+    ("hire", 0, 1),
     ("leave", 0, 1),
+    ("delete_folder", 2, 1),
 )
 PAGE = 3  # contacts: small enough for rounds of several pages
 
