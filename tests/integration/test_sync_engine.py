@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -21,7 +22,21 @@ from syncvault.vault.content import runs, sources
 from syncvault.vault.erasing import erasure
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange, FakeFolder, contact
-from tests.integration.vault_parts import NOW, Place, execute, held, profile, register, rows, secret, sync, tables
+from tests.integration.vault_parts import (
+    NOW,
+    Place,
+    as_told,
+    execute,
+    held,
+    profile,
+    register,
+    rows,
+    secret,
+    standing,
+    sync,
+    tables,
+    told_of,
+)
 
 
 def test_a_refused_credential_quarantines_and_stops(vault: Vault, exchange: FakeExchange) -> None:
@@ -284,8 +299,9 @@ class TestDryRun:
     """It says exactly what the real run then does, and writes nothing."""
 
     def compare(self, vault: Vault, tenant: Any, **options: Any) -> tuple[int, ...]:
-        before = tables(vault)
-        rehearsed = _plain(sync(vault, tenant, dry_run=True, **options))
+        before, stood = tables(vault), standing(vault, tenant)
+        said = sync(vault, tenant, dry_run=True, **options)
+        rehearsed = _plain(said)
         changes = rehearsed.pop("changes")
         told = Counter(change["action"] for change in changes)
         assert (told["add"], told["remove"]) == (rehearsed["added"], rehearsed["removed"])
@@ -293,6 +309,8 @@ class TestDryRun:
         assert rows(vault.data, "runs") == self.runs
         real = _plain(sync(vault, tenant, **options))
         assert rehearsed == real
+        if real["status"] != Status.BRAKED:
+            assert as_told(said) == told_of(stood, standing(vault, tenant))
         self.runs = rows(vault.data, "runs")
         return tuple(real[name] for name in ("added", "changed", "removed", "unchanged"))
 
@@ -397,6 +415,36 @@ class TestDryRun:
         told = sorted(change.fields for change in rehearsed.changes or ())
         assert told == [("display_name", "folder"), ("folder",), ("folder",)]
         assert self.compare(vault, tenant) == (0, 3, 0, 1)
+        ann.folders["ann-other"] = FakeFolder("other")
+        ann.folders["ann-other"].put("a4", contact("a4"))
+        self.compare(vault, tenant)
+        ann.folders["ann-inbox"].path = "renamed again"
+        exchange.move("ann", "a4", "ann-inbox")
+        exchange.move("ann", "a1", "ann-other")
+        exchange.folder_of("ann", "a2").remove("a2")
+        ann.folders["ann-inbox"].put("a5", contact("a5"))
+        assert self.compare(vault, tenant)[::2] == (1, 1)
+
+    def test_of_what_servers_say_of_photos(self, vault: Vault, exchange: FakeExchange) -> None:
+        ann = exchange.hire("ann", "a1", "a2", "a3", "a4", "a5")
+        folder = ann.folders["ann-inbox"]
+        folder.pictured = {"a1": True, "a2": True, "a3": False, "a4": False}
+        exchange.photos = {"ann": b"face", "a1": b"one", "a2": b"two"}
+        tenant = register(vault, "acme", "ann")
+        self.compare(vault, tenant)
+        folder.pictured = {"a1": False, "a2": False, "a3": True, "a4": False}
+        exchange.photos = {"ann": b"face", "a3": b"three", "a5": b"five"}
+        for item in ("a1", "a2", "a1", "a3", "a5"):
+            folder.put(item, folder.items[item])
+        self.compare(vault, tenant)
+        folder.pictured["a4"] = True
+        exchange.photos |= {"a3": b"not looked at", "a4": b"four"}
+        exchange.expired.add("ann-inbox")
+        said = sync(vault, tenant, dry_run=True)
+        assert [(one.action, one.fields) for one in said.changes or ()] == [("change", ("photo",))]
+        self.compare(vault, tenant, full=True)
+        ann.mailbox = replace(ann.mailbox, opens=False)
+        self.compare(vault, tenant)
 
 
 def _plain(run: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from syncvault.vault.content import contacts, minimising, sources
 from syncvault.vault.model import Scope, Tenant
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange, FakeFolder
-from tests.integration.vault_parts import execute, register, rows, sync
+from tests.integration.vault_parts import as_told, execute, register, rows, standing, sync, told_of
 
 WHOLE = Contact(display_name="Whole", surname="w", notes="met at the fair", spouse="Kim", job_title="Boss")
 
@@ -39,8 +39,10 @@ def fields(vault: Vault, tenant: Tenant) -> dict[str, set[str]]:
 
 
 def rehearsed(vault: Vault, tenant: Tenant) -> tuple[Summary, Summary]:
-    """What a dry run says, and what the run then says."""
-    return sync(vault, tenant, dry_run=True), sync(vault, tenant)
+    """What a dry run says, and what the run then says; what it says of each contact is what then becomes of it."""
+    before, said, done = standing(vault, tenant), sync(vault, tenant, dry_run=True), sync(vault, tenant)
+    assert as_told(said) == told_of(before, standing(vault, tenant))
+    return said, done
 
 
 def counts(run: Summary) -> dict[str, int]:

@@ -19,6 +19,7 @@ from syncvault.sync import engine
 from syncvault.sync.summary import Options, Silence, Summary
 from syncvault.vault import manifest, tenants
 from syncvault.vault.content import contacts, sources
+from syncvault.vault.content.contacts import StoredContact
 from syncvault.vault.keyring.wrapped import Purpose
 from syncvault.vault.layout import Layout
 from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, Tenant, TenantProfile
@@ -114,6 +115,40 @@ def held(vault: Vault, tenant: Tenant) -> dict[str, dict[str, tuple[str, str]]]:
         assert item not in box, "stored twice"
         box[item] = (entry.folder, entry.fields["display_name"])
     return found
+
+
+Told = tuple[str, str, bytes | None, str, tuple[str, ...]]  # as a `Change` has them, the mailbox by its key
+
+
+def standing(vault: Vault, tenant: Tenant) -> dict[bytes, StoredContact]:
+    """Every contact as it stands, by its ID."""
+    return {entry.id: entry for entry in contacts.stream(vault, tenant)}
+
+
+def told_of(before: dict[bytes, StoredContact], after: dict[bytes, StoredContact]) -> list[Told]:
+    """What a dry run has to say where contacts stand so afterwards."""
+    told: list[Told] = []
+    for contact_id in before.keys() | after.keys():
+        was, is_now = before.get(contact_id), after.get(contact_id)
+        one = was or is_now
+        assert one is not None
+        old, new = ({} if each is None else _details(each) for each in (was, is_now))
+        names = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+        action = "add" if was is None else "remove" if is_now is None else "change"
+        fields = () if is_now is None else tuple(sorted(names - ({"folder"} if was is None else set())))
+        if names:
+            told.append((action, one.kind, None if was is None else contact_id, one.mailbox.key, fields))
+    return sorted(told, key=repr)
+
+
+def _details(entry: StoredContact) -> dict[str, Any]:
+    return {**entry.fields, "folder": entry.folder, "photo": entry.photo_sha256}
+
+
+def as_told(said: Summary) -> list[Told]:
+    """What a dry run says of each contact, as `told_of` gives it."""
+    told = [(one.action, one.kind, one.id, one.mailbox.key, one.fields) for one in said.changes or ()]
+    return sorted(told, key=repr)
 
 
 def tables(vault: Vault, *, without: Iterable[str] = LOGS) -> dict[str, list[tuple[Any, ...]]]:
