@@ -300,7 +300,9 @@ class TestDryRun:
 
     def compare(self, vault: Vault, tenant: Any, **options: Any) -> tuple[int, ...]:
         before, stood = tables(vault), standing(vault, tenant)
+        self.asked()
         said = sync(vault, tenant, dry_run=True, **options)
+        asked = self.asked()
         rehearsed = _plain(said)
         changes = rehearsed.pop("changes")
         told = Counter(change["action"] for change in changes)
@@ -309,14 +311,23 @@ class TestDryRun:
         assert rows(vault.data, "runs") == self.runs
         real = _plain(sync(vault, tenant, **options))
         assert rehearsed == real
+        assert asked == self.asked()
         if real["status"] != Status.BRAKED:
             assert as_told(said) == told_of(stood, standing(vault, tenant))
         self.runs = rows(vault.data, "runs")
         return tuple(real[name] for name in ("added", "changed", "removed", "unchanged"))
 
+    def asked(self) -> tuple[int, list[Any]]:
+        """How many pages the server was asked for since the last time, and which photos."""
+        looks = sorted((one.mailbox.key, one.folder_id, one.item_id, one.etag) for one in self.exchange.looks)
+        found = self.exchange.pages, looks
+        self.exchange.pages, self.exchange.looks = 0, []
+        return found
+
     @pytest.fixture(autouse=True)
-    def no_runs(self) -> None:
+    def no_runs(self, exchange: FakeExchange) -> None:
         self.runs: list[Any] = []
+        self.exchange = exchange
 
     def test_of_a_whole_story(self, vault: Vault, exchange: FakeExchange) -> None:
         ann = exchange.hire("ann", "a1", "a2", "a3", "a4", "a5")

@@ -82,8 +82,8 @@ class Rehearsal:
         ids = []
         for entry in named:
             mailbox = self._by_key.get(entry.key.lower())
-            if mailbox is None:
-                mailbox = StoredMailbox(uuid4().bytes, *entry)
+            if mailbox is None or (mailbox.address, mailbox.opens) != (entry.address, entry.opens):
+                mailbox = StoredMailbox(uuid4().bytes if mailbox is None else mailbox.id, *entry)
                 self._by_key[entry.key.lower()] = self._mailboxes[mailbox.id] = mailbox
             ids.append(mailbox.id)
         self._named.setdefault(source_id, set()).update(ids)
