@@ -7,7 +7,7 @@ no foreign exception out of a public method: everything becomes a `ConnectorErro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -300,14 +300,17 @@ class SourceGone(ConnectorError):
 
 
 class CheckpointExpired(ConnectorError):
-    """The server no longer knows a checkpoint; the folder has to be read in full again."""
+    """The server no longer knows a checkpoint; the folder has to be read in full again, and maybe others with it."""
 
     default_code = "checkpoint-expired"
     default_advice = "Nothing to do: the folder is read in full again."
 
-    def __init__(self, message: str, *, folder_id: str, code: str = "", advice: str = "") -> None:
+    def __init__(
+        self, message: str, *, folder_id: str, others: Iterable[str] = (), code: str = "", advice: str = ""
+    ) -> None:
         super().__init__(message, code=code, advice=advice)
         self.folder_id = folder_id
+        self.folder_ids = (folder_id, *others)
 
 
 class ServerFault(ConnectorError):

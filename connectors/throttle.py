@@ -58,7 +58,7 @@ class RetryPolicy:
     """
 
     attempts: int = 7
-    first: float = 0.5
+    first: float = 0.25
     longest: float = 20.0
     patience: float = 300.0
 

@@ -30,6 +30,7 @@ JSON_LIMIT: Final = 64 * 1024 * 1024
 VERSION: Final = "/v1.0"
 BATCH: Final = "/$batch"
 PER_MAILBOX: Final = 4  # "Outlook service limits": requests at once per application and mailbox
+_ID_LIMIT: Final = 2_048
 _UNCONNECTED_ATTEMPTS: Final = 4
 GARBLED_ATTEMPTS: Final = 3
 MOST_EMPTY_PAGES: Final = 1_000  # of a list; some are legal, but a server that gives no others has lost its way
@@ -233,6 +234,18 @@ def values(page: Json) -> list[Any]:
     return entries
 
 
+def identifier_in(entry: Any) -> str:
+    """The ID of an entry.
+
+    Raises:
+        ProtocolViolation: It has none. Left out, it would look as if it were not there any more.
+    """
+    identifier = entry.get("id") if isinstance(entry, dict) else None
+    if not isinstance(identifier, str) or not 0 < len(identifier) <= _ID_LIMIT:
+        raise ProtocolViolation("An entry of a list has no ID.", code="malformed-entry")
+    return identifier
+
+
 def parse(body: bytes) -> Any:
     """The JSON in a body, None if it holds none."""
     body = body.removeprefix(codecs.BOM_UTF8)
@@ -273,6 +286,7 @@ __all__ = [
     "Json",
     "TooLargeError",
     "fault_of",
+    "identifier_in",
     "is_passing",
     "values",
 ]

@@ -17,6 +17,7 @@ from connectors.graph.reading import MAILBOX_SECONDS, read_mailboxes
 from connectors.graph.refusals import Refusal
 from connectors.graph.rounds import FolderLostError, Round
 from connectors.port import (
+    CheckpointExpired,
     Checkpoints,
     ConnectorError,
     Folder,
@@ -90,6 +91,7 @@ class ContactReader:
     def _rounds(self, key: str, rounds: list[Round], known: Folder | None) -> Asking[None]:
         """Pages of several folders' rounds until all are at their end; what one of them fails with comes last."""
         failure: Exception | None = None
+        expired: list[CheckpointExpired] = []
         while rounds and failure is None:
             outcomes = yield [entry.read() for entry in rounds]
             ready: list[Round] = []
@@ -100,6 +102,9 @@ class ContactReader:
                         ready.append(entry)
                 except FolderLostError:
                     gone.append(entry)
+                except CheckpointExpired as error:
+                    expired.append(error)
+                    failure = failure or error
                 except (ConnectorError, Refusal) as error:
                     failure = failure or error
             if known and any(entry.folder.id == known.id and not entry.paged for entry in gone):
@@ -109,15 +114,22 @@ class ContactReader:
             yield from (entry.page() for entry in ready if entry not in gone)
             yield from (FolderGone(entry.folder.id) for entry in gone)
             rounds = [entry for entry in rounds if not entry.over and entry not in gone]
+        if isinstance(failure, CheckpointExpired):  # a mailbox that moved has lost them all
+            others = [error.folder_id for error in expired if error is not failure]
+            raise CheckpointExpired(failure.message, folder_id=failure.folder_id, others=others, code=failure.code)
         if failure is not None:
             raise failure
 
     def _mark(self, key: str, rounds: list[Round]) -> Asking[list[Round]]:
         """Gives rounds their folders' marks; returns those whose folders are gone."""
         marks = yield from marks_of(self._server, key, [entry.folder for entry in rounds], self._selection)
+        gone = []
         for entry, found in zip(rounds, marks, strict=True):
-            entry.marks = found
-        return [entry for entry in rounds if entry.marks is None]
+            if found is None:
+                gone.append(entry)
+            else:
+                entry.mark(found)
+        return gone
 
 
 class _DefaultReplacedError(Exception):

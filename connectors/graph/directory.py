@@ -13,7 +13,7 @@ from typing import Any, Final
 from connectors.graph import paths
 from connectors.graph.auth import roles_in
 from connectors.graph.batch import Outcome, Read, Reply, chunks, read_batch
-from connectors.graph.client import GraphClient, Json
+from connectors.graph.client import GraphClient, Json, identifier_in
 from connectors.graph.mapping import Fields, card_from, card_select
 from connectors.graph.refusals import GROUPS, USERS, Refusal, explain
 from connectors.port import Card, ConnectorError, Mailbox, MailboxGone, NotPermitted, ProtocolViolation, SourceGone
@@ -137,10 +137,8 @@ def _is_user(entry: Json) -> bool:
 
 
 def _mailbox(entry: Any) -> Mailbox | None:
-    if not isinstance(entry, dict):
-        return None
-    kind, key = entry.get("@odata.type"), entry.get("id")
-    if not isinstance(key, str) or not key or (isinstance(kind, str) and not kind.endswith(".user")):
+    key, kind = identifier_in(entry), entry.get("@odata.type")
+    if isinstance(kind, str) and not kind.endswith(".user"):
         return None
     if entry.get("userPrincipalName", "") is None:
         # Everybody has one. A list of members leaves out whatever may not be read, instead of refusing.

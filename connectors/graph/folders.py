@@ -13,7 +13,7 @@ from connectors.contact import clean_text
 from connectors.graph import paths
 from connectors.graph.asking import UNKNOWN_HERE, Asking, Server, followed, needed, outlook
 from connectors.graph.batch import Outcome, Read, Reply
-from connectors.graph.client import Json, values
+from connectors.graph.client import Json, identifier_in, values
 from connectors.graph.refusals import USERS, Refusal, explain
 from connectors.port import ConnectorError, Folder, NoMailbox, ProtocolViolation
 
@@ -73,9 +73,9 @@ def _standing(entries: Iterable[Json]) -> list[_Row]:
     found: dict[str, _Row] = {}
     for entry in entries:
         row = _row(entry)
-        if row and entry.get("@removed") is not None:
+        if entry.get("@removed") is not None:
             found.pop(row.id, None)
-        elif row:
+        else:
             found[row.id] = row
     return list(found.values())
 
@@ -174,8 +174,6 @@ def _default_folder(key: str, outcome: Outcome, listed: list[_Row]) -> Asking[Fo
     if isinstance(outcome, Refusal) and outcome.status not in {401, 403}:
         return (yield from _default_by_contents(key, listed))
     row = _row(needed(outcome).json())
-    if row is None:
-        raise ProtocolViolation("The server gave a folder without an ID.")
     return Folder(row.id, row.name or "Contacts")
 
 
@@ -207,12 +205,13 @@ def _list(path: str, key: str) -> Read:
     return Read(f"{path}?{_SELECT}&{_TOP}", key)
 
 
-def _entry(entry: Any) -> Json | None:
-    return entry if isinstance(entry, dict) else None
+def _entry(entry: Any) -> Json:
+    identifier_in(entry)
+    found: Json = entry
+    return found
 
 
-def _row(entry: Json) -> _Row | None:
-    identifier, parent = entry.get("id"), entry.get("parentFolderId")
-    if not isinstance(identifier, str) or not identifier:
-        return None
-    return _Row(identifier, clean_text(entry.get("displayName")), parent if isinstance(parent, str) else "")
+def _row(entry: Json) -> _Row:
+    parent = entry.get("parentFolderId")
+    name = clean_text(entry.get("displayName"))
+    return _Row(identifier_in(entry), name, parent if isinstance(parent, str) else "")

@@ -18,8 +18,9 @@ UNITS_IN_TEN_SECONDS: Final = 3_500.0  # what the smallest directories have; lar
 _PER_SECOND: Final = UNITS_IN_TEN_SECONDS / 10
 _WARNED: Final = 0.8  # of the limit: from there on the server says how near it is
 _FIRST_GAP: Final = 0.05  # seconds between two requests
-_LONGEST_GAP: Final = 2.0
-_EASED: Final = 0.9
+_LONGEST_GAP: Final = 0.2
+_BURST: Final = 1.0  # seconds: refusals so close together answer requests that were under way together
+_EASED: Final = 0.7
 _NO_GAP: Final = 0.005
 _MEMBERS: Final = re.compile(r"^/groups/[^/]+/(?:transitiveMembers|transitiveMemberOf)\b")
 _SOME_MEMBERS: Final = re.compile(r"^/groups/[^/]+/(?:members|memberOf)\b")
@@ -62,6 +63,7 @@ class Limiter:
         self._gap = 0.0
         self._free = 0.0  # seconds since the beginning at which the next request may go
         self._turned = 0.0  # seconds since the beginning at which a turn was last asked for
+        self._slowed: float | None = None  # seconds since the beginning at which the gap last grew
         self._began = self._told
 
     @property
@@ -81,11 +83,17 @@ class Limiter:
         warned = _share(headers.get("x-ms-throttle-limit-percentage"))
         with self._lock:
             if status == 429 or warned >= 1:
-                self._gap = min(max(self._gap * 2, _FIRST_GAP), _LONGEST_GAP)
+                self._slow_down()
             elif warned >= _WARNED:
                 self._gap = max(self._gap, _FIRST_GAP)
             elif self._gap:
                 self._gap = self._gap * _EASED if self._gap * _EASED > _NO_GAP else 0.0
+
+    def _slow_down(self) -> None:
+        elapsed = (self._now() - self._began).total_seconds()
+        if self._slowed is None or not 0 <= elapsed - self._slowed < _BURST:
+            self._slowed = elapsed
+            self._gap = min(max(self._gap * 2, _FIRST_GAP), _LONGEST_GAP)
 
     def _short_of(self, cost: int) -> float:
         """Seconds until the bucket holds what a request costs; takes it out of the bucket."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from connectors.graph import paths
 from connectors.graph.asking import Asking, Server, followed
 from connectors.graph.batch import Read
+from connectors.graph.client import identifier_in
 from connectors.graph.refusals import Refusal
 from connectors.port import ConnectorError, Folder
 from connectors.selection import Selection
@@ -22,6 +23,7 @@ _PRIVATE: Final = _ANY.format(name="Integer 0x36", type="Edm.Int32", value=2)
 _PICTURE: Final = _ANY.format(
     name="Boolean {00062004-0000-0000-C000-000000000046} Id 0x8015", type="Edm.Boolean", value="true"
 )
+_ESCAPED: Final = {condition: quote(condition, safe="()/:,'=") for condition in (_PRIVATE, _PICTURE)}
 _NO_FILTER: Final = frozenset({400, 405, 501})
 _MOST: Final = 1_000_000  # "Exchange Online limits": items of a folder
 _ADVICE: Final = (
@@ -56,7 +58,7 @@ def marks_of(server: Server, key: str, folders: Sequence[Folder], selection: Sel
     lists: list[list[str] | Refusal] = []
     if reads:
         outcomes = yield reads
-        lists = yield from followed(server.client, reads, outcomes, _id_of, _MOST)
+        lists = yield from followed(server.client, reads, outcomes, identifier_in, _MOST)
     marks: list[Marks | None] = []
     for number in range(len(folders)):
         hidden = lists[number] if asks_private else []
@@ -87,10 +89,5 @@ def _marks(
 
 
 def _filtered(key: str, folder: Folder, condition: str) -> Read:
-    escaped = quote(condition, safe="()/:,'=")
-    return Read(f"{paths.contacts(key, folder.id)}?$select=id&$filter={escaped}&$top=999", key, paths.IMMUTABLE)
-
-
-def _id_of(entry: Any) -> str | None:
-    identifier = entry.get("id") if isinstance(entry, dict) else None
-    return identifier if isinstance(identifier, str) else None
+    listed = f"{paths.contacts(key, folder.id)}?$select=id"
+    return Read(f"{listed}&$filter={_ESCAPED[condition]}&$top=999", key, paths.IMMUTABLE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from connectors.graph.client import GraphClient, Json
+from connectors.graph.client import GraphClient, Json, identifier_in
 from connectors.graph.mapping import Fields, card_from
 from connectors.graph.refusals import Refusal, explain
 from connectors.port import Card, Mailbox
@@ -37,16 +37,15 @@ def organisation_contacts(client: GraphClient, fields: Fields) -> Iterator[Card]
         for page in client.pages(f"/contacts?$select={select}&$top={_PAGE}"):
             for entry in page:
                 card = _card(entry, fields)
-                if card is not None and card.mailbox.key not in seen:
+                if card.mailbox.key not in seen:
                     seen.add(card.mailbox.key)
                     yield card
     except Refusal as refusal:
         raise explain(refusal, advice=PERMISSION) from None
 
 
-def _card(entry: object, fields: Fields) -> Card | None:
-    if not isinstance(entry, dict) or not isinstance(key := entry.get("id"), str) or not key:
-        return None
+def _card(entry: Json, fields: Fields) -> Card:
+    key = identifier_in(entry)
     mail = entry.get("mail")
     mailbox = Mailbox(key=key.lower(), address=mail if isinstance(mail, str) else "", opens=False)
     as_user = {name: entry.get(name) for name in _PROPERTIES.values()}

@@ -10,14 +10,13 @@ from typing import Any, Final
 from connectors.graph import checkpoints, paths
 from connectors.graph.asking import TooLargePartError, needed, outlook
 from connectors.graph.batch import Outcome, Read
-from connectors.graph.client import GraphClient, Json, values
+from connectors.graph.client import GraphClient, Json, identifier_in, values
 from connectors.graph.mapping import contact_from, contact_select
 from connectors.graph.marks import Marks
 from connectors.graph.refusals import CONTACTS, Refusal, explain
 from connectors.port import CheckpointExpired, Folder, Page, ProtocolViolation, Removal, Upsert
 
 _SMALLER: Final = (20, 1)  # page sizes for contacts with enormous notes
-_ID_LIMIT: Final = 2_048
 _STAYS: Final = 2  # how often an empty page may name itself as the next one: the server is not ready yet
 _TOO_LARGE: Final = 413
 
@@ -27,7 +26,7 @@ class FolderLostError(Exception):
 
 
 class Round:
-    """A folder's round. `take` what came of `read`; when it has a page in hand, set `marks` if it needs them.
+    """A folder's round. `take` what came of `read`; when it has a page in hand, `mark` it if it needs that.
 
     Attributes:
         folder: The folder.
@@ -49,6 +48,7 @@ class Round:
     ) -> None:
         self.folder = folder
         self.marks: Marks | None = None
+        self._hidden_since: frozenset[str] = frozenset()  # marked private since the first page
         self.paged = False
         self.over = False
         self._client = client
@@ -65,7 +65,6 @@ class Round:
         self._last = False
         self._rows: dict[str, Json] = {}
         self._removed: dict[str, None] = {}
-        self._malformed = 0
 
     def read(self) -> Read:
         """The page to ask for; raises as `connectors.graph.checkpoints.path_in` does."""
@@ -106,8 +105,18 @@ class Round:
 
     @property
     def needs_marks(self) -> bool:
-        """Whether the page in hand holds contacts and the folder's marks are not known yet."""
-        return bool(self._rows) and self.marks is None
+        """Whether the page in hand holds contacts and the folder's marks are not known yet, or may be out of date.
+
+        At the end of several pages they are asked for again: what was private already when a later page was made is
+        named by no round to come.
+        """
+        return bool(self._rows) if self.marks is None else self._last
+
+    def mark(self, marks: Marks) -> None:
+        """Takes the folder's marks, as they are now."""
+        if self.marks is not None:
+            self._hidden_since = marks.private - self.marks.private
+        self.marks = marks
 
     def page(self) -> Page:
         """The page in hand, which is the caller's from now on."""
@@ -125,17 +134,13 @@ class Round:
                 for identifier, entry in self._rows.items()
                 if identifier not in hidden
             ),
-            removals=tuple(map(Removal, (*self._removed, *sorted(hidden)))),
+            removals=tuple(map(Removal, (*self._removed, *sorted(hidden | self._hidden_since)))),
             checkpoint=checkpoints.written(self._following, default=self.folder.path if self._is_default else ""),
             last=self._last,
-            skipped={
-                reason: number
-                for reason, number in (("malformed", self._malformed), ("private", len(hidden)))
-                if number
-            },
+            skipped={"private": len(hidden)} if hidden else {},
         )
         self._path, self._resumed, self.paged, self.over = self._following, False, True, self._last
-        self._rows, self._removed, self._malformed = {}, {}, 0
+        self._rows, self._removed, self._hidden_since = {}, {}, frozenset()
         return page
 
     # -- inside -------------------------------------------------------------------------------------------------
@@ -161,10 +166,8 @@ class Round:
         """Sorts a page's rows; of several for one contact the last counts."""
         rows, removed = self._rows, self._removed
         for entry in entries:
-            identifier = entry.get("id") if isinstance(entry, dict) else None
-            if not isinstance(identifier, str) or not 0 < len(identifier) <= _ID_LIMIT:
-                self._malformed += 1
-            elif entry.get("@removed") is not None:
+            identifier = identifier_in(entry)
+            if entry.get("@removed") is not None:
                 rows.pop(identifier, None)
                 removed[identifier] = None
             else:

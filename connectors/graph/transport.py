@@ -85,6 +85,7 @@ class Transport:
         # redirects come back as they are, where a session would read their whole body.
         self._adapter = TrustAdapter(tls_context(ca_pem), pool_connections=4, pool_maxsize=_POOL, max_retries=0)
         self._uses_proxy = uses_proxy
+        self._known_proxies: dict[str, dict[str, str]] = {}
 
     def send(
         self, method: str, origin: str, path: str, *, headers: Mapping[str, str], body: bytes | None, limit: int
@@ -130,13 +131,14 @@ class Transport:
             wire.record(method, path, outcome, len(content), time.monotonic() - started)
 
     def _proxies(self, origin: str) -> dict[str, str]:
-        if not self._uses_proxy:
-            return {}
-        try:
-            proxy = proxy_from_environment(origin)
-        except ValueError:
-            raise Unreachable("HTTPS_PROXY names no proxy.", code="proxy", advice=_PROXY_ADVICE) from None
-        return {"https": proxy} if proxy else {}
+        """What is between here and an origin; looked up once, since the environment does not change under a run."""
+        if origin not in self._known_proxies:
+            try:
+                proxy = proxy_from_environment(origin) if self._uses_proxy else ""
+            except ValueError:
+                raise Unreachable("HTTPS_PROXY names no proxy.", code="proxy", advice=_PROXY_ADVICE) from None
+            self._known_proxies[origin] = {"https": proxy} if proxy else {}
+        return self._known_proxies[origin]
 
     def close(self) -> None:
         """Ends the connections."""

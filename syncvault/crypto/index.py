@@ -6,11 +6,11 @@ gives unrelated indexes.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import unicodedata
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 INDEX_SIZE: Final = 16
@@ -49,9 +49,15 @@ class BlindIndex:
 def normalise_address(address: str) -> str:
     """An SMTP address with its spellings made equal: NFKC, case-folded, the domain in IDNA (RFC 3490)."""
     local, at, domain = normalise_text(address).rpartition("@")
-    with contextlib.suppress(UnicodeError):  # not a domain name: its folded text still compares
-        domain = domain.encode("idna").decode("ascii")
-    return local + at + domain
+    return local + at + _in_ascii(domain)
+
+
+@lru_cache(maxsize=1024)  # a tenant's addresses share a few domains, and IDNA takes its time
+def _in_ascii(domain: str) -> str:
+    try:
+        return domain.encode("idna").decode("ascii")
+    except UnicodeError:
+        return domain  # not a domain name: its folded text still compares
 
 
 def normalise_text(value: str) -> str:

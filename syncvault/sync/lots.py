@@ -128,8 +128,9 @@ class Lot:
 
     def _end(self, mailbox: StoredMailbox, error: ConnectorError | None) -> None:
         if isinstance(error, CheckpointExpired) and (mailbox.key, error.folder_id) not in self._expired:
-            self._expired.add((mailbox.key, error.folder_id))
-            self._target.forget_checkpoint(mailbox, error.folder_id)
+            for folder_id in error.folder_ids:
+                self._expired.add((mailbox.key, folder_id))
+                self._target.forget_checkpoint(mailbox, folder_id)
             self._begin(mailbox)
         elif error is None or (isinstance(error, NoMailbox) and not self._target.was_read(mailbox)):
             self._done(mailbox)  # nobody expects anything of a person who never had one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -78,11 +79,10 @@ class TestRounds:
         assert [(upsert.id, upsert.contact.surname) for upsert in only.upserts] == [("1", "New"), ("3", "There")]
         assert [removal.id for removal in only.removals] == ["2"]
 
-    def test_rows_that_cannot_be_told_apart_are_counted_and_left_out(self) -> None:
-        rows = [{"surname": "No ID"}, "text", None, {"id": 7}, {"id": ""}, {"id": "x" * 5000}, {"id": "1"}]
-        (only,) = pull(graph_with({DELTA: page(*rows)}))
-        assert len(only.upserts) == 1
-        assert only.skipped == {"malformed": 6}
+    @pytest.mark.parametrize("row", [{"surname": "No ID"}, "text", None, {"id": 7}, {"id": ""}, {"id": "x" * 5000}])
+    def test_a_row_without_an_id_is_a_violation_for_it_could_be_anybodys(self, row: Any) -> None:
+        with pytest.raises(ProtocolViolation):
+            pull(graph_with({DELTA: page({"id": "1"}, row)}))
 
     @pytest.mark.parametrize(
         "said",
@@ -99,6 +99,17 @@ class TestRounds:
         with pytest.raises(CheckpointExpired) as caught:
             pull(graph, {"D": "/users/u/contactFolders/D/contacts/delta?$deltatoken=old"})
         assert caught.value.folder_id == "D"
+
+    def test_folders_whose_checkpoints_expired_together_are_named_together(self) -> None:
+        below = f"{FOLDERS}/B/contacts/delta?$deltatoken=old"
+        gone = refusal(410, "syncStateNotFound")
+        graph = graph_with(
+            {f"{FOLDERS}/delta": folder_rows(folder("B", "Below")), f"{DELTA}?$deltatoken=old": gone, below: gone}
+        )
+        old = {"D": f"{DELTA}?$deltatoken=old".removeprefix("/v1.0"), "B": below.removeprefix("/v1.0")}
+        with pytest.raises(CheckpointExpired) as caught:
+            pull(graph, old)
+        assert set(caught.value.folder_ids) == {"D", "B"}
 
     def test_a_bad_request_after_the_checkpoint_was_taken_is_not_an_expired_one(self) -> None:
         old, following = f"{DELTA}?$deltatoken=old", f"{DELTA}?$skiptoken=2"

@@ -55,7 +55,7 @@ def test_ids_cannot_leave_their_place_in_a_path() -> None:
 
 
 def test_members_come_page_by_page_each_once_and_only_people() -> None:
-    rows: list[Any] = [{"id": "A"}, {"id": "a"}, {"id": "B", "accountEnabled": False}, {}, "text"]
+    rows: list[Any] = [{"id": "A"}, {"id": "a"}, {"id": "B", "accountEnabled": False}]
     device = {"@odata.type": "#microsoft.graph.device", "id": "D"}
     graph = StubGraph(
         {
@@ -258,7 +258,6 @@ PEOPLE = [
     {"id": "7", "mail": "seven@xn--mller-kva.example", "userPrincipalName": "u7@x", "showInAddressList": None},
     {"id": "8", "mail": "", "userPrincipalName": "u8", "department": 8, "companyName": ["Nord"]},
     {"id": "1", "mail": "one@example.com", "userPrincipalName": "u1@x"},
-    "text",
 ]
 
 
@@ -393,14 +392,26 @@ def test_of_contacts_of_the_organisation_only_wanted_fields_are_asked_for_and_ta
     assert card.contact == Contact(surname="Partner", mobile_phone="3")
 
 
-def test_contacts_of_the_organisation_come_once_and_oddities_not_at_all() -> None:
+def test_contacts_of_the_organisation_come_once_and_oddities_in_their_fields_not_at_all() -> None:
     odd = {"id": "B", "mail": ["x"], "phones": {"type": "mobile"}, "displayName": 7}
-    _, cards = outside(FULL, PAUL, PAUL | {"id": "ab-CD"}, "text", {"id": None}, {"id": ""}, odd)
+    _, cards = outside(FULL, PAUL, PAUL | {"id": "ab-CD"}, odd)
     assert [card.mailbox for card in cards] == [
         Mailbox("ab-cd", "paul@partner.example", opens=False),
         Mailbox("b", opens=False),
     ]
     assert cards[1].contact == Contact()
+
+
+@pytest.mark.parametrize("row", [{}, "text", {"id": None}, {"id": ""}])
+def test_somebody_without_an_id_is_a_violation_for_it_could_be_anybody(row: Any) -> None:
+    listed = answer({"value": [{"id": "A"}, row]})
+    graph = StubGraph({"/v1.0/users": listed, GROUP: answer({"id": "g"}), MEMBERS: listed})
+    with pytest.raises(ProtocolViolation):
+        everybody(graph)
+    with pytest.raises(ProtocolViolation):
+        resolve(graph, SourceKind.GROUP, "g")
+    with pytest.raises(ProtocolViolation):
+        outside(FULL, row)
 
 
 def test_contacts_of_the_organisation_that_may_not_be_read_name_the_permission() -> None:

@@ -98,14 +98,17 @@ class TestAllAtOnce:
         with pytest.raises(ProtocolViolation):
             pull(graph)
 
-    def test_rows_that_are_removed_malformed_or_the_default_folder_itself_are_no_folders(self) -> None:
+    @pytest.mark.parametrize("row", ["text", {"displayName": "No ID"}])
+    def test_a_row_without_an_id_is_a_violation_for_the_folder_could_be_a_known_one(self, row: Any) -> None:
+        with pytest.raises(ProtocolViolation):
+            pull(all_at_once([folder("A", "Kunden"), row]))
+
+    def test_rows_that_are_removed_or_the_default_folder_itself_are_no_folders(self) -> None:
         rows = [
             {"id": "X", "@removed": {"reason": "deleted"}},
             folder("Y", "Deleted"),
             {"id": "Y", "@removed": {"reason": "deleted"}},
             folder("D", "Contacts", "root"),
-            "text",
-            {"displayName": "No ID"},
             folder("A", "Kunden"),
         ]
         assert paths_of(pull(all_at_once(rows))) == ["Contacts", "Contacts/Kunden"]

@@ -77,13 +77,15 @@ def test_lists_of_ids_are_read_to_their_end() -> None:
     assert upserts_of(graph) == {"3": False}
 
 
-def test_marks_are_asked_for_once_a_round() -> None:
-    following = f"{DELTA}?$skiptoken=2"
-    rounds = page({"id": "1"}, following=following)
-    graph, asked = graph_saying(ids("2"), ids(), rounds, **{following: page({"id": "2"}, {"id": "3"})})
-    first, second = pull(graph, selection=Selection())
-    assert [upsert.id for upsert in (*first.upserts, *second.upserts)] == ["1", "3"]
-    assert len(asked) == 2
+def test_marks_are_asked_for_at_the_first_page_and_again_at_the_last_of_several() -> None:
+    second, third = f"{DELTA}?$skiptoken=2", f"{DELTA}?$skiptoken=3"
+    pages = {second: page({"id": "2"}, {"id": "3"}, following=third), third: page({"id": "4"})}
+    hidden = [ids("2"), ids("2", "3", "4")]  # what came with the second page was marked before the third was made
+    graph, asked = graph_saying(hidden, ids(), page({"id": "1"}, following=second), **pages)
+    came = pull(graph, selection=Selection())
+    assert [[upsert.id for upsert in one.upserts] for one in came] == [["1"], ["3"], []]
+    assert [[gone.id for gone in one.removals] for one in came] == [[], ["2"], ["3", "4"]]
+    assert len(asked) == 4
 
 
 def test_who_wants_private_items_too_does_not_ask_for_them() -> None:

@@ -201,12 +201,16 @@ def store_pages(vault: Vault, tenant: Tenant, came: Sequence[tuple[StoredMailbox
 
 
 def _read(tx: Transaction, keys: TenantKeys, mailbox: StoredMailbox, page: IncomingPage) -> _Reading:
-    state = _folder_state(tx, keys, mailbox, page.folder_id)
+    states = folder_rows.of_mailbox(tx, mailbox.id)
+    folder_ix = keys.index.of(Label.FOLDER, page.folder_id)
+    state = next((one for one in states if one.folder.folder_ix == folder_ix), None)
     reached, progress = _BEGINNING if state is None else round_state(tx, keys, state)
     renamed = 0
     if state is not None and open_folder(keys, state.folder)["path"] != page.folder_path:
         renamed = folder_rows.count_contacts(tx, state.folder.id)
     latest = {keys.index.of(Label.ITEM, entry.id): entry for entry in page.upserts}
+    if not states:  # nothing of the mailbox is stored yet
+        return _Reading(mailbox, page, None, reached, progress, renamed, latest, {}, [])
     left = contact_rows.by_remote(tx, mailbox.id, [keys.index.of(Label.ITEM, item) for item in page.removals])
     stored = read_stored(tx, mailbox, list(latest))
     return _Reading(mailbox, page, state, reached, progress, renamed, latest, stored, list(left.values()))
@@ -297,13 +301,6 @@ def store_cards(vault: Vault, tenant: Tenant, cards: Sequence[tuple[StoredMailbo
         with vault.writing(tenant) as (tx, changes):
             write(tx, changes, total)
     return total.tally
-
-
-def _folder_state(tx: Transaction, keys: TenantKeys, mailbox: StoredMailbox, folder_id: str) -> FolderState | None:
-    """The stored folder with this server ID, and where its round stands."""
-    folder_ix = keys.index.of(Label.FOLDER, folder_id)
-    states = folder_rows.of_mailbox(tx, mailbox.id)
-    return next((state for state in states if state.folder.folder_ix == folder_ix), None)
 
 
 def round_state(tx: Transaction, keys: TenantKeys, state: FolderState) -> tuple[str | None, RoundState]:
