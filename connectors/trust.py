@@ -7,7 +7,6 @@ it passes on what TLS has sealed from end to end, and sees no more of it than th
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 from pathlib import Path
 from typing import Any, Final
@@ -54,13 +53,11 @@ def _load_system_trust(context: ssl.SSLContext) -> None:
 def proxy_from_environment(origin: str) -> str:
     """The proxy that `HTTPS_PROXY` names for an `https://` origin; empty where `NO_PROXY` exempts it, or none is named.
 
-    Loopback is never asked of a proxy: it would reach its own.
-
     Raises:
         ValueError: What is named is no `http://` or `https://` address. The message does not hold it.
     """
     named = getproxies_environment().get("https", "")
-    if not named or _is_loopback(urlsplit(origin).hostname or "") or should_bypass_proxies(origin, no_proxy=None):
+    if not named or should_bypass_proxies(origin, no_proxy=None):
         return ""
     url = named if "://" in named else f"http://{named}"
     try:
@@ -71,13 +68,6 @@ def proxy_from_environment(origin: str) -> str:
     if not is_proxy:
         raise ValueError("not a proxy like http://proxy.example.com:3128")
     return url
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 class TrustAdapter(HTTPAdapter):

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tests.ews_clients import Soap
     from tests.simulators.onprem.server import OnpremSimulator
 
+for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+    os.environ.pop(name, None)  # the machine's own must not stand between the tests and their servers
+
 
 @dataclass(frozen=True)
 class Authority:

@@ -20,6 +20,10 @@ from connectors.port import Card, ConnectorError, Mailbox, MailboxGone, NotPermi
 from connectors.selection import UserFilter
 
 _PAGE: Final = 999  # the most that the directory gives at once
+_USER: Final = "#microsoft.graph.user"
+_OTHER_MEMBERS: Final = frozenset(
+    f"#microsoft.graph.{kind}" for kind in ("group", "device", "orgContact", "servicePrincipal", "application")
+)
 _NO_CAST: Final = frozenset({400, 404, 405, 501})
 _HIDDEN: Final = "Member.Read.Hidden"
 
@@ -31,8 +35,6 @@ def user(client: GraphClient, ref: str, fields: Fields) -> Card:
     except Refusal as refusal:
         raise _missing("user", refusal, USERS) from None
     mailbox = _mailbox(entry)
-    if mailbox is None:
-        raise ProtocolViolation("The directory gave a user without an ID.")
     return Card(mailbox, card_from(entry, fields))
 
 
@@ -62,7 +64,7 @@ def everybody(client: GraphClient, wanted: UserFilter, fields: Fields) -> Iterat
         for page in client.pages(f"/users?$select={_filter_select(wanted, fields)}&$top={_PAGE}"):
             for entry in page:
                 mailbox = _mailbox(entry)
-                if mailbox is None or mailbox.key in left_out or mailbox.key in seen:
+                if mailbox.key in left_out or mailbox.key in seen:
                     continue
                 seen.add(mailbox.key)
                 if _lets_through(wanted, mailbox, entry):
@@ -100,7 +102,7 @@ def _people_in(client: GraphClient, ref: str, select: str) -> Iterator[tuple[Mai
         about = client.get_json(f"{group}?$select=id,visibility")
         for entry in _members(client, f"{group}/transitiveMembers", select):
             mailbox = _mailbox(entry)
-            if mailbox and mailbox.key not in seen:
+            if mailbox.key not in seen:
                 seen.add(mailbox.key)
                 yield mailbox, entry
     except Refusal as refusal:
@@ -129,17 +131,21 @@ def _members(client: GraphClient, path: str, select: str) -> Iterator[Any]:
     else:
         return
     for page in client.pages(path + query):
-        yield from (entry for entry in page if isinstance(entry, dict) and _is_user(entry))
+        yield from (entry for entry in page if _is_user(entry))
 
 
-def _is_user(entry: Json) -> bool:
-    return "@odata.type" in entry or "userPrincipalName" in entry  # with a type, that decides
+def _is_user(entry: Any) -> bool:
+    identifier_in(entry)
+    kind = entry.get("@odata.type")
+    if kind in _OTHER_MEMBERS:
+        return False
+    return kind is not None or "userPrincipalName" in entry
 
 
-def _mailbox(entry: Any) -> Mailbox | None:
+def _mailbox(entry: Any) -> Mailbox:
     key, kind = identifier_in(entry), entry.get("@odata.type")
-    if isinstance(kind, str) and not kind.endswith(".user"):
-        return None
+    if kind is not None and kind != _USER:
+        raise ProtocolViolation("The directory lists somebody who is no user.", code="unknown-type")
     if entry.get("userPrincipalName", "") is None:
         # Everybody has one. A list of members leaves out whatever may not be read, instead of refusing.
         raise NotPermitted("Graph names the users, but lets the application see nothing of them.", advice=USERS)
@@ -176,7 +182,7 @@ def _lets_through(wanted: UserFilter, mailbox: Mailbox, entry: Json) -> bool:
         and (wanted.hidden or entry.get("showInAddressList") is not False)  # null: nobody has hidden them
         and _is(wanted.department, entry.get("department"))
         and _is(wanted.company, entry.get("companyName"))
-        and (not wanted.domain or _domain(wanted.domain) == _domain(mailbox.address.rpartition("@")[2]))
+        and (not wanted.domain or _domain(wanted.domain) == _domain(_after_at(entry.get("mail"))))
     )
 
 
@@ -186,6 +192,10 @@ def _is(wanted: str, found: object) -> bool:
 
 def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).strip().casefold()
+
+
+def _after_at(address: object) -> str:
+    return address.rpartition("@")[2] if isinstance(address, str) else ""
 
 
 def _domain(text: str) -> str:

@@ -53,7 +53,9 @@ def _profile(text: str) -> str:
     except UnknownFieldError as error:
         raise UsageError(
             "The value of --profile names a field that there is not.",
-            advice=f"Did you mean {error.near}?" if error.near else "Give it like display_name,email_addresses",
+            advice=f"Did you mean {error.near}?"
+            if error.near
+            else "Give business, full, or fields alone, like display_name,email_addresses",
         ) from None
 
 

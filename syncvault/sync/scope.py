@@ -50,6 +50,8 @@ def canonical_profile(text: str) -> str:
         return text
     given = [name.strip() for name in text.split(",") if name.strip()]
     for name in given:
+        if name in _PROFILES:
+            raise UnknownFieldError("")  # it stands for a list of its own
         if name not in FULL:
             near = difflib.get_close_matches(name, [*FIELDS, *_PROFILES], n=1)
             raise UnknownFieldError(near[0] if near else "")

@@ -163,10 +163,11 @@ def test_a_host_may_be_exempt(monkeypatch: pytest.MonkeyPatch, exempt: str) -> N
     assert proxy_from_environment(f"https://{HOST}") == ""
 
 
-@pytest.mark.parametrize("origin", ["https://127.0.0.1:8443", "https://localhost", "https://[::1]:8443"])
-def test_loopback_is_asked_of_no_proxy(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+def test_loopback_is_no_exception_unless_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
-    assert proxy_from_environment(origin) == ""
+    assert proxy_from_environment("https://127.0.0.1:8443") == "http://proxy.example:3128"
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    assert proxy_from_environment("https://127.0.0.1:8443") == proxy_from_environment("https://localhost") == ""
 
 
 @pytest.mark.parametrize("named", ["socks5://proxy.example:1080", "http://", "http://proxy.example:port", "file:///x"])

@@ -56,7 +56,6 @@ class Standing:
         folder_id: Our ID of their folder; None for cards.
         purge_at: Their purge date.
         now: The run's reference time.
-        is_full: Whether they came because everything did; else each was named because something about it changed.
     """
 
     tenant: Tenant
@@ -64,7 +63,6 @@ class Standing:
     folder_id: bytes | None
     purge_at: int
     now: int
-    is_full: bool
 
     @property
     def kind(self) -> str:
@@ -253,5 +251,6 @@ def _next_look(known: Stored, entry: Incoming, standing: Standing) -> int | None
     """When to look at the photo of a contact whose content did not change."""
     if entry.has_photo is False:
         return None
-    photo_may_differ = not standing.is_full or (entry.has_photo is True and not known.has_photo)
-    return standing.now if photo_may_differ else known.row.photo_due_at
+    # A card comes with every run and says nothing of the photo. A contact comes because something about it changed, or
+    # because what changed since is not known any more: its photo, maybe.
+    return known.row.photo_due_at if standing.kind == CARD else standing.now

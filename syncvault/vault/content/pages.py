@@ -221,7 +221,7 @@ def _compared(vault: Vault, tenant: Tenant, keys: TenantKeys, reading: _Reading,
     purge_at = to_instant(tenant.purge_at)
     is_full, sweeps = reading.round
     folder = _folder_row(keys, tenant, mailbox, page, reading.state)
-    standing = Standing(tenant, mailbox, folder.id, purge_at=purge_at, now=vault.instant, is_full=is_full)
+    standing = Standing(tenant, mailbox, folder.id, purge_at=purge_at, now=vault.instant)
     pending = [
         PendingRow(row.id, tenant.id, folder.id, DataClass.CONTACT, purge_at)
         for row in reading.left
@@ -292,9 +292,7 @@ def store_cards(vault: Vault, tenant: Tenant, cards: Sequence[tuple[StoredMailbo
         stored = [read_stored(tx, mailbox, [remote_ix]) for mailbox, remote_ix, _ in indexed]
     total = Diff()
     for (mailbox, remote_ix, fields), known in zip(indexed, stored, strict=True):
-        standing = Standing(
-            tenant, mailbox, None, purge_at=to_instant(tenant.purge_at), now=vault.instant, is_full=True
-        )
+        standing = Standing(tenant, mailbox, None, purge_at=to_instant(tenant.purge_at), now=vault.instant)
         entry = Incoming(mailbox.key, fields, has_photo=None if mailbox.opens else False)
         total.take_in(compare(keys, standing, {remote_ix: entry}, known))
     if total.has_effect:

@@ -147,7 +147,7 @@ class Rehearsal:
         for mailbox, fields in cards:
             remote_ix = self._keys.index.of(Label.CARD, mailbox.key)
             incoming = Incoming(mailbox.key, fields, has_photo=None if mailbox.opens else False)
-            total.take_in(self._compare(mailbox, None, {remote_ix: incoming}, is_full=True))
+            total.take_in(self._compare(mailbox, None, {remote_ix: incoming}))
         return total
 
     def due_photos(self, *, everything: bool) -> Iterator[list[DuePhoto]]:
@@ -267,7 +267,7 @@ class Rehearsal:
             folder = box.folders[page.folder_id] = Folder(uuid4().bytes, None, "", begun, page.folder_path)
         latest = {self._keys.index.of(Label.ITEM, entry.id): entry for entry in page.upserts}
         left = [self._keys.index.of(Label.ITEM, item) for item in page.removals]
-        tally = self._compare(mailbox, folder, latest, is_full=folder.round.is_full)
+        tally = self._compare(mailbox, folder, latest)
         for remote_ix, (contact_id, folder_id) in self._places(mailbox, left).items():
             if folder_id == folder.id and remote_ix not in latest:
                 box.pending.add(contact_id)
@@ -295,9 +295,7 @@ class Rehearsal:
                 tally.unchanged -= entry is not None
             self._ledger.note_also(contact_id, CONTACT, mailbox, FOLDER)
 
-    def _compare(
-        self, mailbox: StoredMailbox, folder: Folder | None, latest: Mapping[bytes, Incoming], *, is_full: bool
-    ) -> Tally:
+    def _compare(self, mailbox: StoredMailbox, folder: Folder | None, latest: Mapping[bytes, Incoming]) -> Tally:
         box, tally = self._box(mailbox), Tally()
         kind, folder_id = (CARD, None) if folder is None else (CONTACT, folder.id)
         server_folder = next((name for name, one in box.folders.items() if one is folder), "")
@@ -320,7 +318,7 @@ class Rehearsal:
             self._ledger.note(after.id, kind, mailbox, fields, is_new=row is None)
             box.entries[remote_ix] = after
             box.pending.discard(after.id)
-            may_differ = before is None or (kind == CONTACT and (after != before or not is_full))
+            may_differ = before is None or kind == CONTACT
             if incoming.has_photo is False:
                 is_lost, box.looks[after.id] = box.lost_photo(after.id), None
                 if after.id in pictured and not is_lost:
