@@ -18,7 +18,7 @@ from syncvault.secret import Secret
 from syncvault.vault.model import Credential, CredentialKind, TenantKind
 
 WAYS: Final = {
-    TenantKind.ONLINE: ("certificate", "secret-stdin", "secret-file", "managed-identity", "workload-identity"),
+    TenantKind.ONLINE: ("secret-stdin", "secret-file", "certificate", "managed-identity", "workload-identity"),
     TenantKind.ONPREM: ("password-stdin", "password-file"),
 }
 FURTHER: Final = {  # options that say more about one way

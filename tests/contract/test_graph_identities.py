@@ -124,7 +124,7 @@ def test_no_other_machine_is_asked_over_plain_http(
 
 def test_no_proxy_is_asked_for_the_machines_own_endpoint(host: IdentityHost, signs_in: Callable[..., Identity]) -> None:
     # The proxy is not there: had it been asked, nobody would have signed in.
-    nowhere = {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    nowhere = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     assert signs_in({**host.as_vm, **nowhere}).account
 
 
