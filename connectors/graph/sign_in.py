@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import ipaddress
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 from urllib.parse import urlencode, urlsplit
@@ -35,7 +36,7 @@ class _Response:
         """Nothing to raise: only answers that msal can use come this far."""
 
 
-class _TokenSource:
+class _TokenSource(ABC):
     """msal's HTTP client: rides out passing faults, and turns refusals into port errors.
 
     Raising here, instead of handing refusals to msal, also keeps msal from replaying them out of its memory.
@@ -50,7 +51,7 @@ class _TokenSource:
         self._now = now
         self.requests = 0
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (msal closes what it was given; the owner does that here)
         """Leaves the connections to their owner."""
 
     def _send(
@@ -89,18 +90,21 @@ class _TokenSource:
             else:
                 self._refuse(answer)
 
+    @abstractmethod
     def _split(self, url: str) -> tuple[str, str]:
         """Origin and path of an address that msal wants to be asked."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _is_passing(self, answer: Answer) -> bool:
-        raise NotImplementedError
+        """Whether the same request may do better later."""
 
+    @abstractmethod
     def _is_for_msal(self, answer: Answer) -> bool:
-        raise NotImplementedError
+        """Whether msal knows what to do with an answer other than 200."""
 
+    @abstractmethod
     def _refuse(self, answer: Answer) -> None:
-        raise NotImplementedError
+        """Raises what the answer means."""
 
     def _unreachable(self, fault: BrokenError) -> ConnectorError:
         return fault.lasting(f"{self.who} cannot be reached.")

@@ -9,6 +9,7 @@ from typing import Final
 from connectors.selection import BUSINESS, FIELDS, FULL, PHOTO_PIXELS, Selection
 from syncvault.vault.model import Scope
 
+PHOTO_SIZES: Final = PHOTO_PIXELS
 _PROFILES: Final = {"business": BUSINESS, "full": FULL}
 _DIGITS: Final = 16
 
@@ -66,6 +67,3 @@ class UnknownFieldError(ValueError):
     def __init__(self, near: str) -> None:
         super().__init__("no field")
         self.near = near
-
-
-PHOTO_SIZES: Final = PHOTO_PIXELS

@@ -7,7 +7,7 @@ from typing import Any
 import trustme
 
 from connectors.graph import ClientSecret, GraphSettings, connect
-from connectors.port import Connector, Mailbox, Source, SourceKind
+from connectors.port import Connector, Identity, Mailbox, Source, SourceKind
 from tests.contract.harness import Fault, Harness
 from tests.reading import EVERYTHING
 from tests.simulators.company.model import Company
@@ -51,6 +51,14 @@ class GraphHarness(Harness):
             graph_url=self.simulator.origin,
             ca_pem=self._ca_pem,
         )
+
+    def probe(self, settings: GraphSettings) -> Identity:
+        """Signs in once with these settings."""
+        connector = connect(settings, sleep=self.waits.append)
+        try:
+            return connector.probe()
+        finally:
+            connector.close()
 
     def connect(self, *, page_size: int = 0) -> Connector:
         return self._kept(connect(self.settings(), selection=EVERYTHING, sleep=self.waits.append, page_size=page_size))

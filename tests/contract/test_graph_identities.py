@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
-from connectors.graph import FederatedToken, GraphSettings, ManagedIdentity, connect
+from connectors.graph import FederatedToken, ManagedIdentity, connect
 from connectors.port import ConnectorError, CredentialRejected, Identity, ProtocolViolation, ServerFault, Unreachable
 from tests.contract.harness_graph import GraphHarness
 from tests.simulators.company.model import Company
@@ -47,14 +47,6 @@ def host(harness: GraphHarness, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ide
         yield running
 
 
-def probe(harness: GraphHarness, settings: GraphSettings) -> Identity:
-    connector = connect(settings, sleep=harness.waits.append)
-    try:
-        return connector.probe()
-    finally:
-        connector.close()
-
-
 @pytest.fixture
 def signs_in(harness: GraphHarness, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Identity]:
     """Signs in as a machine in an environment of Azure's."""
@@ -62,7 +54,7 @@ def signs_in(harness: GraphHarness, monkeypatch: pytest.MonkeyPatch) -> Callable
     def sign_in(environment: dict[str, str], client_id: str = "", **changed: Any) -> Identity:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        return probe(harness, replace(harness.settings(ManagedIdentity(client_id)), **changed))
+        return harness.probe(replace(harness.settings(ManagedIdentity(client_id)), **changed))
 
     return sign_in
 
@@ -192,7 +184,7 @@ def test_a_token_that_the_application_does_not_trust_is_refused_with_what_to_com
 ) -> None:
     (tmp_path / "token").write_text(workload_token(**changed))
     with pytest.raises(CredentialRejected) as caught:
-        probe(trusted, trusted.settings(FederatedToken(str(tmp_path / "token"))))
+        trusted.probe(trusted.settings(FederatedToken(str(tmp_path / "token"))))
     assert caught.value.code == code
     assert word in caught.value.advice
 
@@ -200,7 +192,7 @@ def test_a_token_that_the_application_does_not_trust_is_refused_with_what_to_com
 def test_an_application_that_trusts_no_workload_says_so(harness: GraphHarness, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(workload_token())
     with pytest.raises(CredentialRejected) as caught:
-        probe(harness, harness.settings(FederatedToken(str(tmp_path / "token"))))
+        harness.probe(harness.settings(FederatedToken(str(tmp_path / "token"))))
     assert caught.value.code == "AADSTS70025"
 
 
@@ -212,6 +204,6 @@ def test_a_file_without_a_token_holds_the_tenant_up_and_does_not_condemn_it(
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(ConnectorError) as caught:
-        probe(trusted, trusted.settings(FederatedToken(str(file))))
+        trusted.probe(trusted.settings(FederatedToken(str(file))))
     assert (type(caught.value), caught.value.code) == (Unreachable, "federated-token")
     assert trusted.refusals() == 0

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from connectors.graph import GraphSettings, connect
-from connectors.port import Identity, Unreachable
+from connectors.graph import GraphSettings
+from connectors.port import Unreachable
 from connectors.trust import proxy_from_environment
 from tests.contract.harness_graph import GraphHarness
 from tests.contract.proxies import ConnectProxy
@@ -50,14 +50,6 @@ def settings(harness: GraphHarness) -> GraphSettings:
     return replace(harness.settings(), authority=f"https://{HOST}", graph_url=f"https://{HOST}")
 
 
-def probe(harness: GraphHarness, wanted: GraphSettings) -> Identity:
-    connector = connect(wanted, sleep=harness.waits.append)
-    try:
-        return connector.probe()
-    finally:
-        connector.close()
-
-
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy"])
 def test_what_goes_through_the_proxy_is_sealed_from_it(
     harness: GraphHarness, proxy: ConnectProxy, monkeypatch: pytest.MonkeyPatch, variable: str
@@ -66,7 +58,7 @@ def test_what_goes_through_the_proxy_is_sealed_from_it(
     issued: list[str] = []
     issue = harness.simulator.issuer.issue
     monkeypatch.setattr(harness.simulator.issuer, "issue", lambda *given: issued.append(issue(*given)) or issued[-1])
-    assert probe(harness, settings(harness)).server == HOST
+    assert harness.probe(settings(harness)).server == HOST
     assert all(head.startswith(f"CONNECT {HOST}:443 ".encode()) for head in proxy.seen.heads)
     seen = b"".join(proxy.seen.heads) + proxy.seen.passed
     assert len(seen) > 1000
@@ -82,7 +74,7 @@ def test_a_proxy_that_signs_with_an_authority_of_its_own_is_not_trusted(
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(variable, str(authority.ca_file))
     with pytest.raises(Unreachable) as caught:
-        probe(harness, replace(settings(harness), ca_pem=""))
+        harness.probe(replace(settings(harness), ca_pem=""))
     assert caught.value.code == "tls"
 
 
@@ -91,7 +83,7 @@ def test_the_proxys_password_goes_to_the_proxy_and_into_no_log(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("://", "://operator:hush-hush@"))
     with caplog.at_level(logging.DEBUG):
-        probe(harness, settings(harness))
+        harness.probe(settings(harness))
     assert base64.b64encode(b"operator:hush-hush") in proxy.seen.heads[0]
     assert "hush-hush" not in caplog.text
     assert base64.b64encode(b"operator:hush-hush").decode() not in caplog.text
@@ -103,11 +95,11 @@ def test_a_proxy_that_speaks_tls_is_trusted_as_servers_are(
     port = urlsplit(harness.simulator.origin).port or 0
     with ConnectProxy(port, tls=server_context(authority.ca.issue_cert("127.0.0.1"))) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        assert probe(harness, settings(harness)).server == HOST
+        assert harness.probe(settings(harness)).server == HOST
     with ConnectProxy(port, tls=server_context(trustme.CA().issue_cert("127.0.0.1"))) as stranger:
         monkeypatch.setenv("HTTPS_PROXY", stranger.url)
         with pytest.raises(Unreachable) as caught:
-            probe(harness, settings(harness))
+            harness.probe(settings(harness))
     assert caught.value.code == "tls"
     assert stranger.seen.heads == []
 
@@ -130,7 +122,7 @@ def test_a_proxy_that_does_not_get_through_is_named_with_what_to_do(
     with ConnectProxy(0, refusal=refusal) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("://", "://operator:hush-hush@"))
         with pytest.raises(Unreachable) as caught:
-            probe(harness, settings(harness))
+            harness.probe(settings(harness))
     assert caught.value.code == "proxy"
     assert "--no-proxy" in caught.value.advice
     assert "hush-hush" not in f"{caught.value.message} {caught.value.advice} {caught.value.__context__!r}"
@@ -143,7 +135,7 @@ def test_a_proxy_that_is_not_there_is_told_from_a_server_that_is_not(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     with pytest.raises(Unreachable) as caught:
-        probe(harness, settings(harness))
+        harness.probe(settings(harness))
     assert caught.value.code == "proxy"
 
 
@@ -152,7 +144,7 @@ def test_a_tenant_may_go_past_the_proxy(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     with pytest.raises(Unreachable) as caught:
-        probe(harness, replace(settings(harness), uses_proxy=False))
+        harness.probe(replace(settings(harness), uses_proxy=False))
     assert (caught.value.code, proxy.seen.heads) == ("unreachable", [])
 
 
@@ -177,7 +169,7 @@ def test_what_is_no_proxy_is_refused_without_being_repeated(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", named)
     with pytest.raises(Unreachable) as caught:
-        probe(harness, settings(harness))
+        harness.probe(settings(harness))
     assert caught.value.code == "proxy"
     assert named not in caught.value.message
 
