@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from connectors.ews.settings import EwsCredential, EwsSettings, Keytab, OAuthClient, Password, TicketCache
 from connectors.selection import Selection
 from connectors.throttle import Now, Sleep, utc_now
 
 if TYPE_CHECKING:
     from connectors.ews.connector import EwsConnector
 
-Auth = Literal["ntlm", "basic"]
-
-__all__ = ["Auth", "EwsSettings", "connect"]
-
-
-@dataclass(frozen=True, slots=True)
-class EwsSettings:
-    r"""How to reach one tenant's Exchange.
-
-    Attributes:
-        ews_url: The whole address of the service, such as `https://mail.example.com/EWS/Exchange.asmx`.
-        username: The service account: `DOMAIN\name` or `name@example.com`.
-        password: Its password as UTF-8.
-        auth: How it signs in.
-        ca_pem: Certificates in PEM form, trusted in addition to the system's.
-    """
-
-    ews_url: str
-    username: str
-    password: bytes = field(repr=False)
-    auth: Auth = "ntlm"
-    ca_pem: str = field(default="", repr=False)
-
+__all__ = ["EwsCredential", "EwsSettings", "Keytab", "OAuthClient", "Password", "TicketCache", "connect"]
 
 _USUAL = Selection()
 

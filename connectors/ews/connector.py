@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from connectors.contact import Contact, clean_list
-from connectors.ews import EwsSettings, contacts, directory, photos
+from connectors.ews import contacts, directory, photos
 from connectors.ews.codes import PASSING, UNSUPPORTED, WRONG_VERSION
 from connectors.ews.operations import resolve_names
 from connectors.ews.session import AnswerTooLargeError, EwsSession, only
+from connectors.ews.settings import EwsSettings
 from connectors.port import (
     Card,
     ConnectorError,

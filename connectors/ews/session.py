@@ -16,8 +16,9 @@ from requests import Response, Session, exceptions
 from spnego.exceptions import SpnegoError
 from urllib3.exceptions import NewConnectionError
 
-from connectors.ews import EwsSettings, soap
+from connectors.ews import soap
 from connectors.ews.codes import PASSING, UNSUPPORTED, WRONG_VERSION, back_off, failure
+from connectors.ews.settings import EwsSettings
 from connectors.ews.soap import Message
 from connectors.ews.transport import Envelope, TenantProtocol
 from connectors.port import (

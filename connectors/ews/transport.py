@@ -16,7 +16,7 @@ from exchangelib.transport import BASIC, DEFAULT_HEADERS, NTLM
 from lxml import etree
 from requests.auth import HTTPBasicAuth
 
-from connectors.ews import EwsSettings
+from connectors.ews.settings import EwsSettings, Password
 from connectors.port import CredentialRejected, ProtocolViolation, Unreachable
 from connectors.trust import TrustAdapter, tls_context
 
@@ -36,21 +36,22 @@ class TenantProtocol(BaseProtocol):  # type: ignore[misc]  # exchangelib has no 
     def __init__(self, settings: EwsSettings) -> None:
         if not settings.ews_url.lower().startswith("https://"):
             raise ProtocolViolation("The EWS address must begin with https://.")
-        if settings.auth not in _AUTH_TYPES:
+        credential = settings.credential
+        if not isinstance(credential, Password) or credential.auth not in _AUTH_TYPES:
             raise ProtocolViolation("The way to sign in must be ntlm or basic.")
         try:
             self._context = tls_context(settings.ca_pem)
         except ssl.SSLError:
             raise Unreachable("The CA bundle holds no usable certificate.") from None
         try:
-            password = settings.password.decode()
+            password = credential.secret.decode()
         except UnicodeDecodeError:
             raise CredentialRejected("The password is not UTF-8 text.") from None
         super().__init__(
             Configuration(
                 credentials=Credentials(settings.username, password),
                 service_endpoint=settings.ews_url,
-                auth_type=_AUTH_TYPES[settings.auth],
+                auth_type=_AUTH_TYPES[credential.auth],
                 retry_policy=FailFast(),
                 max_connections=MAX_SESSIONS,
             )

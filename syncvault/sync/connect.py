@@ -169,15 +169,13 @@ def _for_graph(credential: Credential) -> GraphCredential:
 
 
 def _onprem(connection: OnpremConnection, credential: Credential, selection: Selection) -> Connector:
-    from connectors.ews import EwsSettings  # noqa: PLC0415  (lazy: loads exchangelib)
-    from connectors.ews import connect as connect_ews  # noqa: PLC0415  (lazy)
+    from connectors import ews  # noqa: PLC0415  (lazy)
 
-    return connect_ews(
-        EwsSettings(
+    return ews.connect(
+        ews.EwsSettings(
             ews_url=connection.ews_url,
             username=connection.username,
-            password=credential.secret.reveal(),
-            auth="basic" if connection.auth == "basic" else "ntlm",
+            credential=ews.Password(credential.secret.reveal(), "basic" if connection.auth == "basic" else "ntlm"),
             ca_pem=connection.ca_pem,
         ),
         selection=selection,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import trustme
 
 from connectors.contact import Contact
-from connectors.ews import EwsSettings, connect
+from connectors.ews import EwsSettings, Password, connect
 from connectors.port import Connector, Mailbox, Source, SourceKind
 from tests.contract.harness import Fault, Harness
 from tests.reading import EVERYTHING
@@ -37,7 +37,7 @@ class EwsHarness(Harness):
         return EwsSettings(
             ews_url=self.simulator.url,
             username=self.simulator.username,
-            password=(password or self.simulator.password).encode(),
+            credential=Password((password or self.simulator.password).encode()),
             ca_pem=self._ca_pem,
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from connectors.ews import EwsSettings, connect
+from connectors.ews import EwsSettings, Password, connect
 from connectors.ews.connector import EwsConnector
 from connectors.port import (
     CredentialRejected,
@@ -34,10 +34,12 @@ from tests.simulators.onprem.server import OnpremSimulator
 
 
 def settings(server: OnpremSimulator, authority: Authority, **changes: object) -> EwsSettings:
+    """Settings that lead to the server; `password` and `auth` are the password's, the rest is as in `EwsSettings`."""
+    secret, auth = changes.pop("password", server.password.encode()), changes.pop("auth", "ntlm")
     values = {
         "ews_url": server.url,
         "username": server.username,
-        "password": server.password.encode(),
+        "credential": Password(secret, auth),  # type: ignore[arg-type]
         "ca_pem": authority.ca_pem,
     }
     return EwsSettings(**(values | changes))  # type: ignore[arg-type]

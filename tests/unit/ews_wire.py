@@ -14,11 +14,11 @@ from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
 
-from connectors.ews import EwsSettings
+from connectors.ews import EwsSettings, Password
 from connectors.ews.operations import MESSAGES, TYPES
 
 URL = "https://mail.example.com/EWS/Exchange.asmx"
-SETTINGS = EwsSettings(URL, "EXAMPLE\\svc-sync", "pässword".encode(), auth="basic")
+SETTINGS = EwsSettings(URL, "EXAMPLE\\svc-sync", Password("pässword".encode(), "basic"))
 NAMESPACES = {"m": MESSAGES, "t": TYPES, "s": "http://schemas.xmlsoap.org/soap/envelope/"}
 
 HEAD = (

@@ -14,7 +14,7 @@ import pytest
 from requests import exceptions
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
-from connectors.ews import EwsSettings, connect
+from connectors.ews import EwsSettings, Password, connect
 from connectors.ews.connector import EwsConnector
 from connectors.port import (
     ConnectorError,
@@ -172,7 +172,7 @@ def test_a_password_that_was_changed_meanwhile_is_refused_once_too(wire: Wire, c
 
 
 def test_a_server_that_does_not_offer_the_way_to_sign_in_refuses_no_credential(wire: Wire) -> None:
-    settings = EwsSettings(URL, "EXAMPLE\\svc-sync", b"secret", auth="ntlm")
+    settings = EwsSettings(URL, "EXAMPLE\\svc-sync", Password(b"secret"))
     wire.reply((401, {"WWW-Authenticate": "Basic"}, ""))
 
     with pytest.raises(ProtocolViolation, match="sign in") as caught:
@@ -396,10 +396,9 @@ def test_settings_show_no_password() -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (EwsSettings("http://mail.example.com/EWS/Exchange.asmx", "u", b"p"), ProtocolViolation),
-        (EwsSettings(URL, "u", b"\xff\xfe"), CredentialRejected),
-        (EwsSettings(URL, "u", b"p", auth="kerberos"), ProtocolViolation),  # type: ignore[arg-type]
-        (EwsSettings(URL, "u", b"p", ca_pem="no certificate"), Unreachable),
+        (EwsSettings("http://mail.example.com/EWS/Exchange.asmx", "u", Password(b"p")), ProtocolViolation),
+        (EwsSettings(URL, "u", Password(b"\xff\xfe")), CredentialRejected),
+        (EwsSettings(URL, "u", Password(b"p"), ca_pem="no certificate"), Unreachable),
     ],
 )
 def test_settings_that_cannot_work_are_refused_before_anything_is_sent(
