@@ -1,4 +1,4 @@
-"""What a fault can do to a request, how it chooses, and what it is about: the parts that named modes are made of."""
+"""What a fault can do to a request, and what it is about: the parts that named modes are made of."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar
 
+from tests.simulators.named_faults import Dice
 from tests.simulators.online.errors import GraphError
 from tests.simulators.serving import Answer, Request
-
-Choice = TypeVar("Choice")
 
 DATA = re.compile(r"^/(v1\.0|beta)/")
 _AGAIN = re.compile(r"((?:\$|%24)skiptoken=[^&.]*)\.\d+")
@@ -39,25 +37,6 @@ class Settings:
     origin: str = ""
     size: int = 1 << 30
     status: int = 0
-
-
-class Dice:
-    """Choices that follow from 32 bytes."""
-
-    def __init__(self, digest: bytes) -> None:
-        self._digest = digest.ljust(32, b"\0")
-
-    def share(self) -> float:
-        """At least 0, less than 1."""
-        return int.from_bytes(self._digest[:8], "big") / 2**64
-
-    def number(self, place: int = 1) -> int:
-        """A whole number, another for each place from 1 to 3."""
-        return int.from_bytes(self._digest[8 * place : 8 * place + 8], "big")
-
-    def choice(self, among: tuple[Choice, ...], place: int = 1) -> Choice:
-        """One of several."""
-        return among[self.number(place) % len(among)]
 
 
 @dataclass(frozen=True, slots=True)

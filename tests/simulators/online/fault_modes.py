@@ -53,7 +53,8 @@ from typing import Any
 import orjson
 
 from tests.simulators.company.pictures import PIXEL_GIF
-from tests.simulators.online.blows import Blow, Dice, Kind, Mode, Settings, Strike
+from tests.simulators.named_faults import Dice
+from tests.simulators.online.blows import Blow, Kind, Mode, Settings, Strike
 from tests.simulators.online.calls import AGAIN, JSON_TYPE
 from tests.simulators.online.errors import GraphError, access_denied, invalid_token, no_mailbox
 from tests.simulators.serving import Answer, Cut, Request

@@ -1,36 +1,28 @@
 """What goes wrong on purpose: single faults armed from a test, and modes (`fault_modes`) that strike at a rate.
 
-A mode at rate 0.1 strikes every tenth request that it is about. Which ones follows from the seed, the mode, the request
-and how often it came, not from the order in which clients ask, so that a run can be repeated. The same request is
-never struck more than twice running, by whatever modes, so that a client which tries again gets through; a mode that is
-armed with `always` knows no mercy. A mode that is about mailboxes chooses these, and goes on until it is disarmed.
+A mode that is about mailboxes chooses these, and goes on until it is disarmed; the others strike requests
+(`named_faults`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import secrets
-import threading
-import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
+from tests.simulators.named_faults import ArmedMode, Dice, NamedFaults
 from tests.simulators.online.batch import batch_parts
-from tests.simulators.online.blows import Blow, Dice, Kind, Settings, same_request
+from tests.simulators.online.blows import Blow, Kind, Settings, same_request
 from tests.simulators.online.errors import GraphError
 from tests.simulators.online.fault_modes import MODES, empty_page, expired_token, repeat_rows
 from tests.simulators.online.routing import mailbox_of
 from tests.simulators.serving import Answer, Cut, Request
 
 Rewrite = Callable[[Request, dict[str, Any]], dict[str, Any]]
-
-_RUNNING = 2
 
 
 @dataclass(slots=True)
@@ -56,94 +48,31 @@ class Fault:
         return answer
 
 
-@dataclass(slots=True)
-class ArmedMode:
-    """A mode at work, with what it has done so far."""
-
-    name: str
-    rate: float
-    times: int | None
-    pattern: re.Pattern[str] | None
-    always: bool
-    settings: Settings
-    struck: int = 0
-    asked_seconds: int = 0  # to wait, all Retry-Afters together
-
-    def shown(self) -> dict[str, Any]:
-        """For people, as JSON."""
-        pattern = self.pattern.pattern if self.pattern else None
-        told = {"name": self.name, "rate": self.rate, "times": self.times, "always": self.always, "pattern": pattern}
-        return told | {"struck": self.struck, "asked_seconds": self.asked_seconds}
-
-
-@dataclass(slots=True)
-class _Wait:
-    back_at: float
-    seconds: int
-
-
-@dataclass(slots=True)
-class Faults:
+@dataclass
+class Faults(NamedFaults[Settings]):
     """The faults armed at one server; the first that matches strikes. Thread-safe."""
 
-    seed: int = field(default_factory=lambda: secrets.randbits(32))
-    clock: Callable[[], float] = time.monotonic
     armed: list[Fault] = field(default_factory=list)
-    modes: dict[str, ArmedMode] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _seen: Counter[tuple[str, int]] = field(default_factory=Counter)
-    _running: Counter[tuple[str, int]] = field(default_factory=Counter)
-    _waits: dict[int, _Wait] = field(default_factory=dict)
     _stale: dict[int, int] = field(default_factory=dict)  # what was asked for with a bearer that had run out
 
-    # -- modes ------------------------------------------------------------------------------------------------------
+    @property
+    def known(self) -> Collection[str]:
+        """The names of all modes."""
+        return MODES
 
-    def arm(
-        self,
-        name: str,
-        *,
-        rate: float = 1.0,
-        times: int | None = None,
-        pattern: str = "",
-        always: bool = False,
-        **settings: Any,
-    ) -> ArmedMode:
-        """Lets a mode strike from now on; `settings` are those of `fault_modes.Settings`.
-
-        Raises:
-            ValueError: There is no such mode, or the rate is not between 0 and 1.
-        """
-        if name not in MODES or not 0 <= rate <= 1:
-            raise ValueError(f"no fault {name} at rate {rate}; there are {', '.join(MODES)}")
-        mode = ArmedMode(name, rate, times, re.compile(pattern) if pattern else None, always, Settings(**settings))
-        with self._lock:
-            self.modes[name] = mode
-        return mode
-
-    def arm_listed(self, text: str) -> None:
-        """Arms what a command line asks for: `NAME[:RATE|:always]`, several joined by commas."""
-        for entry in filter(None, text.split(",")):
-            name, _, word = entry.strip().partition(":")
-            self.arm(name, rate=float(word) if word and word != "always" else 1.0, always=word == "always")
-
-    def disarm(self, name: str) -> None:
-        """Ends a mode."""
-        with self._lock:
-            del self.modes[name]
+    def _settings(self, given: dict[str, Any]) -> Settings:
+        return Settings(**given)
 
     def listed(self) -> dict[str, Any]:
         """What is at work, and what there is."""
-        with self._lock:
-            modes = [mode.shown() for mode in self.modes.values()]
-            return {"seed": self.seed, "modes": modes, "armed": len(self.armed), "known": list(MODES)}
+        return {**super().listed(), "armed": len(self.armed)}
 
     def clear(self) -> None:
         """Disarms everything and forgets what was struck."""
         with self._lock:
+            super().clear()
             self.armed.clear()
-            self.modes.clear()
-            for memory in (self._seen, self._running, self._waits, self._stale):
-                memory.clear()
+            self._stale.clear()
 
     # -- single faults ----------------------------------------------------------------------------------------------
 
@@ -233,59 +162,33 @@ class Faults:
                 harmless = definition.kind is Kind.HARMLESS
                 break
         if (found is None or harmless) and not asked.is_batch:
-            self._running.pop(("", asked.key), None)
+            self._passed(asked.key)
         return found
 
-    def _struck(self, mode: ArmedMode, request: Request, asked: _Asked) -> Blow | None:
+    def _struck(self, mode: ArmedMode[Settings], request: Request, asked: _Asked) -> Blow | None:
         definition = MODES[mode.name]
         if definition.kind is Kind.BY_MAILBOX:
-            dice = Dice(self._digest(mode.name, mailbox_of(request.path).lower(), 0))
-            if dice.share() >= mode.rate:
-                return None
+            dice = self._chosen(mode, mailbox_of(request.path).lower())
         else:
-            memory = mode.name if definition.kind is Kind.HARMLESS else ""
-            self._seen[mode.name, asked.key] += 1
-            dice = Dice(self._digest(mode.name, asked.text, self._seen[mode.name, asked.key]))
-            if dice.share() >= mode.rate or not self._may_strike(mode, memory, asked):
-                self._running.pop((memory, asked.key), None) if memory else None
-                return None
+            harmless = definition.kind is Kind.HARMLESS
+            dice = self._thrown(mode, asked.text, asked.key, asked.parts, harmless=harmless)
+        if dice is None:
+            return None
         blow = definition.strike(dice, mode.settings)
-        self._note(mode, asked, blow)
+        self._note(mode, asked.key, blow.asked_seconds)
         if blow.stale_from is not None:
             stale = [asked.key] if blow.error else asked.parts[int(blow.stale_from * len(asked.parts)) :]
             self._stale |= dict.fromkeys(stale, _bearer(request))
         return blow
 
-    def _may_strike(self, mode: ArmedMode, memory: str, asked: _Asked) -> bool:
-        """Whether none of what is asked for was struck too often running; from now on once more."""
-        if not mode.always and any(self._running[memory, key] >= _RUNNING for key in asked.parts):
-            return False
-        for key in asked.parts:
-            self._running[memory, key] += 1
-        return True
-
-    def _punished(self, mode: ArmedMode, asked: _Asked) -> Blow | None:
+    def _punished(self, mode: ArmedMode[Settings], asked: _Asked) -> Blow | None:
         """Another refusal, for twice as long, of a client that was told to wait and did not."""
-        wait = self._waits.get(asked.key) if MODES[mode.name].waits else None
-        if wait is None:
+        seconds = self._came_early(mode, asked.key, asked.parts) if MODES[mode.name].waits else 0
+        if not seconds:
             return None
-        del self._waits[asked.key]
-        if self.clock() >= wait.back_at or not self._may_strike(mode, "", asked):
-            return None
-        blow = MODES[mode.name].strike(Dice(b""), replace(mode.settings, retry_after=2 * wait.seconds))
-        self._note(mode, asked, blow)
+        blow = MODES[mode.name].strike(Dice(b""), replace(mode.settings, retry_after=int(2 * seconds)))
+        self._note(mode, asked.key, blow.asked_seconds)
         return blow
-
-    def _note(self, mode: ArmedMode, asked: _Asked, blow: Blow) -> None:
-        mode.struck += 1
-        if mode.times is not None and mode.struck >= mode.times:
-            self.modes.pop(mode.name, None)
-        if blow.asked_seconds:
-            mode.asked_seconds += blow.asked_seconds
-            self._waits[asked.key] = _Wait(self.clock() + blow.asked_seconds, blow.asked_seconds)
-
-    def _digest(self, *parts: object) -> bytes:
-        return hashlib.blake2b(f"{self.seed}/{'/'.join(map(str, parts))}".encode(), digest_size=32).digest()
 
 
 @dataclass(frozen=True, slots=True)
