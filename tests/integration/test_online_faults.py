@@ -96,6 +96,16 @@ def test_a_part_counts_what_its_batch_suffered(
     assert [part["status"] for part in seen[2]] == [200, 200]
 
 
+def test_parts_of_a_batch_that_is_lost_on_its_way_did_not_get_through(
+    faults: Faults, online: OnlineSimulator, graph_session: requests.Session
+) -> None:
+    faults.arm("truncated")
+    for _ in range(2):
+        with pytest.raises(BROKEN):
+            batch(online, graph_session, f"/{CONTACTS}", f"/users/{LAYLA}")
+    assert [part["status"] for part in batch(online, graph_session, f"/{CONTACTS}", f"/users/{LAYLA}")] == [200, 200]
+
+
 def test_always_knows_no_mercy_and_times_are_counted(faults: Faults, get: Get) -> None:
     faults.arm("throttled-bare", always=True, times=5, pattern="/contacts$")
     assert [get(CONTACTS).status_code for _ in range(6)] == [429] * 5 + [200]

@@ -54,6 +54,7 @@ class Faults(NamedFaults[Settings]):
 
     armed: list[Fault] = field(default_factory=list)
     _stale: dict[int, int] = field(default_factory=dict)  # what was asked for with a bearer that had run out
+    _lost: set[int] = field(default_factory=set)  # parts that run in a batch whose answer will not arrive
 
     @property
     def known(self) -> Collection[str]:
@@ -73,6 +74,7 @@ class Faults(NamedFaults[Settings]):
             super().clear()
             self.armed.clear()
             self._stale.clear()
+            self._lost.clear()
 
     # -- single faults ----------------------------------------------------------------------------------------------
 
@@ -150,6 +152,9 @@ class Faults(NamedFaults[Settings]):
 
     def _mode(self, request: Request) -> Blow | None:
         asked = _asked(request)
+        if request.part_of_batch and asked.key in self._lost:
+            self._lost.discard(asked.key)
+            return None
         if self._stale.get(asked.key) == _bearer(request):
             return Blow(error=expired_token())
         self._stale.pop(asked.key, None)
@@ -179,6 +184,8 @@ class Faults(NamedFaults[Settings]):
         if blow.stale_from is not None:
             stale = [asked.key] if blow.error else asked.parts[int(blow.stale_from * len(asked.parts)) :]
             self._stale |= dict.fromkeys(stale, _bearer(request))
+        if asked.is_batch and blow.change is not None:
+            self._lost.update(asked.parts)
         return blow
 
     def _punished(self, mode: ArmedMode[Settings], asked: _Asked) -> Blow | None:
