@@ -2,7 +2,8 @@
 
 Two adapters implement it (`connectors.graph`, `connectors.ews`) and pass the same contract suite. A
 connector serves one tenant, may be called from several threads at once, keeps nothing on disk, and lets
-no foreign exception out of a public method: everything becomes a `ConnectorError`.
+no foreign exception out of a public method: everything becomes a `ConnectorError`. What passes unchanged is the
+`WaitEnded` that the `sleep` it was given raises: not the server's failure, but the caller's wish to stop.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ class SourceKind(StrEnum):
     ALL_USERS = "all-users"  # online: everybody whom a filter lets through
     ORG_CONTACTS = "org-contacts"  # online: the contacts of the organisation, who have no mailbox there
     MAILBOX = "mailbox"  # on-premises: an SMTP address
+    GAL = "gal"  # on-premises: everybody whom the global address list shows
+    LIST = "list"  # on-premises: a distribution list's SMTP address
+    PUBLIC_FOLDER = "public-folder"  # on-premises: the path of a public folder, names joined by `/`
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One registered source; `ref` is an object ID (user, group) or an SMTP address (mailbox), else empty.
+    """One registered source; `ref` is an object ID, an SMTP address or a path, as its kind has it, else empty.
 
     `filter` counts for `ALL_USERS` alone.
     """
@@ -39,22 +43,52 @@ class Source:
     filter: UserFilter = field(default_factory=UserFilter, repr=False)
 
 
+class MailboxKind(StrEnum):
+    """What there is of a mailbox."""
+
+    PERSON = "person"  # a mailbox with contact folders, and its owner's card
+    LISTED = "listed"  # a person of the address list: a card, and a mailbox, if any, that is not ours to open
+    OUTSIDE = "outside"  # a contact of the organisation: a card, and no mailbox here
+    PUBLIC_FOLDER = "public-folder"  # contact folders that are nobody's
+
+    @property
+    def opens(self) -> bool:
+        """Whether there are folders to read."""
+        return self in {MailboxKind.PERSON, MailboxKind.PUBLIC_FOLDER}
+
+    @property
+    def has_card(self) -> bool:
+        """Whether the directory may be asked for it."""
+        return self is not MailboxKind.PUBLIC_FOLDER
+
+
+def public_folder_key(path: str) -> str:
+    """The `key` of a public folder's mailbox: no address begins like it."""
+    return f"\\{path.lower()}"
+
+
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """A mailbox that a source resolves to.
+    r"""A mailbox that a source resolves to.
 
     Attributes:
-        key: What identifies it at the server for good: the object ID (online, lower case) or the primary SMTP
-            address in lower case (on-premises).
-        address: Its primary address as the server writes it (online: mail, else user principal name); empty if none.
+        key: What identifies it at the server for good: the object ID (online, lower case), the primary SMTP address
+            in lower case, or of a public folder its path in lower case behind a `\\` (on-premises).
+        address: Its primary address as the server writes it (online: mail, else user principal name); of a public
+            folder its path; empty if none.
         enabled: Whether the account may sign in; disabled members of a group are not pulled.
-        opens: Whether there is a mailbox to open; contacts of the organisation only have a card.
+        kind: What there is of it.
     """
 
     key: str = field(repr=False)
     address: str = field(default="", repr=False)
     enabled: bool = True
-    opens: bool = True
+    kind: MailboxKind = MailboxKind.PERSON
+
+    @property
+    def opens(self) -> bool:
+        """Whether there are folders to read."""
+        return self.kind.opens
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +266,10 @@ class Connector(Protocol):
 
     def close(self) -> None:
         """Ends connections; the connector is not used afterwards."""
+
+
+class WaitEnded(Exception):
+    """Raised by the `sleep` that a caller gave a connector, to end a wait early: nobody waits for the work any more."""
 
 
 class ConnectorError(Exception):

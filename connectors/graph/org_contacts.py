@@ -11,7 +11,7 @@ from typing import Final
 from connectors.graph.client import GraphClient, Json, identifier_in
 from connectors.graph.mapping import Fields, card_from
 from connectors.graph.refusals import Refusal, explain
-from connectors.port import Card, Mailbox
+from connectors.port import Card, Mailbox, MailboxKind
 
 PERMISSION: Final = "Grant the application OrgContact.Read.All in Entra, with admin consent."
 
@@ -47,7 +47,7 @@ def organisation_contacts(client: GraphClient, fields: Fields) -> Iterator[Card]
 def _card(entry: Json, fields: Fields) -> Card:
     key = identifier_in(entry)
     mail = entry.get("mail")
-    mailbox = Mailbox(key=key.lower(), address=mail if isinstance(mail, str) else "", opens=False)
+    mailbox = Mailbox(key=key.lower(), address=mail if isinstance(mail, str) else "", kind=MailboxKind.OUTSIDE)
     as_user = {name: entry.get(name) for name in _PROPERTIES.values()}
     as_user |= {"businessPhones": _phones(entry, "business"), "mobilePhone": next(iter(_phones(entry, "mobile")), "")}
     return Card(mailbox, card_from(as_user, fields))

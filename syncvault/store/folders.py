@@ -3,6 +3,7 @@
 Surface:
 
     of_mailbox(tx, mailbox_id) -> list[FolderState]                  folder, checkpoint row or None
+    mailboxes(tx, tenant_id) -> set[bytes]                           those that have folders
     by_ids(tx, folder_ids) -> dict[bytes, FolderRow]
     insert(tx, row: FolderRow) -> None
     update(tx, folder_id, blob) -> bool                              a renamed folder; it is back if it was gone
@@ -95,6 +96,12 @@ def by_ids(tx: Transaction, folder_ids: Sequence[bytes]) -> dict[bytes, FolderRo
     for marks, part in in_lists(folder_ids):
         found.update((row.id, row) for row in fetch(tx, FolderRow, "folders", f"WHERE id IN ({marks})", *part))
     return found
+
+
+def mailboxes(tx: Transaction, tenant_id: bytes) -> set[bytes]:
+    """The tenant's mailboxes that have folders, as far as is known."""
+    statement = "SELECT DISTINCT mailbox_id FROM folders WHERE tenant_id = ? AND gone = 0"
+    return set(run(tx, statement, tenant_id).scalars())
 
 
 def insert(tx: Transaction, row: FolderRow) -> None:

@@ -10,6 +10,7 @@ Surface:
     put_memberships(tx, rows: Sequence[MembershipRow]) -> int        a leaving one is taken back
     memberships(tx, source_id) -> list[MembershipRow]
     memberships_of_tenant(tx, tenant_id) -> list[MembershipRow]
+    named_by_others(tx, tenant_id, source_id) -> set[bytes]          mailboxes that sources of other kinds name
     set_leaving(tx, source_id, mailbox_ids) -> int
     delete_leaving(tx, tenant_id) -> int
 """
@@ -88,6 +89,15 @@ def memberships(tx: Transaction, source_id: bytes) -> list[MembershipRow]:
 def memberships_of_tenant(tx: Transaction, tenant_id: bytes) -> list[MembershipRow]:
     """The memberships of all sources of the tenant."""
     return fetch(tx, MembershipRow, "memberships", "WHERE tenant_id = ? ORDER BY source_id, mailbox_id", tenant_id)
+
+
+def named_by_others(tx: Transaction, tenant_id: bytes, source_id: bytes) -> set[bytes]:
+    """The mailboxes that sources of another kind than this one's name."""
+    statement = (
+        "SELECT m.mailbox_id FROM memberships m JOIN sources s ON s.id = m.source_id WHERE m.tenant_id = ?"
+        " AND m.leaving = 0 AND s.kind <> (SELECT kind FROM sources WHERE id = ?)"
+    )
+    return set(run(tx, statement, tenant_id, source_id).scalars())
 
 
 def set_leaving(tx: Transaction, source_id: bytes, mailbox_ids: Sequence[bytes]) -> int:

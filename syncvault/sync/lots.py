@@ -14,6 +14,7 @@ from connectors.port import (
     Ended,
     FolderGone,
     Mailbox,
+    MailboxKind,
     NoMailbox,
     Page,
     Step,
@@ -148,7 +149,7 @@ class Lot:
 
 def to_port(mailbox: StoredMailbox) -> Mailbox:
     """A mailbox as connectors know it."""
-    return Mailbox(mailbox.key, mailbox.address)
+    return Mailbox(mailbox.key, mailbox.address, kind=MailboxKind(mailbox.kind))
 
 
 def _pages(steps: Sequence[Step]) -> Iterator[tuple[str, Page]]:

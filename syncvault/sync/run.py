@@ -19,6 +19,7 @@ from connectors.port import (
     PhotoState,
     Source,
     SourceKind,
+    public_folder_key,
 )
 from connectors.selection import Selection, UserFilter
 from syncvault.errors import DamagedError
@@ -30,13 +31,13 @@ from syncvault.sync.scope import applied_by
 from syncvault.sync.summary import Failure, Options, Progress, Status, Summary
 from syncvault.sync.target import Target
 from syncvault.vault.content.photos import DuePhoto, LookedAt
-from syncvault.vault.content.sources import Named, StoredMailbox, StoredSource
+from syncvault.vault.content.sources import MailboxKind, Named, StoredMailbox, StoredSource
 
 Item = TypeVar("Item")
 
 _NAMED_AT_ONCE: Final = 500
-_DIRECT: Final = {SourceKind.USER, SourceKind.MAILBOX}  # sources that name one mailbox
-_BY_REF: Final = _DIRECT | {SourceKind.GROUP}
+_DIRECT: Final = {SourceKind.USER, SourceKind.MAILBOX, SourceKind.PUBLIC_FOLDER}  # sources that name one mailbox
+_BY_REF: Final = _DIRECT | {SourceKind.GROUP, SourceKind.LIST}
 _CARDS_AT_ONCE: Final = 20
 _PHOTOS_AT_ONCE: Final = 100  # committed together: five batches of Graph's
 _PHOTO_BYTES_AT_ONCE: Final = 4 * 1024 * 1024  # committed together at most, so that memory stays bounded
@@ -85,6 +86,7 @@ class TenantRun:
         self.summary.mailboxes = len(mailboxes)
         self._progress.expect(self.summary.tenant, len(mailboxes))
         gone = self._pull_cards(mailboxes)
+        self._close(mailboxes)
         to_open = [entry for entry in mailboxes if entry.opens and entry.id not in gone]
         self._progress.advance(self.summary.tenant, mailboxes=len(mailboxes) - len(to_open))
         for pulled in self._each(_chunks(to_open, self._connector.lot), self._pull_lot):
@@ -104,7 +106,8 @@ class TenantRun:
         unresolved: set[str] = set()
         disabled: set[str] = set()
         pulled: set[str] = set()
-        for source in self._sources:
+        # Whom a source names as a mailbox to open stays one, whatever the address list says later.
+        for source in sorted(self._sources, key=lambda source: source.kind == SourceKind.GAL):
             named: set[bytes] = set()
             try:
                 members = self._connector.resolve(Source(SourceKind(source.kind), source.ref, _to_filter(source)))
@@ -120,7 +123,8 @@ class TenantRun:
                 named_as = mask_ref(source.ref) if source.kind in _BY_REF else str(source.kind)
                 self._add_failure(replace(Failure.of(error), mailbox=named_as))
                 if source.kind in _DIRECT:
-                    unresolved.add(source.ref.lower())
+                    is_folder = source.kind == SourceKind.PUBLIC_FOLDER
+                    unresolved.add(public_folder_key(source.ref) if is_folder else source.ref.lower())
             else:
                 self._target.finish_source(source.id, named)
         self.summary.skipped += len(disabled - pulled)
@@ -128,7 +132,7 @@ class TenantRun:
 
     def _name(self, source: StoredSource, cards: Sequence[Card]) -> list[bytes]:
         """Records whom a source names, and stores the cards that came along."""
-        names = [Named(card.mailbox.key, card.mailbox.address, card.mailbox.opens) for card in cards]
+        names = [Named(card.mailbox.key, card.mailbox.address, MailboxKind(card.mailbox.kind)) for card in cards]
         ids = self._target.name_mailboxes(source.id, names)
         brought = [
             (StoredMailbox(mailbox_id, *name), card.contact.to_dict())
@@ -144,12 +148,23 @@ class TenantRun:
     def _pull_cards(self, mailboxes: Sequence[StoredMailbox]) -> set[bytes]:
         """Asks for the cards that no source brought along; returns the mailboxes that do not exist."""
         gone: set[bytes] = set()
-        # Who has no mailbox is no user either: only their source has their card.
-        missing = [mailbox for mailbox in mailboxes if mailbox.opens and mailbox.id not in self._carded]
+        # Of whom there is nothing to open, only their source has the card.
+        asked = (mailbox for mailbox in mailboxes if mailbox.opens and mailbox.kind.has_card)
+        missing = [mailbox for mailbox in asked if mailbox.id not in self._carded]
         for pulled in self._each(_chunks(missing, _CARDS_AT_ONCE), self._pull_card_chunk):
             self._take_in(pulled)
             gone.update(pulled.gone)
         return gone
+
+    def _close(self, mailboxes: Sequence[StoredMailbox]) -> None:
+        """What was read of mailboxes that no source names as ones to open any more is gone."""
+        closed = [mailbox for mailbox in mailboxes if not mailbox.opens]
+        with_folders = self._target.with_folders() if closed else set()
+        for mailbox in closed:
+            if mailbox.id in with_folders:
+                self._target.begin(mailbox, anew=True)
+                self._target.finish([mailbox])
+                self._read.add(mailbox.id)
 
     def _pull_card_chunk(self, mailboxes: Sequence[StoredMailbox]) -> Pulled:
         pulled = Pulled()

@@ -32,6 +32,9 @@ class Target(Protocol):
     def begin(self, mailbox: StoredMailbox, *, anew: bool) -> Mapping[str, str]:
         """See `vault.pages.begin`."""
 
+    def with_folders(self) -> set[bytes]:
+        """See `vault.pages.with_folders`."""
+
     def was_read(self, mailbox: StoredMailbox) -> bool:
         """See `vault.pages.was_read`."""
 
@@ -93,6 +96,10 @@ class VaultTarget:
     def begin(self, mailbox: StoredMailbox, *, anew: bool) -> Mapping[str, str]:
         """See `Target`."""
         return pages.begin(self._vault, self._tenant, mailbox, self._scope, anew=anew)
+
+    def with_folders(self) -> set[bytes]:
+        """See `Target`."""
+        return pages.with_folders(self._vault, self._tenant)
 
     def was_read(self, mailbox: StoredMailbox) -> bool:
         """See `Target`."""

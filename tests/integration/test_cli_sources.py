@@ -125,7 +125,9 @@ def test_a_house_of_its_own_has_no_directory_online(vault: Vault, cli: Any, opti
 def outside(vault: Vault, acme: Tenant) -> sources.StoredMailbox:
     """Somebody outside, as a run leaves them: a card, and no mailbox to it."""
     source = sources.add(vault, acme, "org-contacts", "")
-    sources.name_mailboxes(vault, acme, source.id, [sources.Named(USER, "paul@partner.example", opens=False)])
+    sources.name_mailboxes(
+        vault, acme, source.id, [sources.Named(USER, "paul@partner.example", sources.MailboxKind.OUTSIDE)]
+    )
     found = sources.mailbox(vault, acme, USER)
     fields = {"display_name": "Paul Partner", "email_addresses": ["paul@partner.example"]}
     pages.store_cards(vault, acme, [(found, fields)])

@@ -76,7 +76,10 @@ def filled(vault: Vault, tenant: Tenant) -> None:
     group = sources.add(vault, tenant, "group", "0d4f6c1b-5e2a-4b7d-9a38-c7f1e6d20b95")
     sources.add(vault, tenant, "user", "5B7E9C02-1D4F-4A68-8E3B-F60A2C9D7184")
     sources.add(vault, tenant, "all-users", "", UserFilter(department="Human Resources", hidden=True))
-    named = [sources.Named("5b7e9c02", "Zoë@Müller.example"), sources.Named("1d4f4a68", "", opens=False)]
+    named = [
+        sources.Named("5b7e9c02", "Zoë@Müller.example"),
+        sources.Named("1d4f4a68", "", sources.MailboxKind.OUTSIDE),
+    ]
     sources.name_mailboxes(vault, tenant, group.id, named)
     first, second = (sources.mailbox(vault, tenant, entry.key) for entry in named)
 

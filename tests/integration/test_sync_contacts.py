@@ -156,7 +156,7 @@ def test_cards_come_to_the_sum_and_lose_their_photos_with_the_mailbox(vault: Vau
     assert pages.store_cards(vault, tenant, changed) == Tally(changed=2)
     assert rows(vault.data, "pending_removals") == []
     assert rows(vault.data, "contacts", "id, photo_due_at") == before  # which says nothing of the photo
-    closed = [(replace(box, opens=False), fields) for box, fields in changed]
+    closed = [(replace(box, kind=sources.MailboxKind.OUTSIDE), fields) for box, fields in changed]
     assert pages.store_cards(vault, tenant, closed) == Tally(unchanged=2, photos_gone=2)
     assert rows(vault.data, "photos") == []
     assert {due for (due,) in rows(vault.data, "contacts", "photo_due_at")} == {None}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from connectors.port import ConnectorError, CredentialRejected
+from connectors.port import ConnectorError, CredentialRejected, MailboxKind
 from syncvault.clock import system_clock
 from syncvault.errors import DamagedError
 from syncvault.store import tenants as tenant_rows
@@ -108,7 +108,7 @@ def test_one_tenants_failure_does_not_stop_another(
     chosen = [register(vault, name, "ann") for name in ("one", "two", "three", "four")]
     execute(vault.data, "UPDATE credentials SET blob = ? WHERE tenant_id = ?", b"x" * 300, chosen[0].id)
 
-    def connect(facts: Any, credential: Any) -> Any:
+    def connect(facts: Any, credential: Any, **_: Any) -> Any:
         if facts.name == "three":
             raise ConnectorError("No such cloud.")
         return exchange.connect(selection_of(facts.scope))
@@ -133,10 +133,10 @@ def test_a_mistake_of_ours_with_one_tenant_does_not_stop_another(
     first, second = register(vault, "first", "ann"), register(vault, "second", "ann")
     honest = engine.connect
 
-    def connect(profile: Any, credential: Any) -> Any:
+    def connect(profile: Any, credential: Any, **options: Any) -> Any:
         if profile.name == "first":
             raise KeyError("ann@example.com")
-        return honest(profile, credential)
+        return honest(profile, credential, **options)
 
     monkeypatch.setattr(engine, "connect", connect)
     failed, done = engine.sync(vault, [first, second], Options(), Silence())
@@ -454,7 +454,7 @@ class TestDryRun:
         said = sync(vault, tenant, dry_run=True)
         assert [(one.action, one.fields) for one in said.changes or ()] == [("change", ("photo",))]
         self.compare(vault, tenant, full=True)
-        ann.mailbox = replace(ann.mailbox, opens=False)
+        ann.mailbox = replace(ann.mailbox, kind=MailboxKind.OUTSIDE)
         exchange.brings_cards = True
         self.compare(vault, tenant)
 

@@ -110,7 +110,7 @@ def test_a_mailbox_that_does_not_open_says_so_and_others_are_sealed_as_before(va
     tenant = register(vault, "acme")
     source = sources.add(vault, tenant, "org-contacts", "")
     named = [
-        sources.Named("5b7e9c02", "outside@partner.example", opens=False),
+        sources.Named("5b7e9c02", "outside@partner.example", sources.MailboxKind.OUTSIDE),
         sources.Named("1d4f4a68", "in@b.example"),
     ]
     sources.name_mailboxes(vault, tenant, source.id, named)
@@ -124,11 +124,11 @@ def test_a_mailbox_that_does_not_open_says_so_and_others_are_sealed_as_before(va
 def test_naming_a_mailbox_again_changes_nothing_unless_something_changed(vault: Vault) -> None:
     tenant = register(vault, "acme")
     source = sources.add(vault, tenant, "org-contacts", "")
-    outside = sources.Named("5b7e9c02", "outside@partner.example", opens=False)
+    outside = sources.Named("5b7e9c02", "outside@partner.example", sources.MailboxKind.OUTSIDE)
     (first,) = sources.name_mailboxes(vault, tenant, source.id, [outside])
     before = sources.mailboxes_by_id(vault, tenant)
     assert sources.name_mailboxes(vault, tenant, source.id, [outside]) == [first]
     assert sources.mailboxes_by_id(vault, tenant) == before
     assert sources.add(vault, tenant, "org-contacts", "").mailboxes == 1
-    sources.name_mailboxes(vault, tenant, source.id, [outside._replace(opens=True)])
+    sources.name_mailboxes(vault, tenant, source.id, [outside._replace(kind=sources.MailboxKind.PERSON)])
     assert sources.mailbox(vault, tenant, outside.key).opens

@@ -20,6 +20,7 @@ from connectors.port import (
     Card,
     Mailbox,
     MailboxGone,
+    MailboxKind,
     NotPermitted,
     ProtocolViolation,
     Source,
@@ -369,7 +370,7 @@ def outside(fields: frozenset[str], *rows: Any) -> tuple[StubGraph, list[Card]]:
 
 def test_a_contact_of_the_organisation_has_a_card_and_no_mailbox() -> None:
     _, (card,) = outside(FULL, PAUL)
-    assert card.mailbox == Mailbox("ab-cd", "paul@partner.example", opens=False)
+    assert card.mailbox == Mailbox("ab-cd", "paul@partner.example", kind=MailboxKind.OUTSIDE)
     assert card.contact == Contact(
         display_name="Paul Partner",
         given_name="Paul",
@@ -395,8 +396,8 @@ def test_contacts_of_the_organisation_come_once_and_oddities_in_their_fields_not
     odd = {"id": "B", "mail": ["x"], "phones": {"type": "mobile"}, "displayName": 7}
     _, cards = outside(FULL, PAUL, PAUL | {"id": "ab-CD"}, odd)
     assert [card.mailbox for card in cards] == [
-        Mailbox("ab-cd", "paul@partner.example", opens=False),
-        Mailbox("b", opens=False),
+        Mailbox("ab-cd", "paul@partner.example", kind=MailboxKind.OUTSIDE),
+        Mailbox("b", kind=MailboxKind.OUTSIDE),
     ]
     assert cards[1].contact == Contact()
 

@@ -16,6 +16,7 @@ from connectors.port import (
     CredentialRejected,
     Ended,
     Mailbox,
+    MailboxKind,
     NotPermitted,
     Page,
     ProtocolViolation,
@@ -114,8 +115,8 @@ class TestTogether:
 
     def test_somebody_without_a_mailbox_to_open_is_not_asked_for(self) -> None:
         graph = StubGraph({})
-        (steps,) = ContactReader(graph.client, EVERYTHING).changes([Wanted(Mailbox("a", opens=False))])
-        assert list(steps) == [Step(Mailbox("a", opens=False), Ended())]
+        (steps,) = ContactReader(graph.client, EVERYTHING).changes([Wanted(Mailbox("a", kind=MailboxKind.OUTSIDE))])
+        assert list(steps) == [Step(Mailbox("a", kind=MailboxKind.OUTSIDE), Ended())]
         assert graph.asked == []
 
     def test_few_pages_are_held_however_many_mailboxes_there_are(self) -> None:

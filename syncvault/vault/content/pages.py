@@ -78,6 +78,12 @@ def begin(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, scope: str, *, a
     return found
 
 
+def with_folders(vault: Vault, tenant: Tenant) -> set[bytes]:
+    """The mailboxes of which folders are known."""
+    with vault.read() as tx:
+        return folder_rows.mailboxes(tx, tenant.id)
+
+
 def was_read(vault: Vault, mailbox: StoredMailbox) -> bool:
     """Whether a mailbox was there before: folders of it are known, be it without a checkpoint."""
     with vault.read() as tx:
@@ -285,7 +291,7 @@ def _write(tx: Transaction, changes: Changes, work: _Work) -> None:
 
 
 def store_cards(vault: Vault, tenant: Tenant, cards: Sequence[tuple[StoredMailbox, Mapping[str, Any]]]) -> Tally:
-    """Commits the directory entries of some mailboxes; those without a mailbox to open have no photo either."""
+    """Commits the directory entries of some mailboxes; contacts of the organisation have no photos."""
     keys = vault.keys.tenant(tenant.id)
     indexed = [(mailbox, keys.index.of(Label.CARD, mailbox.key), fields) for mailbox, fields in cards]
     with vault.read() as tx:
@@ -293,7 +299,7 @@ def store_cards(vault: Vault, tenant: Tenant, cards: Sequence[tuple[StoredMailbo
     total = Diff()
     for (mailbox, remote_ix, fields), known in zip(indexed, stored, strict=True):
         standing = Standing(tenant, mailbox, None, purge_at=to_instant(tenant.purge_at), now=vault.instant)
-        entry = Incoming(mailbox.key, fields, has_photo=None if mailbox.opens else False)
+        entry = Incoming(mailbox.key, fields, has_photo=None if mailbox.kind.may_have_photo else False)
         total.take_in(compare(keys, standing, {remote_ix: entry}, known))
     if total.has_effect:
         with vault.writing(tenant) as (tx, changes):

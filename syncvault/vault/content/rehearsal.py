@@ -67,6 +67,7 @@ class Rehearsal:
         with vault.read() as tx:
             rows = source_rows.memberships_of_tenant(tx, tenant.id)
             waiting = removal_rows.each(tx, tenant.id)
+            self._kinds = {row.id: row.kind for row in source_rows.of_tenant(tx, tenant.id)}
             self._stored = sum(contact_rows.counts(tx, tenant.id).values())
         self._waiting: dict[bytes, set[bytes]] = {}  # what awaited removal before, by mailbox
         for contact_id, mailbox_id in waiting:
@@ -79,15 +80,23 @@ class Rehearsal:
 
     def name_mailboxes(self, source_id: bytes, named: Sequence[Named]) -> list[bytes]:
         """See `sources.name_mailboxes`."""
-        ids = []
+        ids, kept = [], self._named_by_others(source_id)
         for entry in named:
             mailbox = self._by_key.get(entry.key.lower())
-            if mailbox is None or (mailbox.address, mailbox.opens) != (entry.address, entry.opens):
+            if mailbox is not None and sources.is_listed_person(mailbox, entry):
+                stays = mailbox.id in kept
+            else:
+                stays = mailbox is not None and (mailbox.address, mailbox.kind) == (entry.address, entry.kind)
+            if mailbox is None or not stays:
                 mailbox = StoredMailbox(uuid4().bytes if mailbox is None else mailbox.id, *entry)
                 self._by_key[entry.key.lower()] = self._mailboxes[mailbox.id] = mailbox
             ids.append(mailbox.id)
         self._named.setdefault(source_id, set()).update(ids)
         return ids
+
+    def _named_by_others(self, source_id: bytes) -> set[bytes]:
+        others = (one for one, kind in self._kinds.items() if kind != self._kinds[source_id])
+        return set().union(*(self._named.get(one, set()) for one in others))
 
     def finish_source(self, source_id: bytes, named: Set[bytes]) -> None:
         """See `sources.finish_source`."""
@@ -106,6 +115,10 @@ class Rehearsal:
             elif folder.token is not None:
                 found[server_id] = folder.token
         return found
+
+    def with_folders(self) -> set[bytes]:
+        """See `pages.with_folders`."""
+        return pages.with_folders(self._vault, self._tenant)
 
     def was_read(self, mailbox: StoredMailbox) -> bool:
         """See `pages.was_read`."""
@@ -146,7 +159,7 @@ class Rehearsal:
         total = Tally()
         for mailbox, fields in cards:
             remote_ix = self._keys.index.of(Label.CARD, mailbox.key)
-            incoming = Incoming(mailbox.key, fields, has_photo=None if mailbox.opens else False)
+            incoming = Incoming(mailbox.key, fields, has_photo=None if mailbox.kind.may_have_photo else False)
             total.take_in(self._compare(mailbox, None, {remote_ix: incoming}))
         return total
 

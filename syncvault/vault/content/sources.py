@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
@@ -26,7 +27,7 @@ from syncvault.vault.vault import Vault
 
 @dataclass(frozen=True, slots=True)
 class StoredSource:
-    """A registered source; `ref` is an object ID, an address, the text of the `filter`, or empty."""
+    """A registered source; `ref` is an object ID, an address, a path, the text of the `filter`, or empty."""
 
     id: bytes
     kind: str
@@ -36,22 +37,48 @@ class StoredSource:
     filter: UserFilter = field(default_factory=UserFilter)
 
 
+class MailboxKind(StrEnum):
+    """What there is of a mailbox; as `connectors.port.MailboxKind`."""
+
+    PERSON = "person"
+    LISTED = "listed"
+    OUTSIDE = "outside"
+    PUBLIC_FOLDER = "public-folder"
+
+    @property
+    def opens(self) -> bool:
+        """Whether there are folders to read."""
+        return self in {MailboxKind.PERSON, MailboxKind.PUBLIC_FOLDER}
+
+    @property
+    def has_card(self) -> bool:
+        """Whether the directory may be asked for it."""
+        return self is not MailboxKind.PUBLIC_FOLDER
+
+    @property
+    def may_have_photo(self) -> bool:
+        """Whether the directory may have a picture to its card."""
+        return self is not MailboxKind.OUTSIDE
+
+
 @dataclass(frozen=True, slots=True)
 class StoredMailbox:
-    """A mailbox; `key` is its object ID (online) or its address in lower case (on-premises).
-
-    `opens` is False where there is nothing to open: a contact of the organisation has a card alone.
-    """
+    """A mailbox; `key` and `address` are those of `connectors.port.Mailbox`."""
 
     id: bytes
     key: str = field(repr=False)
     address: str = field(repr=False)
-    opens: bool = True
+    kind: MailboxKind = MailboxKind.PERSON
 
     @property
     def ref(self) -> str:
-        """What an administrator knows it by: its address, or the object ID of a person who has none."""
+        """What an administrator knows it by: its address or path, or the object ID of a person who has none."""
         return self.address or self.key
+
+    @property
+    def opens(self) -> bool:
+        """Whether there are folders to read."""
+        return self.kind.opens
 
 
 class Named(NamedTuple):
@@ -59,11 +86,19 @@ class Named(NamedTuple):
 
     key: str
     address: str
-    opens: bool = True
+    kind: MailboxKind = MailboxKind.PERSON
 
     def plain(self) -> dict[str, Any]:
-        """What is sealed of it; that it opens goes without saying."""
-        return {"key": self.key, "address": self.address} | ({} if self.opens else {"opens": False})
+        """What is sealed of it; that it is a person's goes without saying."""
+        return {"key": self.key, "address": self.address} | _SEALED_KIND[self.kind]
+
+
+_SEALED_KIND: Final[dict[MailboxKind, dict[str, Any]]] = {
+    MailboxKind.PERSON: {},
+    MailboxKind.LISTED: {"kind": "listed"},
+    MailboxKind.OUTSIDE: {"opens": False},  # from before there were kinds
+    MailboxKind.PUBLIC_FOLDER: {"kind": "public-folder"},
+}
 
 
 _NO_FILTER: Final = UserFilter()
@@ -76,7 +111,7 @@ def add(vault: Vault, tenant: Tenant, kind: str, ref: str, wanted: UserFilter = 
         vault: Where to.
         tenant: Whose.
         kind: One of `connectors.port.SourceKind`.
-        ref: Object ID or address; empty where a filter says who is meant: its text stands there then.
+        ref: Object ID, address or path; empty where a filter says who is meant: its text stands there then.
         wanted: Which people are meant, of a source of all.
     """
     ref, given = ref or wanted.text, wanted.given()
@@ -128,6 +163,8 @@ def remove(vault: Vault, tenant: Tenant, source_id: bytes) -> None:
 def name_mailboxes(vault: Vault, tenant: Tenant, source_id: bytes, named: Sequence[Named]) -> list[bytes]:
     """Records that a source names these mailboxes; what is recorded already is left untouched.
 
+    A person whom another source names as a mailbox to open stays one, although an address list names them too.
+
     Returns:
         The IDs of the mailboxes, in the order given.
     """
@@ -136,6 +173,8 @@ def name_mailboxes(vault: Vault, tenant: Tenant, source_id: bytes, named: Sequen
     with vault.read() as tx:
         known = mailbox_rows.by_keys(tx, tenant.id, key_ixs)
         members = {row.mailbox_id: row for row in rows.memberships(tx, source_id)}
+        listed = [ix for entry, ix in zip(named, key_ixs, strict=True) if entry.kind is MailboxKind.LISTED]
+        kept = rows.named_by_others(tx, tenant.id, source_id) if known.keys() & set(listed) else set()
     purge_at = to_instant(tenant.purge_at)
     fresh: dict[bytes, MailboxRow] = {}
     moved: list[MailboxChange] = []
@@ -144,7 +183,7 @@ def name_mailboxes(vault: Vault, tenant: Tenant, source_id: bytes, named: Sequen
         row = known.get(key_ix) or fresh.get(key_ix)
         if row is None:
             row = fresh[key_ix] = _mailbox_row(keys, tenant.id, uuid4().bytes, entry, purge_at)
-        elif key_ix in known and _differs(open_mailbox(keys, row), entry):
+        elif key_ix in known and _differs(open_mailbox(keys, row), entry, is_kept=row.id in kept):
             changed = _mailbox_row(keys, tenant.id, row.id, entry, purge_at)
             moved.append(MailboxChange(changed.address_ix, changed.blob, row.id, tenant.id))
         ids.append(row.id)
@@ -220,8 +259,15 @@ def _to_source(keys: TenantKeys, row: SourceRow, counts: dict[bytes, int]) -> St
     return StoredSource(row.id, plain["kind"], plain["ref"], counts.get(row.id, 0), to_datetime(row.purge_at), wanted)
 
 
-def _differs(stored: StoredMailbox, entry: Named) -> bool:
-    return (stored.address, stored.opens) != (entry.address, entry.opens)
+def _differs(stored: StoredMailbox, entry: Named, *, is_kept: bool) -> bool:
+    if is_kept and is_listed_person(stored, entry):
+        return False
+    return (stored.address, stored.kind) != (entry.address, entry.kind)
+
+
+def is_listed_person(stored: StoredMailbox, entry: Named) -> bool:
+    """Whether an address list names somebody who is stored as a mailbox to open."""
+    return entry.kind is MailboxKind.LISTED and stored.kind is MailboxKind.PERSON
 
 
 def _mailbox_row(keys: TenantKeys, tenant_id: bytes, mailbox_id: bytes, entry: Named, purge_at: int) -> MailboxRow:
@@ -234,7 +280,8 @@ def _mailbox_row(keys: TenantKeys, tenant_id: bytes, mailbox_id: bytes, entry: N
 def open_mailbox(keys: TenantKeys, row: MailboxRow) -> StoredMailbox:
     """A mailbox from its row."""
     plain = open_json(keys.cipher, Place.MAILBOX, row.id, row.blob, row.key_ix, or_nothing(row.address_ix))
-    return StoredMailbox(row.id, plain["key"], plain["address"], plain.get("opens", True))
+    kind = plain.get("kind", MailboxKind.PERSON if plain.get("opens", True) else MailboxKind.OUTSIDE)
+    return StoredMailbox(row.id, plain["key"], plain["address"], MailboxKind(kind))
 
 
 def _indexes(keys: TenantKeys, label: Label, value: str) -> list[bytes]:
