@@ -16,7 +16,7 @@ from typing import Final
 
 from connectors.port import ConnectorError, Throttled
 
-Sleep = Callable[[float], object]
+Sleep = Callable[[float], object]  # may end early by raising `connectors.port.WaitEnded`
 Now = Callable[[], datetime]
 
 _RANDOM: Final = SystemRandom()

@@ -34,6 +34,7 @@ from connectors.port import (
     Step,
     Throttled,
     Unreachable,
+    WaitEnded,
     Wanted,
 )
 from connectors.selection import Selection
@@ -144,7 +145,7 @@ class EwsConnector:
 def _normalised() -> Iterator[None]:
     try:
         yield
-    except ConnectorError:
+    except (ConnectorError, WaitEnded):
         raise
     except AnswerTooLargeError:
         raise ProtocolViolation("Exchange's answer is larger than any that is expected.") from None

@@ -29,6 +29,7 @@ from connectors.port import (
     SourceGone,
     SourceKind,
     Step,
+    WaitEnded,
     Wanted,
 )
 from connectors.selection import Selection
@@ -121,7 +122,7 @@ def open_connector(
 def _normalised(advice: str) -> Iterator[None]:
     try:
         yield
-    except ConnectorError:
+    except (ConnectorError, WaitEnded):
         raise
     except Refusal as refusal:
         raise explain(refusal, advice=advice) from None

@@ -22,6 +22,7 @@ from connectors.port import (
     Page,
     ProtocolViolation,
     Step,
+    WaitEnded,
     Wanted,
 )
 
@@ -132,7 +133,7 @@ class _Driver:
             return next(entry.work)
         except StopIteration:
             return Ended()
-        except CredentialRejected:
+        except (CredentialRejected, WaitEnded):
             raise
         except ConnectorError as error:
             return Ended(error)

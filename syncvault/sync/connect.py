@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from connectors.graph.permissions import Checked, Feature
 from connectors.port import Connector, ConnectorError, Identity
 from connectors.selection import Selection
+from connectors.throttle import Sleep
 from syncvault.errors import InputError, SyncvaultError
 from syncvault.secret import Secret
 from syncvault.sync.scope import selection_of
@@ -72,12 +74,12 @@ def are_authorities(pem: str) -> bool:
     return bool(pem)
 
 
-def connect(profile: TenantProfile, credential: Credential) -> Connector:
-    """The connector for a tenant; nothing is sent before its first use."""
+def connect(profile: TenantProfile, credential: Credential, *, sleep: Sleep = time.sleep) -> Connector:
+    """The connector for a tenant; nothing is sent before its first use. `sleep` waits, and may end that by raising."""
     selection = selection_of(profile.scope)
     if isinstance(profile.connection, OnlineConnection):
-        return _online(profile.connection, credential, selection)
-    return _onprem(profile.connection, credential, selection)
+        return _online(profile.connection, credential, selection, sleep)
+    return _onprem(profile.connection, credential, selection, sleep)
 
 
 def probe(profile: TenantProfile, credential: Credential) -> Identity:
@@ -134,10 +136,10 @@ def needed_features(scope: Scope, sources: Iterable[StoredSource]) -> frozenset[
     return frozenset(needed)
 
 
-def _online(connection: OnlineConnection, credential: Credential, selection: Selection) -> Connector:
+def _online(connection: OnlineConnection, credential: Credential, selection: Selection, sleep: Sleep) -> Connector:
     from connectors.graph import connect as connect_graph  # noqa: PLC0415  (lazy: loads msal)
 
-    return connect_graph(_settings(connection, credential), selection=selection)
+    return connect_graph(_settings(connection, credential), selection=selection, sleep=sleep)
 
 
 def _settings(connection: OnlineConnection, credential: Credential) -> GraphSettings:
@@ -168,7 +170,7 @@ def _for_graph(credential: Credential) -> GraphCredential:
     return graph.ClientSecret(credential.secret.reveal(), credential.expires_at)
 
 
-def _onprem(connection: OnpremConnection, credential: Credential, selection: Selection) -> Connector:
+def _onprem(connection: OnpremConnection, credential: Credential, selection: Selection, sleep: Sleep) -> Connector:
     from connectors import ews  # noqa: PLC0415  (lazy)
 
     return ews.connect(
@@ -179,4 +181,5 @@ def _onprem(connection: OnpremConnection, credential: Credential, selection: Sel
             ca_pem=connection.ca_pem,
         ),
         selection=selection,
+        sleep=sleep,
     )

@@ -140,7 +140,7 @@ def _pull(
     registered, scope = sources.listing(vault, tenant), tenant.facts.scope
     connector = None
     try:
-        connector = connect(tenant.facts, credential)
+        connector = connect(tenant.facts, credential, sleep=stop.wait)
         return TenantRun(
             connector,
             target,

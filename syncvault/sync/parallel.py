@@ -9,17 +9,18 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
 
+from connectors.port import WaitEnded
 from syncvault.errors import SyncvaultError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class StoppedError(Exception):
+class StoppedError(WaitEnded):
     """Raised in a worker whose result nobody waits for any more."""
 
 
-class DeadlineError(SyncvaultError):
+class DeadlineError(SyncvaultError, WaitEnded):
     """The time given to a run is over."""
 
     code = "deadline"
@@ -34,25 +35,43 @@ class Stop:
     """
 
     def __init__(self, above: Stop | None = None, *, seconds: float | None = None) -> None:
-        self._here = threading.Event()
+        self._given_up = False
         self._above = above
         self._until = None if seconds is None else time.monotonic() + seconds
+        # One for all that hang together: who gives up above wakes those who wait below.
+        self._changed: threading.Condition = threading.Condition() if above is None else above._changed
 
     def set(self) -> None:
         """Gives up."""
-        self._here.set()
+        with self._changed:
+            self._given_up = True
+            self._changed.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Lets so much time pass; raises as `check` does, and as soon as that is known."""
+        ends = time.monotonic() + seconds
+        with self._changed:
+            self.check()
+            while (left := ends - time.monotonic()) > 0:
+                self._changed.wait(min(left, self._left()))
+                self.check()
 
     def check(self) -> None:
         """Raises StoppedError once somebody has given up, DeadlineError once the time is over."""
-        if self._here.is_set():
+        if self._given_up:
             raise StoppedError
-        if self._until is not None and time.monotonic() > self._until:
+        if self._until is not None and time.monotonic() >= self._until:
             raise DeadlineError(
                 "The run's time was over before this tenant was done.",
                 advice="What was pulled stands; the next run goes on from there. Or give it longer: --deadline MINUTES",
             )
         if self._above is not None:
             self._above.check()
+
+    def _left(self) -> float:
+        """Seconds until the time is over."""
+        here = threading.TIMEOUT_MAX if self._until is None else max(self._until - time.monotonic(), 0.0)
+        return here if self._above is None else min(here, self._above._left())
 
 
 def each(

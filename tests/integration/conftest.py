@@ -122,5 +122,5 @@ def vault(place: Place) -> Vault:
 def exchange(monkeypatch: pytest.MonkeyPatch) -> FakeExchange:
     """An empty Exchange that every sync of the test talks to."""
     fake = FakeExchange()
-    monkeypatch.setattr(engine, "connect", lambda profile, credential: fake.connect(selection_of(profile.scope)))
+    monkeypatch.setattr(engine, "connect", lambda profile, credential, **_: fake.connect(selection_of(profile.scope)))
     return fake

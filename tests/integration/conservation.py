@@ -321,7 +321,9 @@ class Conservation:
     def _watching(self) -> Iterator[None]:
         self.watch.pages = 0
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(engine, "connect", lambda facts, _: Watched(self.site.connect(self.selection), self.watch))
+            patch.setattr(
+                engine, "connect", lambda facts, *_, **__: Watched(self.site.connect(self.selection), self.watch)
+            )
             yield
 
     def _cut(self, **options: Any) -> None:

@@ -180,7 +180,7 @@ def main(step: int, verb: str, home: Path) -> None:
             sync(opened, tenants.find(opened, "acme"), mailboxes=1)
         else:
             exchange = {"first": first_scene, "second": second_scene}[verb]()
-            engine.connect = lambda facts, credential: exchange.connect(selection_of(facts.scope))  # type: ignore[assignment]
+            engine.connect = lambda facts, credential, **_: exchange.connect(selection_of(facts.scope))  # type: ignore[assignment]
             sync(opened, tenants.find(opened, "acme"), mailboxes=1)
 
 

@@ -157,7 +157,7 @@ def test_killed_again_and_again_it_comes_to_its_end(
     place: Place, verb: str, exchange: FakeExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = first_scene()
-    monkeypatch.setattr(engine, "connect", lambda facts, credential: scene.connect())
+    monkeypatch.setattr(engine, "connect", lambda facts, credential, **_: scene.connect())
     vault = place.create()
     sync(vault, register(vault, "acme", "g:all", "ann"))
     before = everything(vault)

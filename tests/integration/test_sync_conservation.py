@@ -45,7 +45,7 @@ def test_the_vault_ends_up_with_what_the_source_has(story: list[tuple[Any, ...]]
         exchange.hire(person, "i0", "i1", "i2")
     exchange.groups["g:all"] = list(PEOPLE)
     with fresh_place() as place, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "connect", lambda facts, credential: exchange.connect(selection_of(facts.scope)))
+        patch.setattr(engine, "connect", lambda facts, credential, **_: exchange.connect(selection_of(facts.scope)))
         vault = place.create()
         tenant = register(vault, "acme", "g:all")
         for event in story:

@@ -41,7 +41,7 @@ def test_a_first_run_killed_after_any_step_is_completed_by_the_next(
     exchange = first_scene()
     register(place.create(), "acme", "g:all")
     _kill_until_done(place, "first")
-    monkeypatch.setattr(engine, "connect", lambda facts, credential: exchange.connect(selection_of(facts.scope)))
+    monkeypatch.setattr(engine, "connect", lambda facts, credential, **_: exchange.connect(selection_of(facts.scope)))
     vault = place.open(NOW)
     tenant = tenants.find(vault, "acme")
     assert held(vault, tenant) == expected(exchange, "ann", "bob")
@@ -55,7 +55,7 @@ def test_a_run_over_changes_killed_after_a_step_is_completed_by_the_next(
     place: Place, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     exchange = first_scene()
-    monkeypatch.setattr(engine, "connect", lambda facts, credential: exchange.connect(selection_of(facts.scope)))
+    monkeypatch.setattr(engine, "connect", lambda facts, credential, **_: exchange.connect(selection_of(facts.scope)))
     vault = place.create()
     tenant = register(vault, "acme", "g:all")
     sync(vault, tenant)

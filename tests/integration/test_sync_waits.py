@@ -1,0 +1,125 @@
+"""Waiting as a server asks ends with the run: at its deadline, or when somebody gives it up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from connectors.port import WaitEnded
+from syncvault.secret import Secret
+from syncvault.sync import engine
+from syncvault.sync.parallel import DeadlineError, Stop, StoppedError
+from syncvault.sync.summary import Options, Silence, Status
+from syncvault.vault import tenants
+from syncvault.vault.content import sources
+from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection, Tenant
+from syncvault.vault.vault import Vault
+from tests.conftest import Authority
+from tests.integration.vault_parts import profile
+from tests.simulators.company.cast import ANNA, JURGEN
+from tests.simulators.onprem.mailboxes import primary_address
+from tests.watching import watched
+
+LATER = 200  # seconds that the servers ask for: less than a request's patience
+
+
+@pytest.fixture
+def asked() -> threading.Event:
+    """Set when a server has told somebody to come back later."""
+    return threading.Event()
+
+
+@pytest.fixture(params=["online", "onprem"])
+def busy_tenant(
+    request: pytest.FixtureRequest,
+    vault: Vault,
+    authority: Authority,
+    asked: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Tenant:
+    """A tenant of two mailboxes whose server asks everybody who wants contacts to come back later."""
+    server = request.getfixturevalue(request.param)
+    if request.param == "online":
+        server.faults.fail_next("contact", status=429, headers={"Retry-After": str(LATER)}, times=100)
+        monkeypatch.setattr(server.faults, "take", watched(server.faults.take, asked))
+        connection: Any = OnlineConnection(
+            server.directory_id,
+            server.client_id,
+            authority=server.origin,
+            graph_url=server.origin,
+            ca_pem=authority.ca_pem,
+        )
+        credential = Credential(CredentialKind.SECRET, Secret(server.client_secret))
+        kind, refs = "user", [ANNA, JURGEN]
+    else:
+        server.faults.http(503, operation="SyncFolderItems", retry_after=LATER, times=100)
+        monkeypatch.setattr(server.faults, "draw", watched(server.faults.draw, asked))
+        connection = OnpremConnection(server.url, server.username, ca_pem=authority.ca_pem)
+        credential = Credential(CredentialKind.PASSWORD, Secret(server.password))
+        kind, refs = "mailbox", [primary_address(server.company.people[person]) for person in (ANNA, JURGEN)]
+    tenant = tenants.register(vault, replace(profile(), connection=connection), credential)
+    for ref in refs:
+        sources.add(vault, tenant, kind, ref)
+    return tenant
+
+
+@pytest.mark.slow
+def test_a_deadline_ends_the_wait_for_a_busy_server(vault: Vault, busy_tenant: Tenant, asked: threading.Event) -> None:
+    began = time.monotonic()
+    (summary,) = engine.sync(vault, [busy_tenant], Options(deadline=2.0), Silence())
+    assert asked.is_set()
+    assert (summary.status, [failure.code for failure in summary.failures]) == (Status.PARTIAL, ["deadline"])
+    assert 2.0 <= time.monotonic() - began < 10.0
+
+
+def test_giving_up_ends_the_wait_for_a_busy_server(
+    vault: Vault, busy_tenant: Tenant, asked: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Stop] = []
+    given_up: list[float] = []
+    monkeypatch.setattr(engine, "Stop", lambda *args, **options: made.append(Stop(*args, **options)) or made[-1])
+
+    def give_up() -> None:
+        asked.wait(30)
+        given_up.append(time.monotonic())
+        made[0].set()
+
+    interrupting = threading.Thread(target=give_up)
+    interrupting.start()
+    with pytest.raises(StoppedError):
+        engine.sync(vault, [busy_tenant], Options(), Silence())
+    assert time.monotonic() - given_up[0] < 1.0
+    interrupting.join()
+
+
+def test_a_wait_lasts_as_long_as_it_should() -> None:
+    began = time.monotonic()
+    Stop(Stop(), seconds=60.0).wait(0.05)
+    assert 0.05 <= time.monotonic() - began < 5.0
+
+
+def test_who_gives_up_above_wakes_those_who_wait_below() -> None:
+    above, waiting, ended = Stop(), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        waiting.set()
+        with pytest.raises(StoppedError):
+            Stop(Stop(above)).wait(200.0)
+        ended.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    waiting.wait(5)
+    above.set()
+    assert ended.wait(5)
+    thread.join()
+
+
+def test_the_time_of_those_above_ends_a_wait_too() -> None:
+    with pytest.raises(DeadlineError) as caught:
+        Stop(Stop(seconds=0.01), seconds=100.0).wait(200.0)
+    assert isinstance(caught.value, WaitEnded)
