@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from connectors.graph import paths
@@ -17,6 +18,7 @@ from connectors.graph.refusals import Refusal
 from connectors.port import FolderGone, Page, ProtocolViolation
 
 T = TypeVar("T")
+Other = TypeVar("Other")
 
 Found = Page | FolderGone
 Asking = Generator[list[Read] | Found, list[Outcome], T]
@@ -31,6 +33,7 @@ class Server:
     client: GraphClient
     flat_folders: bool = True  # it lists the folders of all depths at once
     tells_pictures: bool = True  # it finds contacts by whether they have a picture
+    names_stand_for_ids: bool = True  # it reads the default folder by its well-known name
 
 
 class TooLargePartError(ProtocolViolation):
@@ -93,12 +96,35 @@ def followed(
     return picked
 
 
+def both(first: Asking[T], second: Asking[Other]) -> Asking[tuple[T, Other]]:
+    """Two things that are asked for, together; both only ask, and find nothing to hand out meanwhile."""
+    works: tuple[Asking[Any], Asking[Any]] = (first, second)
+    results: list[Any] = [None, None]
+    outcomes: list[list[Outcome] | None] = [None, None]
+    going = {0, 1}
+    while True:
+        asked: dict[int, list[Read]] = {}
+        for number in sorted(going):
+            try:
+                found = works[number].send(outcomes[number])  # type: ignore[arg-type]  # None begins it
+                asked[number] = found if isinstance(found, list) else []
+            except StopIteration as end:
+                results[number] = end.value
+                going.discard(number)
+        if not going:
+            return results[0], results[1]
+        answers = iter((yield [read for reads in asked.values() for read in reads]))
+        for number, reads in asked.items():
+            outcomes[number] = list(islice(answers, len(reads)))
+
+
 __all__ = [
     "UNKNOWN_HERE",
     "Asking",
     "Found",
     "Server",
     "TooLargePartError",
+    "both",
     "followed",
     "needed",
     "outlook",

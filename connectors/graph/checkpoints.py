@@ -5,18 +5,52 @@ The default folder is asked for by its well-known name; once read, its checkpoin
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
 
 import orjson
 
+from connectors.graph import paths
 from connectors.graph.client import GraphClient
 from connectors.port import CheckpointExpired, Folder
 
+_UNNAMED: Final = Folder(paths.DEFAULT_FOLDER, "Contacts")
+_WEEK: Final = 7  # days
 
-def written(path: str, *, default: str = "") -> str:
-    """A checkpoint; `default` is the name of the folder if it is the default one."""
-    return orjson.dumps({"path": path, "default": default}).decode() if default else path
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """A mailbox's default folder.
+
+    Attributes:
+        folder: The folder; while it has no name of its own, the well-known one stands for its ID.
+        named: Whether its ID and name have been asked for: not before one of the mailbox's folders holds anything.
+        asked: When that was, or when it was first read without.
+    """
+
+    folder: Folder
+    named: bool
+    asked: date
+
+    @classmethod
+    def unnamed(cls, today: date) -> Default:
+        """One whose ID and name nobody needs yet."""
+        return cls(_UNNAMED, named=False, asked=today)
+
+    def is_due(self, key: str, today: date) -> bool:
+        """Whether to ask for its name again: after one week or two, which differs by mailbox."""
+        return not 0 <= (today - self.asked).days < _WEEK + zlib.crc32(key.encode()) % _WEEK
+
+
+def written(path: str, default: Default | None = None) -> str:
+    """A checkpoint; `default` is given if the folder is the default one."""
+    if default is None:
+        return path
+    name = default.folder.path if default.named else ""
+    return orjson.dumps({"path": path, "default": name, "asked": default.asked.isoformat()}).decode()
 
 
 def path_in(client: GraphClient, checkpoint: str, folder_id: str) -> str:
@@ -36,14 +70,14 @@ def path_in(client: GraphClient, checkpoint: str, folder_id: str) -> str:
     return path if not path or path.startswith("/") else client.local_path(path)
 
 
-def default_folder(checkpoints: Mapping[str, str]) -> Folder | None:
+def default_in(checkpoints: Mapping[str, str]) -> Default | None:
     """The default folder, if its checkpoint is among them."""
-    for folder_id, checkpoint in checkpoints.items():
-        if checkpoint.startswith("{"):
-            name = _parsed(checkpoint).get("default")
-            if isinstance(name, str) and name:
-                return Folder(folder_id, name)
-    return None
+    found = [
+        Default(Folder(folder_id, name) if name else _UNNAMED, named=bool(name), asked=_day(parsed.get("asked")))
+        for folder_id, checkpoint in checkpoints.items()
+        if checkpoint.startswith("{") and isinstance(name := (parsed := _parsed(checkpoint)).get("default"), str)
+    ]
+    return max(found, key=lambda default: default.named, default=None)
 
 
 def _parsed(checkpoint: str) -> dict[str, Any]:
@@ -52,3 +86,10 @@ def _parsed(checkpoint: str) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _day(text: object) -> date:
+    try:
+        return date.fromisoformat(str(text))
+    except ValueError:
+        return date.min  # the first ones say none

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from connectors.graph import checkpoints
-from connectors.graph.asking import Asking, Server
+from connectors.graph import paths
+from connectors.graph.asking import Asking, Server, both
+from connectors.graph.checkpoints import Default
 from connectors.graph.client import GraphClient
-from connectors.graph.folders import contact_folders
+from connectors.graph.folders import Folders, contact_folders, named_folders
 from connectors.graph.marks import marks_of
 from connectors.graph.reading import MAILBOX_SECONDS, read_mailboxes
 from connectors.graph.refusals import Refusal
@@ -54,42 +55,51 @@ class ContactReader:
         if not wanted.mailbox.opens:
             return
         key, begun = wanted.mailbox.key, dict(wanted.checkpoints)
-        known = checkpoints.default_folder(begun)
         try:
-            yield from self._folders(key, begun, known)
-        except _DefaultReplacedError:
+            yield from self._folders(key, begun, by_name=bool(self._selection.folders))
+        except _DefaultReplacedError as error:
             # Nothing else has been handed over, and the paths of all folders begin with that of the default one.
-            del begun[known.id if known else ""]
-            yield from self._folders(key, begun, None)
+            lost = {error.folder_id, paths.DEFAULT_FOLDER} & begun.keys()
+            for folder_id in lost:
+                del begun[folder_id]
+                yield FolderGone(folder_id)
+            yield from self._folders(key, begun, by_name=True)
+            if not lost:
+                self._server.names_stand_for_ids = False  # it is there, and was not found by its name
 
-    def _folders(self, key: str, begun: Checkpoints, known: Folder | None) -> Asking[None]:
+    def _folders(self, key: str, begun: Checkpoints, *, by_name: bool) -> Asking[None]:
         """The pages of every folder's round, then the folders that went away."""
-        folders = yield from contact_folders(self._server, key, known)
+        folders = yield from contact_folders(self._server, key, begun, by_name=by_name)
         taken = [folder for folder in folders.all if self._selection.takes_folder(folder.path)]
+        present: set[str] = set()
         for start in range(0, len(taken), _SIDE_BY_SIDE):
             rounds = [
-                self._round(key, folder, begun.get(folder.id, ""), folders.default)
+                self._round(key, folder, _begun(begun, folder, folders), folders.default)
                 for folder in taken[start : start + _SIDE_BY_SIDE]
             ]
-            yield from self._rounds(key, rounds, known)
-        present = {folder.id for folder in taken}
+            present.update((yield from self._rounds(key, rounds, folders)))
         for folder_id in begun:
             if folder_id not in present:
                 yield FolderGone(folder_id)
 
-    def _round(self, key: str, folder: Folder, checkpoint: str, default: Folder | None) -> Round:
+    def _round(self, key: str, folder: Folder, checkpoint: str, default: Default | None) -> Round:
         return Round(
             self._server.client,
             key,
             folder,
             self._selection.fields,
             checkpoint=checkpoint,
-            is_default=default is not None and folder.id == default.id,
+            default=default if default is not None and folder == default.folder else None,
             page_size=self._page_size,
         )
 
-    def _rounds(self, key: str, rounds: list[Round], known: Folder | None) -> Asking[None]:
-        """Pages of several folders' rounds until all are at their end; what one of them fails with comes last."""
+    def _rounds(self, key: str, rounds: list[Round], folders: Folders) -> Asking[set[str]]:
+        """Pages of several folders' rounds until all are at their end; what one of them fails with comes last.
+
+        Returns:
+            The IDs of the folders.
+        """
+        read = rounds
         failure: Exception | None = None
         expired: list[CheckpointExpired] = []
         while rounds and failure is None:
@@ -107,10 +117,17 @@ class ContactReader:
                     failure = failure or error
                 except (ConnectorError, Refusal) as error:
                     failure = failure or error
-            if known and any(entry.folder.id == known.id and not entry.paged for entry in gone):
-                yield FolderGone(known.id)
-                raise _DefaultReplacedError
-            gone += yield from self._mark(key, [entry for entry in ready if entry.needs_marks])
+            for entry in gone:
+                if entry.default is not None and (entry.resumed or folders.unnamed):
+                    raise _DefaultReplacedError(entry.folder.id)
+            marking = self._mark(key, unmarked := [entry for entry in ready if entry.needs_marks])
+            if unmarked and folders.unnamed:
+                folders, lost = yield from both(named_folders(self._server, key, folders), marking)
+                read = _renamed(read, folders)
+                rounds, ready = ([entry for entry in some if entry in read] for some in (rounds, ready))
+            else:
+                lost = yield from marking
+            gone += lost
             yield from (entry.page() for entry in ready if entry not in gone)
             yield from (FolderGone(entry.folder.id) for entry in gone)
             rounds = [entry for entry in rounds if not entry.over and entry not in gone]
@@ -119,6 +136,7 @@ class ContactReader:
             raise CheckpointExpired(failure.message, folder_id=failure.folder_id, others=others, code=failure.code)
         if failure is not None:
             raise failure
+        return {entry.folder.id for entry in read}
 
     def _mark(self, key: str, rounds: list[Round]) -> Asking[list[Round]]:
         """Gives rounds their folders' marks; returns those whose folders are gone."""
@@ -133,4 +151,27 @@ class ContactReader:
 
 
 class _DefaultReplacedError(Exception):
-    """The default folder that a checkpoint remembers is not there any more."""
+    """The default folder that a checkpoint remembers, or that its well-known name stands for, is not there."""
+
+    def __init__(self, folder_id: str) -> None:
+        super().__init__()
+        self.folder_id = folder_id
+
+
+def _begun(begun: Checkpoints, folder: Folder, folders: Folders) -> str:
+    """Where a folder's round stands. A default folder that just got its name goes on from where it had none."""
+    is_default = folders.default is not None and folder.id == folders.default.folder.id
+    return begun.get(folder.id) or (begun.get(paths.DEFAULT_FOLDER, "") if is_default else "")
+
+
+def _renamed(rounds: list[Round], folders: Folders) -> list[Round]:
+    """The rounds of folders whose names are known now."""
+    default, standing = folders.default, {folder.id: folder for folder in folders.all}
+    if default is None or any(entry.folder.id == default.folder.id for entry in rounds):
+        # It is among those listed, and read as one of them.
+        rounds = [entry for entry in rounds if entry.default is None]
+    for entry in rounds:
+        is_default = entry.default is not None or (default is not None and entry.folder.id == default.folder.id)
+        entry.default = default if is_default else None
+        entry.folder = default.folder if is_default and default is not None else standing[entry.folder.id]
+    return rounds

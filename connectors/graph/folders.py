@@ -6,71 +6,111 @@ Source: Microsoft Graph, "contactFolder: delta" and "List contactFolders".
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any, Final
 
 from connectors.contact import clean_text
 from connectors.graph import paths
 from connectors.graph.asking import UNKNOWN_HERE, Asking, Server, followed, needed, outlook
 from connectors.graph.batch import Outcome, Read, Reply
+from connectors.graph.checkpoints import Default, default_in
 from connectors.graph.client import Json, identifier_in, values
 from connectors.graph.refusals import USERS, Refusal, explain
-from connectors.port import ConnectorError, Folder, NoMailbox, ProtocolViolation
+from connectors.port import Checkpoints, ConnectorError, Folder, NoMailbox, ProtocolViolation
 
 _SELECT: Final = "$select=id,displayName,parentFolderId"
 _PAGE_SIZE: Final = 200
 _TOP: Final = "$top=100"
 _MOST: Final = 10_000  # folders of a mailbox; more is a server gone round in circles
+_FEW: Final = 1  # folders beside the default one: while they are all empty, a request for its name would weigh
 
 
 @dataclass(frozen=True, slots=True)
-class Folders:
-    """The folders of a mailbox, parents before their children, and which of them is the default one, if any is."""
+class Row:
+    """A folder as the server lists it."""
 
-    all: tuple[Folder, ...]
-    default: Folder | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
     id: str
     name: str
     parent: str
 
 
-def contact_folders(server: Server, key: str, known: Folder | None) -> Asking[Folders]:
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """The folders of a mailbox, parents before their children.
+
+    Attributes:
+        all: The folders. Those of a mailbox whose default folder is not named yet lack its name in their paths.
+        default: Which of them is the default one, if any is.
+        rows: Those that the server listed.
+    """
+
+    all: tuple[Folder, ...]
+    default: Default | None
+    rows: tuple[Row, ...] = ()
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether the name of the default folder is left to be asked for: `named_folders` does that."""
+        return self.default is not None and not self.default.named
+
+
+def contact_folders(server: Server, key: str, begun: Checkpoints, *, by_name: bool) -> Asking[Folders]:
     """The contact folders of a mailbox.
 
     Args:
         server: Where it is.
         key: The mailbox.
-        known: Its default folder, where an earlier reading found out; its ID and name are not asked for again.
+        begun: Where the rounds of its folders stand. They remember the name of the default one, which is not asked for
+            again but now and then.
+        by_name: Whether the name of the default folder is needed, be the mailbox empty or not.
 
     Raises:
         NoMailbox, MailboxGone, NotPermitted: As the server says.
     """
+    known, today = default_in(begun), server.client.now().date()
     if server.flat_folders:
         flat = outlook(f"{paths.user(key)}/contactFolders/delta?{_SELECT}", key, page_size=_PAGE_SIZE)
-        named = _named(key)
-        outcomes = yield [flat] if known else [flat, named]
+        is_needed = by_name or not server.names_stand_for_ids
+        asks = known.is_due(key, today) or (is_needed and not known.named) if known else is_needed
+        outcomes = yield [flat, _named(key)] if asks else [flat]
         (listed,) = yield from followed(server.client, [flat], outcomes[:1], _entry, _MOST)
         if not isinstance(listed, Refusal):
             rows = _standing(listed)
-            default = _renamed(known, rows) if known else (yield from _default_folder(key, outcomes[1], rows))
-            return Folders(tuple(_tree(rows, default)), default)
+            if asks:
+                return (yield from _with_name(key, outcomes[1], rows, known, today))
+            if known and known.named:
+                return _folders(rows, _renamed(known, rows))
+            # One that is not listed may be the default one, be it gone or not.
+            is_lost = bool(begun.keys() - {row.id for row in rows} - {paths.DEFAULT_FOLDER})
+            if len(rows) <= _FEW and not is_lost:
+                unnamed = known or Default.unnamed(today)
+                return Folders((unnamed.folder, *_tree(rows, None)), unnamed, tuple(rows))
+            (named,) = yield [_named(key)]
+            return (yield from _with_name(key, named, rows, known, today))
         if listed.no_mailbox or listed.status not in UNKNOWN_HERE:
             raise listed
-    folders = yield from _by_level(server, key)
+    folders = yield from _by_level(server, key, today)
     server.flat_folders = False  # only now: a mailbox that is not there refuses everything
     return folders
+
+
+def named_folders(server: Server, key: str, folders: Folders) -> Asking[Folders]:
+    """The same folders, after asking for the default folder's name."""
+    (named,) = yield [_named(key)]
+    return (yield from _with_name(key, named, list(folders.rows), None, server.client.now().date()))
 
 
 # -- all at once ------------------------------------------------------------------------------------------------
 
 
-def _standing(entries: Iterable[Json]) -> list[_Row]:
+def _folders(rows: list[Row], default: Default | None) -> Folders:
+    return Folders(tuple(_tree(rows, default.folder if default else None)), default, tuple(rows))
+
+
+def _standing(entries: Iterable[Json]) -> list[Row]:
     """The folders that there are after all rows; a later row of a folder counts, also that it was deleted."""
-    found: dict[str, _Row] = {}
+    found: dict[str, Row] = {}
     for entry in entries:
         row = _row(entry)
         if entry.get("@removed") is not None:
@@ -80,16 +120,17 @@ def _standing(entries: Iterable[Json]) -> list[_Row]:
     return list(found.values())
 
 
-def _renamed(known: Folder, rows: Iterable[_Row]) -> Folder:
+def _renamed(known: Default, rows: Iterable[Row]) -> Default:
     """The default folder with its present name, on a server that lists it too."""
-    return Folder(known.id, next((row.name for row in rows if row.id == known.id and row.name), known.path))
+    name = next((row.name for row in rows if row.id == known.folder.id and row.name), known.folder.path)
+    return replace(known, folder=Folder(known.folder.id, name))
 
 
-def _tree(rows: Iterable[_Row], default: Folder | None) -> list[Folder]:
+def _tree(rows: Iterable[Row], default: Folder | None) -> list[Folder]:
     """The default folder and everything below and beside it, level by level."""
     found: dict[str, Folder] = {default.id: default} if default else {}
     left = {row.id: row for row in rows if row.id not in found}
-    children: dict[str, list[_Row]] = {}
+    children: dict[str, list[Row]] = {}
     for row in left.values():
         children.setdefault(row.parent, []).append(row)
     tops = [row for row in left.values() if row.parent not in left and row.parent not in found]
@@ -112,7 +153,7 @@ def _tree(rows: Iterable[_Row], default: Folder | None) -> list[Folder]:
 # -- level by level, where a server does not list them all at once ----------------------------------------------
 
 
-def _by_level(server: Server, key: str) -> Asking[Folders]:
+def _by_level(server: Server, key: str, today: date) -> Asking[Folders]:
     first = [
         _list(f"{paths.user(key)}/contactFolders", key),
         _named(key),
@@ -135,7 +176,7 @@ def _by_level(server: Server, key: str) -> Asking[Folders]:
     while level := [folder for folder in found.values() if folder.id not in expanded]:
         yield from _descend(server, key, found, level)
         expanded.update(folder.id for folder in level)
-    return Folders(tuple(found.values()), top)
+    return Folders(tuple(found.values()), Default(top, named=True, asked=today) if top else None)
 
 
 def _descend(server: Server, key: str, found: dict[str, Folder], level: list[Folder]) -> Asking[None]:
@@ -156,12 +197,12 @@ def _childless(refusal: Refusal) -> bool:
     return refusal.status in UNKNOWN_HERE and (refusal.status != 400 or refusal.code.lower() == "badrequest")
 
 
-def _rows(server: Server, read: Read, reply: Reply) -> Asking[list[_Row]]:
+def _rows(server: Server, read: Read, reply: Reply) -> Asking[list[Row]]:
     (listed,) = yield from followed(server.client, [read], [reply], _entry, _MOST)
     return [] if isinstance(listed, Refusal) else _standing(listed)
 
 
-def _add(found: dict[str, Folder], rows: Iterable[_Row], prefix: str) -> None:
+def _add(found: dict[str, Folder], rows: Iterable[Row], prefix: str) -> None:
     for row in rows:
         found.setdefault(row.id, Folder(row.id, prefix + row.name))
 
@@ -169,7 +210,15 @@ def _add(found: dict[str, Folder], rows: Iterable[_Row], prefix: str) -> None:
 # -- the default folder -----------------------------------------------------------------------------------------
 
 
-def _default_folder(key: str, outcome: Outcome, listed: list[_Row]) -> Asking[Folder | None]:
+def _with_name(key: str, outcome: Outcome, rows: list[Row], known: Default | None, today: date) -> Asking[Folders]:
+    """The folders with the default one's name, which `outcome` brings; else as it was."""
+    if known and known.named and isinstance(outcome, Refusal) and outcome.status not in {401, 403}:
+        return _folders(rows, _renamed(replace(known, asked=today), rows))
+    folder = yield from _default_folder(key, outcome, rows)
+    return _folders(rows, Default(folder, named=True, asked=today) if folder else None)
+
+
+def _default_folder(key: str, outcome: Outcome, listed: list[Row]) -> Asking[Folder | None]:
     # Whatever the code: the list has come, so there are a user and a mailbox.
     if isinstance(outcome, Refusal) and outcome.status not in {401, 403}:
         return (yield from _default_by_contents(key, listed))
@@ -177,9 +226,9 @@ def _default_folder(key: str, outcome: Outcome, listed: list[_Row]) -> Asking[Fo
     return Folder(row.id, row.name or "Contacts")
 
 
-def _default_by_contents(key: str, listed: list[_Row]) -> Asking[Folder | None]:
+def _default_by_contents(key: str, listed: list[Row]) -> Asking[Folder | None]:
     """The default folder of a server that does not know its well-known name: None if it is in the list anyway."""
-    (outcome,) = yield [Read(f"{paths.user(key)}/contacts?$select=id,parentFolderId&$top=1", key)]
+    (outcome,) = yield [Read(f"{paths.user(key)}/contacts?$select=id,parentFolderId&$top=1", key, paths.IMMUTABLE)]
     peek = values(needed(outcome).json())
     parents = {entry.get("parentFolderId") for entry in peek if isinstance(entry, dict)}
     if any(row.id in parents for row in listed):
@@ -198,11 +247,11 @@ def _whose(key: str, refusal: Refusal) -> Asking[ConnectorError]:
 
 def _named(key: str) -> Read:
     # `contacts` is the well-known name of the default folder, which the lists leave out ("List contactFolders").
-    return Read(f"{paths.folder(key, paths.DEFAULT_FOLDER)}?{_SELECT}", key)
+    return Read(f"{paths.folder(key, paths.DEFAULT_FOLDER)}?{_SELECT}", key, paths.IMMUTABLE)
 
 
 def _list(path: str, key: str) -> Read:
-    return Read(f"{path}?{_SELECT}&{_TOP}", key)
+    return Read(f"{path}?{_SELECT}&{_TOP}", key, paths.IMMUTABLE)
 
 
 def _entry(entry: Any) -> Json:
@@ -211,7 +260,7 @@ def _entry(entry: Any) -> Json:
     return found
 
 
-def _row(entry: Json) -> _Row:
+def _row(entry: Json) -> Row:
     parent = entry.get("parentFolderId")
     name = clean_text(entry.get("displayName"))
-    return _Row(identifier_in(entry), name, parent if isinstance(parent, str) else "")
+    return Row(identifier_in(entry), name, parent if isinstance(parent, str) else "")

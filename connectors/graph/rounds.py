@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from connectors.graph import checkpoints, paths
-from connectors.graph.asking import TooLargePartError, needed, outlook
+from connectors.graph.asking import UNKNOWN_HERE, TooLargePartError, needed, outlook
 from connectors.graph.batch import Outcome, Read
+from connectors.graph.checkpoints import Default
 from connectors.graph.client import GraphClient, Json, identifier_in, values
 from connectors.graph.mapping import contact_from, contact_select
 from connectors.graph.marks import Marks
@@ -30,7 +31,9 @@ class Round:
 
     Attributes:
         folder: The folder.
+        default: Given if it is the default one.
         marks: Of the folder, once asked for.
+        resumed: Whether it goes on from a checkpoint, and has not done so yet.
         paged: Whether a page has been handed over.
         over: Whether that was the last one.
     """
@@ -43,22 +46,22 @@ class Round:
         fields: frozenset[str],
         *,
         checkpoint: str,
-        is_default: bool,
+        default: Default | None,
         page_size: int,
     ) -> None:
         self.folder = folder
+        self.default = default
         self.marks: Marks | None = None
         self._hidden_since: frozenset[str] = frozenset()  # marked private since the first page
+        self.resumed = bool(checkpoint)
         self.paged = False
         self.over = False
         self._client = client
         self._key = key
         self._fields = fields
         self._checkpoint = checkpoint
-        self._is_default = is_default
         self._page_size = page_size
         self._path = ""
-        self._resumed = bool(checkpoint)
         self._seen: set[int] = set()  # hashes of the paths asked for
         self._stayed = 0
         self._following = ""
@@ -70,8 +73,7 @@ class Round:
         """The page to ask for; raises as `connectors.graph.checkpoints.path_in` does."""
         if not self._path:
             begun = checkpoints.path_in(self._client, self._checkpoint, self.folder.id)
-            delta = f"{paths.contacts(self._key, self.folder.id)}/delta"
-            self._path = begun or f"{delta}?$select={contact_select(self._fields)}"
+            self._path = begun or f"{self._contacts}/delta?$select={contact_select(self._fields)}"
         self._seen.add(hash(self._path))
         return outlook(self._path, self._key, page_size=self._page_size, alone=self._page_size in _SMALLER)
 
@@ -135,15 +137,25 @@ class Round:
                 if identifier not in hidden
             ),
             removals=tuple(map(Removal, (*self._removed, *sorted(hidden | self._hidden_since)))),
-            checkpoint=checkpoints.written(self._following, default=self.folder.path if self._is_default else ""),
+            checkpoint=checkpoints.written(self._following, self.default),
             last=self._last,
             skipped={"private": len(hidden)} if hidden else {},
         )
-        self._path, self._resumed, self.paged, self.over = self._following, False, True, self._last
+        self._path, self.resumed, self.paged, self.over = self._following, False, True, self._last
         self._rows, self._removed, self._hidden_since = {}, {}, frozenset()
         return page
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    @property
+    def _unnamed(self) -> bool:
+        return self.default is not None and not self.default.named
+
+    @property
+    def _contacts(self) -> str:
+        if self._unnamed:  # "contact: delta" has a folder, for whose ID its well-known name stands
+            return f"{paths.folder(self._key, self.folder.id)}/contacts"
+        return paths.contacts(self._key, self.folder.id)
 
     def _shrink(self) -> None:
         smaller = [size for size in _SMALLER if size < self._page_size]
@@ -152,10 +164,12 @@ class Round:
         self._page_size = smaller[0]
 
     def _explained(self, refusal: Refusal) -> Exception:
-        if refusal.no_folder:
+        # The folders have been listed, so there are a user and a mailbox: the name alone is not known here.
+        is_name_refused = self._unnamed and not self.resumed and not self.paged and refusal.status in UNKNOWN_HERE
+        if refusal.no_folder or is_name_refused:
             return FolderLostError()
         # A checkpoint is the server's own: when it calls that a bad request, it cannot read it any more.
-        unreadable = self._resumed and refusal.status == 400 and not (refusal.no_mailbox or refusal.no_user)
+        unreadable = self.resumed and refusal.status == 400 and not (refusal.no_mailbox or refusal.no_user)
         if refusal.lost_state or unreadable:
             return CheckpointExpired(
                 "Graph no longer knows a folder's checkpoint.", folder_id=self.folder.id, code=refusal.code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +20,9 @@ from connectors.selection import Selection
 
 ORIGIN = "https://graph.example.com:8443"
 NOON = datetime(2027, 1, 1, 12, 0, tzinfo=UTC)
+
+# A mailbox's default folder is `D`, and read by its ID or without it.
+DEFAULT_CONTACTS = re.compile(r"(?<=/users/)([^/]+)/(?:contactFolders/contacts/)?contacts(?=/|$)")
 
 Step = Answer | Exception
 Script = Step | list[Step] | Callable[[str], Step]
@@ -104,7 +108,8 @@ class StubGraph:
     def _step(self, path: str) -> Answer:
         self.asked.append(path)
         plain = path.partition("?")[0]
-        script = self.scripts.get(path, self.scripts.get(plain, refusal(404, "UnknownPath")))
+        by_id = DEFAULT_CONTACTS.sub(r"\1/contactFolders/D/contacts", plain)
+        script = self.scripts.get(path, self.scripts.get(plain, self.scripts.get(by_id, refusal(404, "UnknownPath"))))
         if callable(script):
             step = script(path)
         elif isinstance(script, list):

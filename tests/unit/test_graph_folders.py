@@ -43,6 +43,9 @@ ROWS = [folder("C", "Süd", "A"), folder("A", "Kunden"), folder("B", "Nord", "A"
 TREE = {"Contacts", "Contacts/Kunden", "Contacts/Kunden/Nord", "Contacts/Kunden/Süd", "Privat"}
 
 
+HOLDING: dict[str, Script] = {DELTA: page({"id": "1"})}
+
+
 def rounds_of(*identifiers: str) -> dict[str, Script]:
     return {f"{FOLDERS}/{identifier}/contacts/delta": page() for identifier in identifiers}
 
@@ -114,7 +117,7 @@ class TestAllAtOnce:
         assert paths_of(pull(all_at_once(rows))) == ["Contacts", "Contacts/Kunden"]
 
     def test_a_default_folder_that_is_listed_brings_its_new_name(self) -> None:
-        (step,) = pull(all_at_once([]))
+        (step,) = pull(all_at_once([], **HOLDING))
         (again,) = pull(all_at_once([folder("D", "Kontakte", "root")]), {"D": step.checkpoint})
         assert again.folder.path == "Kontakte"
 
@@ -144,10 +147,10 @@ class TestAllAtOnce:
         with pytest.raises(error) as caught:
             pull(graph)
         assert type(caught.value) is error
-        assert graph.client.requests == 2
+        assert graph.client.requests == 1
 
     def test_a_mailbox_that_got_another_default_folder_is_read_again_from_there(self) -> None:
-        (before,) = pull(all_at_once([]))
+        (before,) = pull(all_at_once([], **HOLDING))
         new: dict[str, Script] = {
             FLAT: folder_rows(folder("A", "Kunden", "N")),
             DEFAULT: answer(folder("N", "Contacts", "root")),

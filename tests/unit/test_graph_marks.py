@@ -49,11 +49,11 @@ def upserts_of(graph: StubGraph, selection: Selection | None = None) -> dict[str
     return {upsert.id: upsert.has_photo for upsert in only.upserts}
 
 
-def test_a_folder_with_rows_costs_two_more_requests_in_one_exchange() -> None:
+def test_a_folder_with_rows_costs_two_more_requests_and_one_for_the_name_in_one_exchange() -> None:
     graph, asked = graph_saying(ids("2"), ids("3"))
     pull(graph, selection=Selection())
     assert set(asked) == {f"$select=id&$filter={PRIVATE}&$top=999", f"$select=id&$filter={PICTURE}&$top=999"}
-    assert [part["headers"]["Prefer"] for part in graph.posts[-1]] == ['IdType="ImmutableId"'] * 2
+    assert [part["headers"]["Prefer"] for part in graph.posts[-1]] == ['IdType="ImmutableId"'] * 3
     assert len(graph.posts) == 3
 
 
