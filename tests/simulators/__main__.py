@@ -11,6 +11,7 @@ import shutil
 import signal
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.simulators.company.cast import small_company
 from tests.simulators.company.growth import grown_company
 from tests.simulators.company.model import Company
 from tests.simulators.control import Control
+from tests.simulators.named_faults import NamedFaults, listed_faults
 from tests.simulators.online.faults import Faults
 from tests.simulators.online.registration import write_private
 from tests.simulators.online.server import OnlineSimulator
@@ -57,20 +59,39 @@ def _options() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME[:RATE|:always]",
-        help="what goes wrong online, see online/fault_modes.py; repeatable, or joined by commas",
+        help="what goes wrong, see online/fault_modes.py and onprem/fault_modes.py; repeatable, or joined by commas",
     )
     parser.add_argument("--seed", type=int, help="the same faults and links in every run")
     parser.add_argument("--units", type=int, default=0, help="resource units of the directory in ten seconds")
     parser.add_argument("--directory", type=Path, help="where certificates and secrets are written; kept at exit")
     options = parser.parse_args()
-    try:
-        for listed in options.faults:
-            Faults().arm_listed(listed)
-    except ValueError as error:
-        parser.error(str(error))
     if options.online is None and options.onprem is None:
         options.online = options.onprem = 0
+    try:
+        _arm(options.faults, [faults() for faults in _faults_of(options)])
+    except ValueError as error:
+        parser.error(str(error))
     return options
+
+
+def _faults_of(options: argparse.Namespace) -> list[Callable[[], NamedFaults[Any]]]:
+    """Of the simulators asked for."""
+    found: list[Callable[[], NamedFaults[Any]]] = []
+    if options.online is not None:
+        found.append(Faults)
+    if options.onprem is not None:
+        from tests.simulators.onprem.faults import Faults as OnpremFaults
+
+        found.append(OnpremFaults)
+    return found
+
+
+def _arm(listed: list[str], servers: list[NamedFaults[Any]]) -> None:
+    """Arms each fault at the servers that know it; one that nobody knows is a ValueError."""
+    for name, word in (entry for text in listed for entry in listed_faults(text)):
+        knowing = [faults for faults in servers if name in faults.known] or servers
+        for faults in knowing:
+            faults.arm_listed(f"{name}:{word}" if word else name)
 
 
 def _start(options: argparse.Namespace, directory: Path) -> tuple[list[Any], dict[str, Any]]:
@@ -84,16 +105,15 @@ def _start(options: argparse.Namespace, directory: Path) -> tuple[list[Any], dic
         # A load run would fill the memory with recorded answers.
         online = OnlineSimulator(company, authority, options.online, directory=directory, record=0, seed=options.seed)
         online.behaviour.resource_units = options.units
-        for listed in options.faults:
-            online.faults.arm_listed(listed)
         simulators["online"] = online
         shown["online"] = _online(online)
     if options.onprem is not None:
         from tests.simulators.onprem.server import OnpremSimulator
 
-        onprem = OnpremSimulator(company, authority, options.onprem)
+        onprem = OnpremSimulator(company, authority, options.onprem, seed=options.seed)
         simulators["onprem"] = onprem
         shown["onprem"] = _onprem(onprem, company, directory)
+    _arm(options.faults, [simulator.faults for simulator in simulators.values()])
     control = Control(company, simulators, authority, options.control or 0)
     shown["control_url"] = control.url
     running = [*simulators.values(), control]

@@ -2,13 +2,15 @@
 
 GET  /company[?person=ID]                          everything, as JSON
 GET  /holdings                                     how much there is to read, in numbers
-GET  /requests                                     how often Graph and Entra were asked, see `online/recorder.py`
+GET  /requests[?at=onprem]                         how often it was asked, see `recorder.py` of each simulator
 POST /company {"do": "add_contact", …}             a method of `Company` with its arguments; photos as base64
 POST /faults  {"do": "fail_next", "at": "online", …}   a method of `Faults`
-POST /faults  {"do": "arm", "name": …, "rate": …}  a named mode (`online/fault_modes.py`); arm_listed, disarm, clear
-GET  /faults                                       the modes at work with what they did, the seed, and all names
+POST /faults  {"do": "arm", "name": …, "rate": …}  a named mode (`fault_modes.py` of each); arm_listed, disarm, clear
+GET  /faults[?at=onprem]                           the modes at work with what they did, the seed, and all names
 POST /faults  {"do": "expire_delta_tokens"}        or expire_access_tokens
 POST /behaviour {"denied": [ID], …}                fields of `Behaviour`, and `roles` of the application
+
+Where both simulators run, `at` says which one is meant; else the only one is.
 """
 
 from __future__ import annotations
@@ -81,11 +83,11 @@ class Control:
                 content = company_json(self._company, request.query.get("person", ""))
                 return Answer(200, {"Content-Type": "application/json"}, content)
             if (request.method, request.path) == ("GET", "/faults"):
-                return _json(200, self._simulators["online"].faults.listed())
+                return _json(200, self._simulator(request.query).faults.listed())
             if (request.method, request.path) == ("GET", "/holdings"):
                 return _json(200, holdings(self._company))
             if (request.method, request.path) == ("GET", "/requests"):
-                return _json(200, self._simulators["online"].recorder.counts)
+                return _json(200, self._simulator(request.query).recorder.counts)
             return _json(200, self._do(request))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             return _json(400, {"error": f"{type(error).__name__}: {error}"})
@@ -118,8 +120,7 @@ class Control:
         return {}
 
     def _fault(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        verb, place = arguments.pop("do"), arguments.pop("at", "online")
-        simulator = self._simulators[place]
+        verb, simulator = arguments.pop("do"), self._simulator(arguments)
         if isinstance(simulator, OnlineSimulator) and verb.startswith("expire_"):
             getattr(simulator, verb)()
         elif verb.startswith("_"):
@@ -128,8 +129,12 @@ class Control:
             getattr(simulator.faults, verb)(**arguments)
         return {}
 
+    def _simulator(self, arguments: dict[str, Any]) -> Any:
+        place = arguments.pop("at", "online" if "online" in self._simulators else "onprem")
+        return self._simulators[place]
+
     def _behave(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        simulator = self._simulators[arguments.pop("at", "online")]
+        simulator = self._simulator(arguments)
         behaviour = simulator.behaviour
         if "roles" in arguments:
             simulator.application.roles = tuple(arguments.pop("roles"))

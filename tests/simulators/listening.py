@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
+import struct
 import threading
 import traceback
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,6 +17,7 @@ import trustme
 
 BODY_LIMIT = 64 * 1024 * 1024
 IDLE_SECONDS = 120
+_DRIP_SECONDS = 0.2
 
 
 def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
@@ -106,6 +110,39 @@ class Connection(BaseHTTPRequestHandler):
         while self.rfile.readline().strip():
             pass  # trailers
         return bytes(body)
+
+    def send_stream(self, chunks: Iterator[bytes], *, framed: bool) -> None:
+        """Sends a body as it is made, in chunks unless its length was told."""
+        if framed:
+            self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for chunk in chunks:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk) if framed else chunk)
+        self.wfile.write(b"0\r\n\r\n" if framed else b"")
+        self.wfile.flush()
+
+    def wait_for_the_end(self, dripping: bytes) -> None:
+        """Stays until the client hangs up or the server is stopped, sending a byte now and again if there are any."""
+        self.wfile.flush()
+        self.connection.settimeout(_DRIP_SECONDS if dripping else IDLE_SECONDS)
+        place = 0
+        while True:
+            try:
+                self.connection.recv(1)
+            except TimeoutError:
+                if place >= len(dripping):
+                    return
+                self.wfile.write(dripping[place : place + 1])
+                self.wfile.flush()
+                place += 1
+            else:
+                return
+
+    def reset(self) -> None:
+        """Closes with a linger of nought and no farewell of TLS: the client sees a reset."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(self.connection.detach())
 
     def version_string(self) -> str:
         """The server's name, as Exchange gives it."""

@@ -9,9 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import trustme
 
-from tests.simulators.listening import IDLE_SECONDS, Connection, Listener, server_context
-
-_DRIP_SECONDS = 0.2
+from tests.simulators.listening import Connection, Listener, server_context
 
 
 class Headers(Mapping[str, str]):
@@ -130,7 +128,7 @@ class _Connection(Connection):
             self.send_header(name, value)
         has_body = answer.status not in {204, 304}
         if answer.stream:
-            self._send_stream(answer, answer.stream())
+            self.send_stream(answer.stream(), framed="Content-Length" not in answer.headers)
             return
         if has_body:
             self.send_header("Content-Length", str(len(answer.body)))
@@ -140,34 +138,7 @@ class _Connection(Connection):
             self.wfile.write(answer.body[:half])
             self.close_connection = True
             if answer.cut is not Cut.TRUNCATE:
-                self._wait_for_the_end(answer.body[half:] if answer.cut is Cut.DRIP else b"")
+                self.wait_for_the_end(answer.body[half:] if answer.cut is Cut.DRIP else b"")
         elif has_body:
             self.wfile.write(answer.body)
         self.wfile.flush()
-
-    def _send_stream(self, answer: Answer, chunks: Iterator[bytes]) -> None:
-        framed = "Content-Length" not in answer.headers
-        if framed:
-            self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        for chunk in chunks:
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk) if framed else chunk)
-        self.wfile.write(b"0\r\n\r\n" if framed else b"")
-        self.wfile.flush()
-
-    def _wait_for_the_end(self, dripping: bytes) -> None:
-        """Stays until the client hangs up or the server is stopped, sending a byte now and again if there are any."""
-        self.wfile.flush()
-        self.connection.settimeout(_DRIP_SECONDS if dripping else IDLE_SECONDS)
-        place = 0
-        while True:
-            try:
-                self.connection.recv(1)
-            except TimeoutError:
-                if place >= len(dripping):
-                    return
-                self.wfile.write(dripping[place : place + 1])
-                self.wfile.flush()
-                place += 1
-            else:
-                return

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 import ssl
 import threading
+from http import HTTPStatus
 
 import trustme
 
 from tests.simulators.company.model import Company
 from tests.simulators.listening import server_context
 from tests.simulators.onprem import photos
-from tests.simulators.onprem.faults import Faults, Mode
+from tests.simulators.onprem.faults import Faults
 from tests.simulators.onprem.mailboxes import Access
 from tests.simulators.onprem.ntlm import SCHEMES, Accounts, ConnectionSignIn, Verdict
 from tests.simulators.onprem.recorder import Recorded, Recorder
@@ -47,13 +49,15 @@ class OnpremSimulator(Application):
         password: str = "Correct-Horse-7-Battery",
         schemes: tuple[str, ...] = SCHEMES,
         require_channel_binding: bool = False,
+        seed: int | None = None,
     ) -> None:
         self.company = company
-        self.recorder, self.faults = Recorder(), Faults()
+        self.recorder, self.faults = Recorder(), Faults() if seed is None else Faults(seed)
         user = username.rpartition("\\")[2].partition("@")[0]
         self.username, self.upn = username, f"{user}@{DOMAIN}"
         self.refused_logins = 0
         self._accounts = Accounts(username, password, self.upn)
+        self._own_password, self._is_other_password = password, False
         self._schemes = schemes
         self._state = State(company, Access(company, self.upn), self.faults)
         self._service = Service(self._state, self.recorder)
@@ -82,6 +86,7 @@ class OnpremSimulator(Application):
 
     def set_password(self, password: str) -> None:
         """Changes the service account's password; everybody is signed out."""
+        self._own_password = password
         self._accounts.set_password(password)
 
     def deny_impersonation(self, address: str) -> None:
@@ -122,6 +127,7 @@ class OnpremSimulator(Application):
 
     def respond(self, incoming: Incoming) -> Outgoing:
         """Judges the sign-in, then serves the operation or the photo."""
+        self._change_password()
         verdict, challenges = incoming.sign_in.judge(incoming.headers.get("Authorization"))
         if verdict is not Verdict.ACCEPTED:
             if verdict is Verdict.REFUSED:
@@ -139,15 +145,22 @@ class OnpremSimulator(Application):
             return Outgoing(200, b"<html><body>Service</body></html>", (("Content-Type", "text/html"),))
         return self._operation(incoming)
 
+    def _change_password(self) -> None:
+        """Lets the password become another one, and the old one again, as the faults have it."""
+        with self._counting:
+            before, self._is_other_password = self._is_other_password, self.faults.has_other_password()
+            if self._is_other_password != before:
+                self._accounts.set_password(secrets.token_urlsafe() if self._is_other_password else self._own_password)
+
     def _operation(self, incoming: Incoming) -> Outgoing:
         outcome = self._service.answer(incoming.body)
         self._record(incoming, outcome)
-        planned = outcome.planned
-        if planned is not None and planned.mode is Mode.HTTP:
-            later = (("Retry-After", str(planned.retry_after)),) if planned.retry_after is not None else ()
-            return Outgoing(planned.status, b"", later)
-        end = {Mode.RESET: "reset", Mode.TRUNCATE: "truncate"}.get(planned.mode, "") if planned else ""
-        return Outgoing(outcome.status, outcome.body, (_XML,), end)
+        blow = outcome.blow
+        if blow.is_instead:
+            return Outgoing(blow.status, blow.body, blow.headers, blow.end, blow.stream)
+        if blow.absent == HTTPStatus.NOT_FOUND == outcome.status:
+            return Outgoing(outcome.status)
+        return Outgoing(outcome.status, outcome.body, (_XML,), blow.end)
 
     def _photo(self, incoming: Incoming) -> Outgoing:
         with self.company.lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from tests.simulators.onprem import (
     sync,
     writes,
 )
-from tests.simulators.onprem.faults import Mode, Planned
+from tests.simulators.onprem.blows import Asked, Blow, asked_of
 from tests.simulators.onprem.recorder import Recorder
 from tests.simulators.onprem.soap import (
     EwsError,
@@ -42,13 +43,13 @@ from tests.simulators.onprem.state import Call, State
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An answer, and what the recorder wants to know of its request."""
+    """An answer, what becomes of it on its way, and what the recorder wants to know of its request."""
 
     status: int
     body: bytes
     operation: str = ""
     mailbox: str = ""
-    planned: Planned | None = None
+    blow: Blow = Blow()  # noqa: RUF009  (frozen)
 
 
 def convert_id(call: Call) -> str:
@@ -107,6 +108,9 @@ OPERATIONS: dict[str, Callable[[Call], str]] = {
 }
 
 
+_SINCE_2013 = {"FindPeople", "GetPersona", "GetUserPhoto"}
+
+
 class Service:
     """Answers authenticated requests."""
 
@@ -135,29 +139,42 @@ class Service:
         if name not in OPERATIONS:
             raise SoapFault("ErrorInvalidRequest", f"The operation {name} is not known.")
         self._validate(payload)
-        state = self._state
-        with state.company.lock:
-            mailbox = state.access.impersonated(request.impersonate)
-            planned = state.faults.draw(name, mailbox.address.lower())
-            if planned is not None and planned.mode in {Mode.HTTP, Mode.RESET}:
-                return Outcome(planned.status, b"", name, mailbox.address, planned)
-            if planned is not None and planned.mode is Mode.SOAP:
-                back_off = {} if planned.back_off_ms is None else {"BackOffMilliseconds": str(planned.back_off_ms)}
-                raise SoapFault(planned.code, values=back_off)
-            status, body = self._run(Call(state, request, mailbox, planned))
-        answer = envelope(body)
-        self._recorder.violations += [f"{name}: {sentence}" for _, sentence in self._judge(answer)]
-        return Outcome(status, answer, name, mailbox.address, planned)
+        asked = asked_of(request, payload)
+        with self._state.faults.taken(asked) as blow:
+            time.sleep(blow.wait)
+            return self._served(request, asked, blow)
 
-    def _run(self, call: Call) -> tuple[int, str]:
-        name, planned = call.request.operation, call.planned
-        if planned is not None and planned.mode is Mode.RESPONSE:
+    def _served(self, request: Request, asked: Asked, blow: Blow) -> Outcome:
+        name, state = request.operation, self._state
+        with state.company.lock:
+            if blow.fault is not None:
+                raise blow.fault
+            mailbox = state.access.impersonated(state.faults.known_as(request.impersonate))
+            if blow.is_instead:
+                return Outcome(blow.status, blow.body, name, mailbox.address, blow)
+            call = Call(state, request, mailbox, blow)
+            if blow.first is not None:
+                blow.first(call)
+            status, body = self._run(call, asked.version)
+        answer = envelope(body)
+        if blow.change is not None:
+            answer = blow.change(answer)
+        state.faults.answered(asked, answer)
+        if not blow.is_flawed:
+            self._recorder.violations += [f"{name}: {sentence}" for _, sentence in self._judge(answer)]
+        return Outcome(status, answer, name, mailbox.address, blow)
+
+    def _run(self, call: Call, version: str) -> tuple[int, str]:
+        name, blow = call.request.operation, call.blow
+        if blow.error is not None:
             references = children(next((e for e in children(call.body) if local(e).endswith("Ids")), None))
-            return 200, response(name, [failure(name, EwsError(planned.code))] * max(1, len(references)))
+            return 200, response(name, [failure(name, blow.error)] * max(1, len(references)))
+        if name in _SINCE_2013 and version < "Exchange2013":
+            raise SoapFault("ErrorInvalidRequest", f"The operation {name} is not known to {version}.")
         try:
             return 200, OPERATIONS[name](call)
         except photos.PhotoAbsent:
-            return call.state.photo_absent_status, photos.absent()
+            return blow.absent or call.state.photo_absent_status, photos.absent()
 
     def _validate(self, payload: bytes) -> None:
         for line, sentence in self._judge(payload):

@@ -48,9 +48,10 @@ _FOOT = "</s:Body></s:Envelope>"
 class EwsError(Exception):
     """One thing asked for failed; the answer says so in its response message and goes on with the next."""
 
-    def __init__(self, code: str, message: str = "") -> None:
+    def __init__(self, code: str, message: str = "", *, values: dict[str, str] | None = None) -> None:
         super().__init__(code)
         self.code = code
+        self.values = values or {}
         self.message = message or SENTENCES.get(code, "The operation failed.")
 
 
@@ -70,19 +71,26 @@ class SoapFault(Exception):
 SENTENCES = {
     "ErrorAccessDenied": "Access is denied. Check credentials and try again.",
     "ErrorChangeKeyRequiredForWriteOperations": "The change key is required for this operation.",
+    "ErrorContentConversionFailed": "Content conversion failed.",
+    "ErrorCorruptData": "The data is corrupt.",
+    "ErrorExceededConnectionCount": "You have exceeded the available concurrent connections for your account.",
     "ErrorFolderNotFound": "The specified folder could not be found in the store.",
     "ErrorImpersonateUserDenied": "The account does not have permission to impersonate the requested user.",
     "ErrorInternalServerError": "An internal server error occurred. The operation failed.",
     "ErrorInternalServerTransientError": "An internal server error occurred. Try again later.",
     "ErrorInvalidIdMalformed": "Id is malformed.",
     "ErrorInvalidRequest": "The request is invalid.",
+    "ErrorInvalidSchemaVersionForMailboxVersion": "The mailbox is on a server that does not know this schema version.",
     "ErrorInvalidServerVersion": "The specified server version is invalid.",
     "ErrorInvalidSyncStateData": "Synchronization state data is corrupt or otherwise invalid.",
     "ErrorIrresolvableConflict": (
         "The send or update operation could not be performed because the change key passed in the request does not "
         "match the current change key for the item."
     ),
+    "ErrorItemCorrupt": "The item is corrupt.",
     "ErrorItemNotFound": "The specified object was not found in the store.",
+    "ErrorMailboxFailover": "The mailbox is being moved to another server. Try again later.",
+    "ErrorMailboxMoveInProgress": "The mailbox is being moved. Try again later.",
     "ErrorMailboxStoreUnavailable": "The mailbox database is temporarily unavailable.",
     "ErrorNameResolutionMultipleResults": "Multiple results were found.",
     "ErrorNameResolutionNoResults": "No results were found.",
@@ -169,11 +177,7 @@ def envelope(body: str) -> bytes:
 
 def fault(problem: SoapFault) -> bytes:
     """A whole answer that is a fault."""
-    known = {"LineNumber", "LinePosition", "Violation"}
-    values = "".join(
-        f"<t:{name}>{text(value)}</t:{name}>" if name in known else f'<t:Value Name="{name}">{text(value)}</t:Value>'
-        for name, value in problem.values.items()
-    )
+    values = _values(problem)
     detail = f'<t:MessageXml xmlns:t="{TYPES}">{values}</t:MessageXml>' if values else ""
     return (
         f'<?xml version="1.0" encoding="utf-8"?><s:Envelope xmlns:s="{SOAP}"><s:Body><s:Fault>'
@@ -183,6 +187,14 @@ def fault(problem: SoapFault) -> bytes:
         f'<e:Message xmlns:e="{ERRORS}">{text(problem.message)}</e:Message>{detail}'
         "</detail></s:Fault></s:Body></s:Envelope>"
     ).encode()
+
+
+def _values(problem: EwsError | SoapFault) -> str:
+    known = {"LineNumber", "LinePosition", "Violation"}
+    return "".join(
+        f"<t:{name}>{text(value)}</t:{name}>" if name in known else f'<t:Value Name="{name}">{text(value)}</t:Value>'
+        for name, value in problem.values.items()
+    )
 
 
 # What a response message holds even when it says "Error": by the schema, or as Exchange has it.
@@ -217,9 +229,10 @@ def success(operation: str, content: str = "", *, attributes: str = "") -> str:
 def failure(operation: str, problem: EwsError, *, content: str = "", severity: str = "Error") -> str:
     """A response message that says no, or yes with a warning."""
     name = BARE.get(operation, f"{operation}ResponseMessage")
+    detail = f"<m:MessageXml>{_values(problem)}</m:MessageXml>" if problem.values else ""
     return (
         f'<m:{name} ResponseClass="{severity}"><m:MessageText>{text(problem.message)}</m:MessageText>'
-        f"<m:ResponseCode>{problem.code}</m:ResponseCode><m:DescriptiveLinkKey>0</m:DescriptiveLinkKey>"
+        f"<m:ResponseCode>{problem.code}</m:ResponseCode><m:DescriptiveLinkKey>0</m:DescriptiveLinkKey>{detail}"
         f"{content or _MANDATORY.get(operation, '')}</m:{name}>"
     )
 

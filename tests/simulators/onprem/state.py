@@ -5,14 +5,18 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from lxml import etree
 
 from tests.simulators.company.model import Company, ContactFolder, Item, stable_id
-from tests.simulators.onprem.faults import Faults, Mode, Planned
+from tests.simulators.onprem.blows import Blow
 from tests.simulators.onprem.fields import Attachment, Entry
 from tests.simulators.onprem.mailboxes import Access, Mailbox
 from tests.simulators.onprem.soap import EwsError, Request, failure
+
+if TYPE_CHECKING:
+    from tests.simulators.onprem.faults import Faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class Call:
     state: State
     request: Request
     mailbox: Mailbox
-    planned: Planned | None = None
+    blow: Blow = Blow()  # noqa: RUF009  (frozen)
 
     @property
     def body(self) -> etree._Element:
@@ -76,10 +80,10 @@ class Call:
 
     def _one(self, place: int, reference: etree._Element, answer: Callable[[etree._Element], str]) -> str:
         identifier = reference.get("Id", "")
-        planned = self.planned
         try:
-            if planned is not None and planned.mode is Mode.ITEM and planned.item in {place, identifier}:
-                raise EwsError(planned.code)
+            failing = self.blow.item(place, identifier)
+            if failing is not None:
+                raise failing
             refusal = self.state.faults.refusal(identifier) if identifier else ""
             if refusal:
                 raise EwsError(refusal)

@@ -87,7 +87,8 @@ class _Round:
 def _items(call: Call) -> str:
     mailbox, view = _folder(call)
     key, epoch = call.state.company.directory_id, call.state.faults.sync_epoch(mailbox.address)
-    state = value(call.body, "m:SyncState")
+    # A tilde and what follows means nothing: pages that come again have states of their own (`odd_answers`).
+    state = value(call.body, "m:SyncState").partition("~")[0]
     if state:
         position = unseal(state, key, "items", view.id, epoch)
     else:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import os
-import socket
 import ssl
-import struct
 from abc import abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from tests.simulators.listening import Connection, Listener
@@ -30,12 +29,17 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """An answer; `end` may be "reset" (instead of it) or "truncate" (in the middle of it)."""
+    """An answer; `stream` makes a body that is too large to be held.
+
+    `end` says how it fails to arrive: "reset" instead of it; in the middle of it "reset-mid-body", "truncate" (the
+    connection ends), "stall" (nothing more comes) or "drip" (a byte comes now and again).
+    """
 
     status: int
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = field(default=())
     end: str = ""
+    stream: Callable[[], Iterator[bytes]] | None = None
 
 
 class Application:
@@ -90,26 +94,31 @@ class _Connection(Connection):
 
     def _send(self, outgoing: Outgoing) -> None:
         if outgoing.end == "reset":
-            self._reset()
+            self.reset()
+            return
+        if outgoing.stream is not None:
+            self._begin(outgoing.status, outgoing.headers)
+            self.send_stream(outgoing.stream(), framed="Content-Length" not in dict(outgoing.headers))
             return
         body, headers = self._compressed(outgoing)
-        self.send_response(outgoing.status)
-        for name, content in headers:
-            self.send_header(name, content)
-        if outgoing.status != 304:
+        self._begin(outgoing.status, headers)
+        if outgoing.status != HTTPStatus.NOT_MODIFIED:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if outgoing.end == "truncate":
-            body = body[: len(body) // 2]
-            self.close_connection = True
-        self.wfile.write(body)
+        half = len(body) // 2 if outgoing.end else len(body)
+        self.wfile.write(body[:half])
         self.wfile.flush()
+        if outgoing.end:
+            self.close_connection = True
+        if outgoing.end in {"stall", "drip"}:
+            self.wait_for_the_end(body[half:] if outgoing.end == "drip" else b"")
+        elif outgoing.end == "reset-mid-body":
+            self.reset()
 
-    def _reset(self) -> None:
-        # Closed with a linger of nought and no farewell of TLS: the client sees a reset.
-        self.close_connection = True
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        os.close(self.connection.detach())
+    def _begin(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+        self.send_response(status)
+        for name, content in headers:
+            self.send_header(name, content)
 
     def _compressed(self, outgoing: Outgoing) -> tuple[bytes, tuple[tuple[str, str], ...]]:
         accepted = "gzip" in (self.headers.get("Accept-Encoding") or "")
