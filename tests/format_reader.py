@@ -99,7 +99,7 @@ def open_record(
     return AESGCM(okm[:32]).decrypt(nonce, record[82:], data)
 
 
-# Sections 5, 7 and 8
+# Sections 5 to 8
 
 
 def wrapped_key_columns(purpose: str, generation: int) -> tuple[bytes, bytes]:
@@ -113,6 +113,13 @@ def unpad(padded: bytes) -> bytes:
     if stripped[-1:] != b"\x80":
         raise Refused("not padded")
     return stripped[:-1]
+
+
+def credential_secret(credential: Mapping[str, Any]) -> bytes:
+    """The secret itself of a credential."""
+    if credential["kind"] == "keytab":
+        return base64.b64decode(credential["secret"], validate=True)
+    return credential["secret"].encode("utf-8")
 
 
 def index(key: bytes, label: str, value: str) -> bytes:

@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from syncvault.cli import credential_in, output, registration
+from syncvault.cli import credential_in, options, output, registration, service_account
 from syncvault.cli.audited import audited, write_after
 from syncvault.cli.call import AsJson, TenantArgument, begin
+from syncvault.cli.given import Given, given_options, refuse_two_readers
 from syncvault.cli.lookup import living
 from syncvault.cli.output import instant
-from syncvault.cli.tenant_add import (
-    Certificate,
-    CertificatePassword,
-    FederatedTokenFile,
-    IdentityClientId,
-    ManagedIdentity,
-    PasswordFile,
-    PasswordStdin,
-    SecretExpires,
-    SecretFile,
-    SecretStdin,
-    WorkloadIdentity,
-    given_options,
-    refuse_two_readers,
-)
-from syncvault.errors import Exit, UsageError
-from syncvault.vault.model import Credential, TenantKind
+from syncvault.errors import Exit, InputError, UsageError
+from syncvault.masking import mask_address
+from syncvault.vault.model import Credential, OnpremConnection, TenantKind, TenantProfile
 
 if TYPE_CHECKING:
-    from connectors.graph.permissions import FeatureCheck
+    from syncvault.sync.checking import Tried
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-_OF_OTHER_KIND: Final = {
-    TenantKind.ONLINE: credential_in.WAYS[TenantKind.ONPREM],
-    TenantKind.ONPREM: (*credential_in.WAYS[TenantKind.ONLINE], *credential_in.FURTHER, credential_in.EXPIRES),
-}
 
 
 @app.command()
@@ -48,7 +32,7 @@ def show(context: typer.Context, tenant: TenantArgument, _json: AsJson = False) 
     call = begin(context)
     with call.open_vault() as vault, audited(vault, call.command) as entry:
         found = living(vault, tenant, entry)
-        data = _row(tenant, credentials.load(vault, found))
+        data = _row(found.facts, credentials.load(vault, found))
         entry.write()
     output.print_object(call, data, list(data.items()))
 
@@ -56,7 +40,7 @@ def show(context: typer.Context, tenant: TenantArgument, _json: AsJson = False) 
 @app.command()
 def check(context: typer.Context, tenant: TenantArgument, _json: AsJson = False) -> int:
     """Sign in once with the stored credential, and try what the tenant's sources may need."""
-    from syncvault.sync import connect
+    from syncvault.sync import checking
     from syncvault.vault import credentials
     from syncvault.vault.content import sources
 
@@ -64,11 +48,8 @@ def check(context: typer.Context, tenant: TenantArgument, _json: AsJson = False)
     with call.open_vault() as vault:
         found = living(vault, tenant)
         stored = credentials.load(vault, found)
-        registered = sources.listing(vault, found)
-        users, groups = ([one.ref for one in registered if one.kind == kind] for kind in ("user", "group"))
-        checked = connect.check(found.facts, stored, users=users, groups=groups)
+        checked = checking.check(found.facts, stored, sources.listing(vault, found))
     ends = checked.identity.expires_at or stored.expires_at
-    needed = connect.needed_features(found.facts.scope, registered)
     data: dict[str, Any] = {
         "tenant": tenant,
         "ok": True,
@@ -78,9 +59,9 @@ def check(context: typer.Context, tenant: TenantArgument, _json: AsJson = False)
         "expires_at": instant(ends) if ends else None,
     }
     lines = list(data.items())
-    data["features"] = [_feature(one, is_needed=one.feature in needed) for one in checked.features]
-    output.print_object(call, data, [*lines, *((one["feature"], _told(one)) for one in data["features"])])
-    return Exit.PARTLY if any(one["needed"] and not one["ok"] for one in data["features"]) else Exit.OK
+    data["features"] = [_feature(one) for one in checked.tried]
+    output.print_object(call, data, [*lines, *((one.feature, _told(one)) for one in checked.tried)])
+    return Exit.PARTLY if any(one.needed and not one.ok for one in checked.tried) else Exit.OK
 
 
 @app.command()
@@ -88,62 +69,104 @@ def rotate(
     context: typer.Context,
     tenant: TenantArgument,
     *,
-    certificate: Certificate = None,
-    certificate_password_file: CertificatePassword = None,
-    secret_stdin: SecretStdin = False,
-    secret_file: SecretFile = None,
-    secret_expires: SecretExpires = "",
-    managed_identity: ManagedIdentity = False,
-    identity_client_id: IdentityClientId = "",
-    workload_identity: WorkloadIdentity = False,
-    federated_token_file: FederatedTokenFile = None,
-    password_stdin: PasswordStdin = False,
-    password_file: PasswordFile = None,
+    certificate: options.Certificate = None,
+    certificate_password_file: options.CertificatePassword = None,
+    secret_stdin: options.SecretStdin = False,
+    secret_file: options.SecretFile = None,
+    secret_expires: options.SecretExpires = "",
+    managed_identity: options.ManagedIdentity = False,
+    identity_client_id: options.IdentityClientId = "",
+    workload_identity: options.WorkloadIdentity = False,
+    federated_token_file: options.FederatedTokenFile = None,
+    auth: options.Auth = "",
+    password_stdin: options.PasswordStdin = False,
+    password_file: options.PasswordFile = None,
+    keytab: options.Keytab = None,
+    ccache: options.TicketCache = None,
+    token_url: options.TokenUrl = "",
+    client_id: options.ClientId = "",
+    token_scope: options.TokenScope = "",
     _json: AsJson = False,
 ) -> None:
-    """Replace the credential by one that was tried first; this lifts a quarantine."""
+    """Replace the credential, by one of another kind too; it is tried first, and lifts a quarantine."""
     given = given_options(locals())
-    from syncvault.vault import credentials
+    from syncvault.vault import tenants
 
     call = begin(context)
     refuse_two_readers(call, given)
     with call.open_vault() as vault, audited(vault, call.command) as entry:
         found = living(vault, tenant, entry)
-        kind = found.facts.kind
-        if foreign := next((key for key in _OF_OTHER_KIND[kind] if given.texts.get(key)), None):
-            raise UsageError(f"--{foreign} does not go with a tenant of kind {kind}.", advice="See `tenant show`.")
-        fresh = credential_in.credential(kind, given)
-        registration.probe(found.facts, fresh)
-        credentials.replace(vault, found, fresh)
+        change, fresh = _replacement(found.facts, given)
+        registration.probe(change(found.facts), fresh)
+        updated = tenants.update(vault, found, change, credential=fresh)
         write_after(entry)
-    data = _row(tenant, fresh)
+    data = _row(updated.facts, fresh)
     output.print_object(call, data, list(data.items()))
 
 
-def _feature(one: FeatureCheck, *, is_needed: bool) -> dict[str, Any]:
+def _replacement(facts: TenantProfile, given: Given) -> tuple[Callable[[TenantProfile], TenantProfile], Credential]:
+    """The credential that was given, and what its way to sign in changes in the tenant's facts."""
+    known = credential_in.KEYS[facts.kind]
+    others = frozenset[str]().union(*credential_in.KEYS.values()) - known
+    if foreign := next((key for key, value in given.texts.items() if key in others and value), None):
+        raise UsageError(f"--{foreign} does not go with a tenant of kind {facts.kind}.", advice="See `tenant show`.")
+    before = facts.connection
+    if not isinstance(before, OnpremConnection):
+        return lambda now: now, credential_in.credential(TenantKind.ONLINE, given)
+    way = service_account.sign_in(given, before)
+
+    def change(now: TenantProfile) -> TenantProfile:
+        connection = now.connection
+        return replace(now, connection=way.on(connection)) if isinstance(connection, OnpremConnection) else now
+
+    return change, credential_in.credential(TenantKind.ONPREM, given, before)
+
+
+def _feature(one: Tried) -> dict[str, Any]:
     return {
-        "feature": str(one.feature),
+        "feature": one.feature,
         "ok": one.ok,
-        "needed": is_needed,
+        "needed": one.needed,
         "needs": list(one.needs),
         "missing": list(one.missing),
         "code": one.code or None,
+        "advice": one.advice or None,
     }
 
 
-def _told(one: dict[str, Any]) -> str:
-    if one["ok"]:
-        return "works" if one["code"] is None else "allowed; there was no mailbox to try"
-    why = f"grant {one['missing'][0]}" if one["missing"] else f"refused ({one['code']})"
-    return f"{why}; the tenant's sources need it" if one["needed"] else f"{why}, if it is to be used"
+def _told(one: Tried) -> str:
+    if one.ok:
+        return "allowed; there was no mailbox to try" if one.code else "works"
+    why = f"grant {one.missing[0]}" if one.missing else f"refused ({one.code})"
+    told = f"{why}; the tenant's sources need it" if one.needed else f"{why}, if it is to be used"
+    return f"{told}\n{one.advice}" if one.advice else told
 
 
-def _row(tenant: str, credential: Credential) -> dict[str, Any]:
+def _row(facts: TenantProfile, credential: Credential) -> dict[str, Any]:
+    """What may be shown of a credential."""
+    connection = facts.connection
+    account = connection if isinstance(connection, OnpremConnection) else None
     return {
-        "tenant": tenant,
+        "tenant": facts.name,
         "kind": str(credential.kind),
+        "auth": account.auth if account else None,
         "thumbprint": credential.thumbprint or None,
         "expires_at": instant(credential.expires_at) if credential.expires_at else None,
         "identity_client_id": credential.identity_client_id or None,
         "token_file": credential.token_file or None,
+        "principal": _principal(account, credential) if account else None,
+        "ccache": credential.ticket_cache or None,
+        "token_url": account.token_url or None if account else None,
+        "client_id": account.client_id or None if account else None,
     }
+
+
+def _principal(connection: OnpremConnection, credential: Credential) -> str | None:
+    """Whose keys a keytab holds, as far as it may be shown."""
+    from syncvault.sync import onprem
+
+    try:
+        found = onprem.principal(connection, credential)
+    except InputError:
+        return None
+    return mask_address(found) if found else None

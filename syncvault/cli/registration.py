@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from syncvault.cli import secrets_in, values
+from syncvault.cli import secrets_in, service_account, values
+from syncvault.cli.given import Given, one_of
 from syncvault.cli.scoping import scope_given
+from syncvault.cli.terminal import note, shown
 from syncvault.errors import InputError, UsageError
 from syncvault.policy.subscription import Subscription, SubscriptionKind
 from syncvault.vault.model import (
@@ -28,39 +29,6 @@ DEFAULT_TERM: Final = "P1Y"
 DEFAULT_ZONE: Final = "UTC"
 _CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
-Parser = Callable[[str, str], str]
-
-
-def as_option(key: str) -> str:
-    """How the command line calls a value."""
-    return "NAME" if key == "name" else f"--{key}"
-
-
-@dataclass(frozen=True)
-class Given:
-    """Values by the names of their options, without dashes in front; `label` says how a refusal calls one."""
-
-    texts: Mapping[str, Any]
-    label: Callable[[str], str] = as_option
-
-    def required(self, key: str, parse: Parser) -> str:
-        """A value that must be there."""
-        text = self.texts.get(key)
-        if not text:
-            example = values.EXAMPLES.get(as_option(key), "")
-            raise UsageError(f"{self.label(key)} is missing.", advice=f"Give it like {example}" if example else "")
-        return parse(text, self.label(key))
-
-    def optional(self, key: str, parse: Parser, default: str = "") -> str:
-        """A value that may be left out."""
-        text = self.texts.get(key)
-        return parse(text, self.label(key)) if text else default
-
-    def path(self, key: str) -> Path | None:
-        """A file that may be left out."""
-        text = self.texts.get(key)
-        return Path(text) if text else None
-
 
 def profile(kind: TenantKind, given: Given) -> TenantProfile:
     """The facts about a tenant.
@@ -76,7 +44,7 @@ def profile(kind: TenantKind, given: Given) -> TenantProfile:
         admin_mail=given.required("admin-mail", values.address),
         billing_mail=given.optional("billing-mail", values.address),
         customer_number=given.optional("customer-number", values.plain_text),
-        locale=given.optional("locale", _one_of(values.LOCALES), "en"),
+        locale=given.optional("locale", one_of(values.LOCALES), "en"),
         scope=scope_given(given.texts),
     )
 
@@ -112,6 +80,26 @@ def require_free_name(vault: Vault, name: str) -> None:
         )
 
 
+def settled(facts: TenantProfile, opened_by: Credential) -> TenantProfile:
+    """The facts as they can be stored; autodiscover is asked for the address of EWS where none was given.
+
+    Raises:
+        InputError: The keytab has no key of the service account.
+        ExchangeError: The server refused, with its own code.
+    """
+    connection = facts.connection
+    if not isinstance(connection, OnpremConnection):
+        return facts
+    from syncvault.sync import connect, onprem
+
+    onprem.principal(connection, opened_by)
+    if connection.ews_url:
+        return facts
+    found = connect.discover(connection, opened_by)
+    note(f"Autodiscover names {shown(found)}")
+    return replace(facts, connection=replace(connection, ews_url=found))
+
+
 def probe(facts: TenantProfile, opened_by: Credential) -> Identity:
     """Signs in once.
 
@@ -127,7 +115,7 @@ def _online(given: Given) -> OnlineConnection:
     return OnlineConnection(
         directory_id=given.required("directory-id", values.guid),
         client_id=given.required("client-id", values.guid),
-        cloud=given.optional("cloud", _one_of(values.CLOUDS), "global"),
+        cloud=given.optional("cloud", one_of(values.CLOUDS), "global"),
         authority=given.optional("authority", values.origin),
         graph_url=given.optional("graph-url", values.origin),
         ca_pem=ca_bundle(given.path("ca-bundle"), given.label("ca-bundle")),
@@ -136,12 +124,26 @@ def _online(given: Given) -> OnlineConnection:
 
 
 def _onprem(given: Given) -> OnpremConnection:
-    return OnpremConnection(
-        ews_url=given.required("ews-url", values.url),
-        username=given.required("username", values.account),
-        auth=given.optional("auth", _one_of(values.AUTH_SCHEMES), "ntlm"),
-        ca_pem=ca_bundle(given.path("ca-bundle"), given.label("ca-bundle")),
+    way = service_account.sign_in(given)
+    username = given.required("username", values.account)
+    ews_url = _ews_url(given, username)
+    return way.on(
+        OnpremConnection(ews_url, username, ca_pem=ca_bundle(given.path("ca-bundle"), given.label("ca-bundle")))
     )
+
+
+def _ews_url(given: Given, username: str) -> str:
+    """The address of EWS; empty if autodiscover shall find it."""
+    if not given.texts.get("autodiscover"):
+        return given.required("ews-url", values.url)
+    for other, why in (("ews-url", "names what it would look for"), ("no-probe", "forbids to sign in and look")):
+        if given.texts.get(other):
+            raise UsageError(
+                f"{given.label('autodiscover')} does not go with {given.name(other)}, which {why}.",
+                advice="Give one of them.",
+            )
+    service_account.domain(username, given)
+    return ""
 
 
 def _subscription(given: Given) -> Subscription:
@@ -158,9 +160,5 @@ def _subscription(given: Given) -> Subscription:
         return Subscription(SubscriptionKind.TRIAL, values.day(trial, given.label("trial-until")), zone)
     ends_on = values.day(str(paid), given.label("paid-until"))
     return Subscription(
-        SubscriptionKind.PAID, ends_on, zone, given.optional("term", _one_of(values.TERMS), DEFAULT_TERM)
+        SubscriptionKind.PAID, ends_on, zone, given.optional("term", one_of(values.TERMS), DEFAULT_TERM)
     )
-
-
-def _one_of(choices: tuple[str, ...]) -> Parser:
-    return lambda text, name: values.choice(text, name, choices)

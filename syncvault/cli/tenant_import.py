@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from syncvault.cli import credential_in, registration, secrets_in
-from syncvault.cli.registration import Given
+from syncvault.cli.given import Given
 from syncvault.errors import InputError, SyncvaultError, UsageError
 from syncvault.vault.model import Credential, TenantKind, TenantProfile
 
@@ -24,11 +24,17 @@ _ONLINE: Final = frozenset(
     | {"certificate", "certificate-password-file", "secret-file", "secret-expires"}
     | {"managed-identity", "identity-client-id", "workload-identity", "federated-token-file"}
 )
-_ONPREM: Final = frozenset({"ews-url", "username", "auth", "password-file"})
-_FILES: Final = frozenset(
-    {"ca-bundle", "certificate", "certificate-password-file", "secret-file", "password-file", "federated-token-file"}
+_ONPREM: Final = frozenset(
+    {"ews-url", "autodiscover", "username", "auth", "password-file", "keytab", "ccache"}
+    | {"token-url", "client-id", "token-scope", "secret-file", "secret-expires"}
 )
-_TRUTHS: Final = frozenset({"no-probe", "include-private", "no-proxy", "managed-identity", "workload-identity"})
+_FILES: Final = frozenset(
+    {"ca-bundle", "certificate", "certificate-password-file", "federated-token-file"}
+    | {"secret-file", "password-file", "keytab", "ccache"}
+)
+_TRUTHS: Final = frozenset(
+    {"no-probe", "include-private", "no-proxy", "managed-identity", "workload-identity", "autodiscover"}
+)
 _EXAMPLE: Final = 'Begin each tenant with [[tenant]] and go on with lines like: name = "acme"'
 
 
@@ -82,16 +88,18 @@ def _candidate(position: int, table: Mapping[str, Any], directory: Path) -> Cand
 
 def _credential(kind: TenantKind, given: Given) -> Credential:
     # Nobody is asked at a prompt in the middle of an import.
-    if not any(given.texts.get(way) for way in credential_in.WAYS[kind]):
+    ways = credential_in.ways_of(kind, given)
+    if not any(given.texts.get(way) for way in ways):
         if kind is TenantKind.ONPREM:
-            raise UsageError(f"{given.label('password-file')} is missing.", advice="Name a file by password-file.")
+            by_file = next(way for way in ways if not way.endswith("-stdin"))
+            raise UsageError(f"{given.label(by_file)} is missing.", advice=f"Name a file by {by_file}.")
         advice = "Name a file by certificate or secret-file, or set managed-identity or workload-identity to true."
         raise UsageError(f"{given.label('secret-file')} is missing.", advice=advice)
     return credential_in.credential(kind, given)
 
 
 def _kind(where: str, table: Mapping[str, Any]) -> TenantKind:
-    named = table.get("kind") or ("onprem" if "ews-url" in table else "online")
+    named = table.get("kind") or ("onprem" if {"ews-url", "autodiscover"} & set(table) else "online")
     try:
         return TenantKind(named)
     except ValueError:

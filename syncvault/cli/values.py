@@ -18,7 +18,6 @@ from syncvault.errors import UsageError
 
 CLOUDS: Final = ("global", "us-gov", "us-dod", "china")
 LOCALES: Final = ("en", "de")
-AUTH_SCHEMES: Final = ("ntlm", "basic")
 TERMS: Final = ("P1M", "P1Y")
 TEXT_LIMIT: Final = 256
 
@@ -29,6 +28,7 @@ EXAMPLES: Final = {
     "--client-id": "04b07795-8ddb-461a-bbee-02f9e1bf7b46",
     "--ews-url": "https://mail.example.com/EWS/Exchange.asmx",
     "--username": "EXAMPLE\\svc-contacts",
+    "--token-url": "https://adfs.example.com/adfs/oauth2/token",
     "--admin-mail": "admin@example.com",
     "--until": "2027-12-31",
     "--ends": "2027-12-31",
@@ -106,9 +106,10 @@ def origin(text: str, name: str) -> str:
 
 def url(text: str, name: str) -> str:
     """A whole https URL."""
-    scheme_and_host, path = _https(text, name, EXAMPLES["--ews-url"])
+    example = EXAMPLES.get(name, EXAMPLES["--ews-url"])
+    scheme_and_host, path = _https(text, name, example)
     if path in {"", "/"}:
-        raise _wrong(name, "the whole https URL with its path", EXAMPLES["--ews-url"])
+        raise _wrong(name, "the whole https URL with its path", example)
     return scheme_and_host + path
 
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from connectors.graph.permissions import Checked, Feature
 from connectors.port import Connector, ConnectorError, Identity
 from connectors.selection import Selection
 from connectors.throttle import Sleep
 from syncvault.errors import InputError, SyncvaultError
 from syncvault.secret import Secret
+from syncvault.sync import onprem
 from syncvault.sync.scope import selection_of
-from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection, Scope, TenantProfile
+from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection, TenantProfile
 
 if TYPE_CHECKING:
     from connectors.graph import GraphCredential, GraphSettings
-    from syncvault.vault.content.sources import StoredSource
 
 
 class ExchangeError(SyncvaultError):
@@ -97,52 +95,30 @@ def probe(profile: TenantProfile, credential: Credential) -> Identity:
         connector.close()
 
 
-def check(
-    profile: TenantProfile, credential: Credential, *, users: Sequence[str] = (), groups: Sequence[str] = ()
-) -> Checked:
-    """Signs in once and tries what a tenant's sources may call for (online only).
-
-    Args:
-        profile: The tenant.
-        credential: What opens it.
-        users: Object IDs of people whose mailboxes to try.
-        groups: Object IDs of groups to try.
+def discover(connection: OnpremConnection, credential: Credential) -> str:
+    """The address of EWS, as autodiscover names it for the service account; signs in once.
 
     Raises:
         ExchangeError: It was refused, or there was nobody to ask.
     """
-    if not isinstance(profile.connection, OnlineConnection):
-        return Checked(probe(profile, credential))
-    from connectors import graph  # noqa: PLC0415  (lazy: loads msal)
+    from connectors import ews  # noqa: PLC0415  (lazy)
 
+    known = onprem.settings(connection, credential)
+    domain = connection.username.rpartition("@")[2]
     try:
-        return graph.check(_settings(profile.connection, credential), users=users, groups=groups)
+        return ews.discover(known.username, known.credential, domain, ca_pem=known.ca_pem)
     except ConnectorError as failure:
         raise ExchangeError(failure) from failure
-
-
-def needed_features(scope: Scope, sources: Iterable[StoredSource]) -> frozenset[Feature]:
-    """What these sources call for."""
-    needed: set[Feature] = set()
-    for source in sources:
-        if source.kind == "org-contacts":
-            needed.add(Feature.ORG_CONTACTS)
-            continue
-        needed |= {Feature.USERS, Feature.CONTACTS}
-        if source.kind == "group" or source.filter.exclude_group:
-            needed.add(Feature.GROUPS)
-        if selection_of(scope).photos:
-            needed.add(Feature.PHOTOS)
-    return frozenset(needed)
 
 
 def _online(connection: OnlineConnection, credential: Credential, selection: Selection, sleep: Sleep) -> Connector:
     from connectors.graph import connect as connect_graph  # noqa: PLC0415  (lazy: loads msal)
 
-    return connect_graph(_settings(connection, credential), selection=selection, sleep=sleep)
+    return connect_graph(graph_settings(connection, credential), selection=selection, sleep=sleep)
 
 
-def _settings(connection: OnlineConnection, credential: Credential) -> GraphSettings:
+def graph_settings(connection: OnlineConnection, credential: Credential) -> GraphSettings:
+    """What Graph's adapter has to know of a tenant."""
     from connectors import graph  # noqa: PLC0415  (lazy)
 
     return graph.GraphSettings(
@@ -173,13 +149,4 @@ def _for_graph(credential: Credential) -> GraphCredential:
 def _onprem(connection: OnpremConnection, credential: Credential, selection: Selection, sleep: Sleep) -> Connector:
     from connectors import ews  # noqa: PLC0415  (lazy)
 
-    return ews.connect(
-        ews.EwsSettings(
-            ews_url=connection.ews_url,
-            username=connection.username,
-            credential=ews.Password(credential.secret.reveal(), "basic" if connection.auth == "basic" else "ntlm"),
-            ca_pem=connection.ca_pem,
-        ),
-        selection=selection,
-        sleep=sleep,
-    )
+    return ews.connect(onprem.settings(connection, credential), selection=selection, sleep=sleep)

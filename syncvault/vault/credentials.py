@@ -14,7 +14,9 @@ from syncvault.policy.catalogue import DataClass
 from syncvault.store import credentials as rows
 from syncvault.store import tenants as tenant_rows
 from syncvault.store.credentials import CredentialRow
+from syncvault.store.engine import Transaction
 from syncvault.vault.keyring.keys import TenantKeys
+from syncvault.vault.manifest import Changes
 from syncvault.vault.model import Credential, Tenant
 from syncvault.vault.sealing import open_bytes, to_instant, to_json
 from syncvault.vault.vault import Vault
@@ -39,11 +41,16 @@ def replace(vault: Vault, tenant: Tenant, credential: Credential) -> None:
     """Puts another credential in the place of the present one, and lifts the tenant's quarantine."""
     row = sealed_credential(vault.keys.tenant(tenant.id), tenant.id, credential, to_instant(tenant.purge_at))
     with vault.writing(tenant) as (tx, changes):
-        if (before := rows.get(tx, tenant.id)) is not None:
-            changes.gone("credentials", [before.blob])
-        changes.added("credentials", [row.blob])
-        rows.put(tx, row)
-        tenant_rows.lift_quarantine(tx, tenant.id)
+        put_instead(tx, changes, row)
+
+
+def put_instead(tx: Transaction, changes: Changes, row: CredentialRow) -> None:
+    """Puts a row in the place of its tenant's present credential, within a transaction."""
+    if (before := rows.get(tx, row.tenant_id)) is not None:
+        changes.gone("credentials", [before.blob])
+    changes.added("credentials", [row.blob])
+    rows.put(tx, row)
+    tenant_rows.lift_quarantine(tx, row.tenant_id)
 
 
 def sealed_credential(keys: TenantKeys, tenant_id: bytes, credential: Credential, purge_at: int) -> CredentialRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -37,12 +38,18 @@ class OnlineConnection:
 
 @dataclass(frozen=True, slots=True)
 class OnpremConnection:
-    """How to reach a tenant's own Exchange."""
+    """How to reach a tenant's own Exchange, and how its service account signs in.
+
+    `auth` is `ntlm`, `basic`, `kerberos` or `oauth`; what begins with `token` and the client ID are for `oauth` alone.
+    """
 
     ews_url: str
     username: str = field(repr=False)
     auth: str = "ntlm"
     ca_pem: str = field(default="", repr=False)
+    token_url: str = ""
+    client_id: str = ""
+    token_scope: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,22 +126,25 @@ class CredentialKind(StrEnum):
     CERTIFICATE = "certificate"
     SECRET = "secret"  # noqa: S105  (the name of a kind)
     PASSWORD = "password"  # noqa: S105  (the name of a kind)
+    KEYTAB = "keytab"
+    TICKET_CACHE = "ccache"
     MANAGED_IDENTITY = "managed-identity"
     WORKLOAD_IDENTITY = "workload-identity"
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A credential: the secret itself (password, client secret, private key in PEM) and what may be shown of it.
+    """A credential: the secret itself (password, client secret, private key, keytab) and what may be shown of it.
 
     Attributes:
         kind: What it is.
-        secret: The secret; empty for identities, which have none that could be kept.
+        secret: The secret; empty for identities and ticket caches, which have none that could be kept.
         certificate_pem: The certificate (chain) that goes with a private key.
         thumbprint: SHA-1 of the certificate in hex, as Entra shows it; to tell certificates apart, not to trust.
         expires_at: When it ends, where that is known.
         identity_client_id: Which managed identity; empty for the machine's own.
         token_file: Where the platform puts the token of a workload identity.
+        ticket_cache: The file in which something else keeps a service account's Kerberos tickets fresh.
         id: Of the row that holds it; empty until it is stored.
     """
 
@@ -145,34 +155,47 @@ class Credential:
     expires_at: datetime | None = None
     identity_client_id: str = ""
     token_file: str = ""
+    ticket_cache: str = ""
     id: bytes = b""
 
     def to_dict(self) -> dict[str, Any]:
         """The plain form that is padded and sealed."""
         return {
             "kind": str(self.kind),
-            "secret": self.secret.reveal().decode("utf-8"),
+            "secret": _as_text(self.kind, self.secret),
             "certificate_pem": self.certificate_pem,
             "thumbprint": self.thumbprint,
             "expires_at": int(self.expires_at.timestamp()) if self.expires_at else None,
             "identity_client_id": self.identity_client_id,
             "token_file": self.token_file,
+            "ticket_cache": self.ticket_cache,
         }
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Credential:
         """The inverse of `to_dict`."""
-        expires = plain["expires_at"]
+        kind, expires = CredentialKind(plain["kind"]), plain["expires_at"]
         return cls(
-            kind=CredentialKind(plain["kind"]),
-            secret=Secret(plain["secret"]),
+            kind=kind,
+            secret=_from_text(kind, plain["secret"]),
             certificate_pem=plain["certificate_pem"],
             thumbprint=plain["thumbprint"],
             expires_at=None if expires is None else datetime.fromtimestamp(expires, UTC),
-            # Credentials that were sealed before there were identities name none.
+            # Credentials that were sealed before there were identities and ticket caches name none.
             identity_client_id=plain.get("identity_client_id", ""),
             token_file=plain.get("token_file", ""),
+            ticket_cache=plain.get("ticket_cache", ""),
         )
+
+
+def _as_text(kind: CredentialKind, secret: Secret) -> str:
+    """A secret as JSON can hold it: of a keytab, which is no text, as Base64."""
+    held = secret.reveal()
+    return base64.b64encode(held).decode("ascii") if kind is CredentialKind.KEYTAB else held.decode("utf-8")
+
+
+def _from_text(kind: CredentialKind, text: str) -> Secret:
+    return Secret(base64.b64decode(text, validate=True) if kind is CredentialKind.KEYTAB else text)
 
 
 @dataclass(frozen=True, slots=True)

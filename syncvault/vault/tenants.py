@@ -21,7 +21,7 @@ from syncvault.store.faults import ConflictError
 from syncvault.store.schema import VAULT_TENANT
 from syncvault.store.tenants import TenantRow
 from syncvault.vault import manifest
-from syncvault.vault.credentials import sealed_credential
+from syncvault.vault.credentials import put_instead, sealed_credential
 from syncvault.vault.model import Counts, Credential, Quarantine, Tenant, TenantProfile
 from syncvault.vault.sealing import open_json, to_datetime, to_instant, to_json
 from syncvault.vault.vault import Vault
@@ -148,13 +148,20 @@ def counts(vault: Vault) -> dict[bytes, Counts]:
     }
 
 
-def update(vault: Vault, tenant: Tenant, change: Callable[[TenantProfile], TenantProfile]) -> Tenant:
+def update(
+    vault: Vault,
+    tenant: Tenant,
+    change: Callable[[TenantProfile], TenantProfile],
+    *,
+    credential: Credential | None = None,
+) -> Tenant:
     """Changes a tenant's facts; when its purge date moves, every row's tag moves in the same transaction.
 
     Args:
         vault: The vault.
         tenant: Whose facts.
         change: Makes the new facts from those that stand, which another process may have changed since they were read.
+        credential: One that the new facts go with; it is put in the place of the present one, and lifts a quarantine.
 
     Raises:
         InputError: The new name is taken.
@@ -166,14 +173,17 @@ def update(vault: Vault, tenant: Tenant, change: Callable[[TenantProfile], Tenan
         purge_at = profile.subscription.purge_at(vault.now)
         name_ix = vault.keys.names.of(Label.TENANT_NAME, profile.name)
         plain, version = to_json(profile.to_dict()), row_version(row.profile) + 1
-        cipher = vault.keys.tenant(tenant.id).cipher
-        blob = cipher.seal(Place.TENANT_PROFILE, tenant.id, plain, name_ix, row_version=version)
+        keys = vault.keys.tenant(tenant.id)
+        blob = keys.cipher.seal(Place.TENANT_PROFILE, tenant.id, plain, name_ix, row_version=version)
         rows.update_profile(tx, tenant.id, blob, name_ix)
         changes.gone("tenants", [row.profile])
         changes.added("tenants", [blob])
+        if credential is not None:
+            put_instead(tx, changes, sealed_credential(keys, tenant.id, credential, to_instant(purge_at)))
         if before != to_instant(purge_at):
             rows.retag(tx, tenant.id, to_instant(purge_at))
-    return Tenant(tenant.id, tenant.epoch, profile, purge_at, _quarantine(row))
+    quarantine = _quarantine(row) if credential is None else None
+    return Tenant(tenant.id, tenant.epoch, profile, purge_at, quarantine)
 
 
 def repair_tags(vault: Vault, tenant: Tenant) -> bool:

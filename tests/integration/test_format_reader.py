@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,8 @@ def test_profiles_and_credentials_hold_the_documented_keys(vault: Vault, home: P
         "scope": {"profile": "business", "folders": [], "photo_pixels": 240, "private": False, "applied": ""},
         "rule_version": 1,
     }
-    assert set(read["other"]["profile"]["connection"]) == {"ews_url", "username", "auth", "ca_pem"}
+    onprem = {"ews_url", "username", "auth", "ca_pem", "token_url", "client_id", "token_scope"}
+    assert set(read["other"]["profile"]["connection"]) == onprem
     assert read["acme"]["credential"] == {
         "kind": "secret",
         "secret": "pässword",
@@ -166,6 +168,7 @@ def test_profiles_and_credentials_hold_the_documented_keys(vault: Vault, home: P
         "expires_at": int(NOW.timestamp()),
         "identity_client_id": "",
         "token_file": "",
+        "ticket_cache": "",
     }
     assert read["other"]["credential"]["secret"] == "x" * 300
 
@@ -248,6 +251,20 @@ def test_a_replaced_credential_and_an_edited_profile_open(vault: Vault, home: Pa
     assert read["credential"]["expires_at"] is None
     assert read["profile"]["subscription"]["cancelled"] is True
     assert read["purge_at"] == format_reader.purge_at(read["profile"]["subscription"], NOW)
+
+
+def test_a_keytab_opens_byte_by_byte_and_goes_with_another_way_to_sign_in(vault: Vault, home: Path) -> None:
+    tenant, keytab = registered(vault, "house", online=False), b"\x05\x02" + bytes(range(256)) * 2
+
+    def by_kerberos(facts: TenantProfile) -> TenantProfile:
+        return replace(facts, connection=OnpremConnection("https://mail.example/EWS/Exchange.asmx", "svc", "kerberos"))
+
+    tenants.update(vault, tenant, by_kerberos, credential=Credential(CredentialKind.KEYTAB, Secret(keytab)))
+    read = format_reader.read_vault(home)["tenants"]["house"]
+    assert (read["profile"]["connection"]["auth"], read["credential"]["kind"]) == ("kerberos", "keytab")
+    assert format_reader.credential_secret(read["credential"]) == keytab
+    for table, (found, stated) in read["manifest"]["tables"].items():
+        assert found == stated, table
 
 
 def test_after_an_erasure_the_same_key_file_opens_the_rest_and_the_receipt_is_genuine(

@@ -13,7 +13,7 @@ import trustme
 
 from syncvault.__main__ import main
 from syncvault.cli import credential_in, registration, secrets_in
-from syncvault.cli.registration import Given
+from syncvault.cli.given import Given
 from syncvault.cli.tenant_import import read_import
 from syncvault.errors import InputError, SyncvaultError, UsageError
 from syncvault.policy.subscription import SubscriptionKind
