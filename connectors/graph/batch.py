@@ -156,9 +156,8 @@ def send_together(client: GraphClient, parts: Sequence[Part], pace: Pace, *, lim
     """Sends parts once as a batch; False if the server does not take it as such. Raises as `read_batch` does."""
     if not client.batches:
         return False
-    token = client.tokens.bearer()
     try:
-        answer = client.post_batch(
+        answer, token = client.post_batch(
             [_request(number, part.read) for number, part in enumerate(parts)],
             mailboxes=[part.read.mailbox for part in parts if part.read.mailbox],
             limit=limit,

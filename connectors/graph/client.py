@@ -102,17 +102,19 @@ class GraphClient:
         """
         headers = {"Accept": "application/json", "Prefer": prefer} if prefer else {"Accept": "application/json"}
         with self._slots.taken([mailbox] if mailbox else []):
-            return self._json(Ask("GET", path, headers, limit=limit, units=units(path)), policy)
+            return self._json(Ask("GET", path, headers, limit=limit, units=units(path)), policy)[0]
 
     def get_bytes(self, path: str, *, limit: int, prefer: str, mailbox: str) -> Answer:
         """Reads a body as it is; raises as `get_json` does, `TooLargeError` beyond `limit` bytes."""
         headers = {"Accept": "*/*", "Prefer": prefer} if prefer else {"Accept": "*/*"}
         ask = Ask("GET", path, headers, limit=limit, units=units(path))
         with self._slots.taken([mailbox] if mailbox else []):
-            return self._answer(ask, Backoff(self.sleep, self.now, self.policy))
+            return self._answer(ask, Backoff(self.sleep, self.now, self.policy))[0]
 
-    def post_batch(self, parts: Sequence[Json], *, mailboxes: Iterable[str], limit: int = JSON_LIMIT) -> Json:
-        """Posts to `$batch` and reads the answer; raises as `get_json` does."""
+    def post_batch(
+        self, parts: Sequence[Json], *, mailboxes: Iterable[str], limit: int = JSON_LIMIT
+    ) -> tuple[Json, str]:
+        """Posts to `$batch`; gives the answer and the token that it was asked with. Raises as `get_json` does."""
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         body = orjson.dumps({"requests": parts})
         # A batch runs up to four parts of a mailbox at once, so it takes a slot for each.
@@ -162,15 +164,15 @@ class GraphClient:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _json(self, ask: Ask, policy: RetryPolicy | None = None) -> Json:
+    def _json(self, ask: Ask, policy: RetryPolicy | None = None) -> tuple[Json, str]:
         backoff = Backoff(self.sleep, self.now, policy or self.policy)
         for _ in range(GARBLED_ATTEMPTS):
-            answer = self._answer(ask, backoff)
+            answer, token = self._answer(ask, backoff)
             if answer.is_html:
                 raise ProtocolViolation("The server answers with a web page instead of data.", code="not-json")
             parsed = parse(answer.body)
             if isinstance(parsed, dict):
-                return parsed
+                return parsed, token
             failure = ProtocolViolation("The server's answer is no JSON object.", code="not-json")
             if parsed is not None:
                 raise failure
@@ -178,7 +180,7 @@ class GraphClient:
             pause(backoff, None, failure)
         raise failure
 
-    def _answer(self, ask: Ask, backoff: Backoff) -> Answer:
+    def _answer(self, ask: Ask, backoff: Backoff) -> tuple[Answer, str]:
         token, refused, unconnected = self.tokens.bearer(), 0, 0
         while True:
             try:
@@ -191,7 +193,7 @@ class GraphClient:
                 pause(backoff, None, failure)
                 continue
             if 200 <= answer.status < 300:
-                return answer
+                return answer, token
             if answer.status == 401:
                 refused += 1
                 if refused > FRESH_TOKENS + 1:  # others have used these tokens: it is about what was asked for

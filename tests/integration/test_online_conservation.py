@@ -20,6 +20,7 @@ from connectors.contact import Contact
 from connectors.graph import connect, transport
 from connectors.port import Connector
 from connectors.selection import Selection
+from syncvault.sync.summary import Status
 from syncvault.vault.model import OnlineConnection, TenantProfile
 from tests.conftest import Authority
 from tests.contract.harness_graph import GraphHarness
@@ -234,6 +235,11 @@ def story(make_site: Callable[[], Site]) -> Iterator[Conservation]:
 def test_a_dry_run_counts_a_photo_that_is_not_wanted_any_more_once(story: Conservation) -> None:
     story.change_scope(profile="display_name")
     assert story.rehearse_and_run().photos == 2
+
+
+def test_tokens_that_run_out_at_one_batch_after_the_other_cost_no_credential(story: Conservation) -> None:
+    story.arm("token-expired", 1.0)
+    assert story.run(full=True).status is Status.OK
 
 
 @pytest.mark.parametrize(
