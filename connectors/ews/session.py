@@ -42,7 +42,7 @@ _TIMEOUTS: Final = (15.0, 120.0)  # seconds to connect, and between two blocks
 _LONGEST_ANSWER: Final = 600.0
 # Until the credential has been accepted once, few attempts: each may count as a failed login somewhere.
 _FIRST_SIGN_IN: Final = RetryPolicy(attempts=4)
-_SIGN_IN_ADVICE: Final = "Choose another way to sign in (--auth ntlm or --auth basic), or allow this one on the server."
+_SIGN_IN_ADVICE: Final = "Choose another way to sign in (like --auth ntlm or --auth basic), or allow it on the server."
 
 
 class AnswerTooLargeError(Exception):
@@ -86,7 +86,7 @@ class EwsSession:
     """Posts requests for one tenant; may be used from several threads."""
 
     def __init__(self, settings: EwsSettings, *, sleep: Sleep, now: Now) -> None:
-        self._protocol = TenantProtocol(settings)
+        self._protocol = TenantProtocol(settings, sleep=sleep, now=now)
         self._url = settings.ews_url
         self._sleep, self._now = sleep, now
         self._lock = threading.Lock()
@@ -107,6 +107,10 @@ class EwsSession:
     def host(self) -> str:
         """The server's host."""
         return str(self._protocol.server)
+
+    def primary_of(self, address: str) -> str:
+        """The primary address that Exchange named in place of an alias we called in the name of."""
+        return self._primary.get(address, address)
 
     def close(self) -> None:
         """Ends the connections."""
@@ -253,12 +257,14 @@ class EwsSession:
         if response.status_code != HTTPStatus.UNAUTHORIZED:
             return
         offered = response.headers.get("WWW-Authenticate", "").lower()
-        basic = response.request.headers.get("Authorization", "").startswith("Basic ")
-        if "Authorization" not in response.request.headers or (basic and offered and "basic" not in offered):
+        shown = response.request.headers.get("Authorization", "").partition(" ")[0].lower()
+        # Basic and Bearer are shown to a server that has not asked for them.
+        unasked = shown in {"basic", "bearer"} and bool(offered) and shown not in offered
+        if not shown or unasked:
             raise ProtocolViolation(
                 "The server does not offer this way to sign in.", code="sign-in-method", advice=_SIGN_IN_ADVICE
             )
-        error = CredentialRejected("Exchange refused the service account's password (HTTP 401).", code="http-401")
+        error = self._protocol.refused()
         self._refuse(error)
         raise error
 
@@ -301,6 +307,9 @@ class EwsSession:
         """Turns what requests, urllib3 and the sign-in libraries raise into our own errors."""
         try:
             yield
+        except CredentialRejected as error:  # before Exchange was asked: by whoever gives out tokens or tickets
+            self._refuse(error)
+            raise
         except exceptions.SSLError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise Unreachable("The server's certificate is not trusted.", code="untrusted-certificate") from None
@@ -323,7 +332,7 @@ class EwsSession:
             raise self._lost("The server broke off the sign-in.", "sign-in-broken") from None
         except (PermissionError, ValueError, SpnegoError):
             raise ProtocolViolation(
-                "The server does not answer the sign-in as NTLM asks.", code="sign-in-method", advice=_SIGN_IN_ADVICE
+                "The server does not answer the sign-in as agreed.", code="sign-in-method", advice=_SIGN_IN_ADVICE
             ) from None
 
     def _unreached(self, code: str) -> Exception:

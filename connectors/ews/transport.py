@@ -1,84 +1,149 @@
-"""exchangelib's sessions and sign-in for one tenant: its own pool and trust, nothing shared with another tenant."""
+"""exchangelib's sessions for one tenant: its own pool, trust and sign-in, nothing shared with another tenant."""
 
 from __future__ import annotations
 
+import io
 import logging
+import random
 import ssl
+import time
+from http import HTTPStatus
 from typing import Any, Final
 
 import requests
 from exchangelib.account import Identity
 from exchangelib.configuration import Configuration
-from exchangelib.credentials import Credentials
 from exchangelib.protocol import BaseProtocol, FailFast
 from exchangelib.services.common import EWSService
-from exchangelib.transport import BASIC, DEFAULT_HEADERS, NTLM
+from exchangelib.transport import DEFAULT_HEADERS, NOAUTH
 from lxml import etree
-from requests.auth import HTTPBasicAuth
+from urllib3 import HTTPResponse
+from urllib3.exceptions import HTTPError
 
-from connectors.ews.settings import EwsSettings, Password
+from connectors.ews.settings import EwsSettings, OAuthClient
+from connectors.ews.sign_in import SignIn, server_end_point, way_to_sign_in
 from connectors.port import CredentialRejected, ProtocolViolation, Unreachable
+from connectors.throttle import Now, Sleep, utc_now
 from connectors.trust import TrustAdapter, tls_context
 
 USER_AGENT: Final = "syncvault"
 MAX_SESSIONS: Final = 5  # Exchange's default lets one account sync five folders at once
-
-_AUTH_TYPES: Final = {"ntlm": NTLM, "basic": BASIC}
+_REFUSAL_LIMIT: Final = 1024 * 1024
+_BLOCK: Final = 64 * 1024
 
 # At DEBUG these print whole requests, addresses and the tokens of the sign-in. What we say ourselves holds none.
 for _name in ("exchangelib", "spnego", "requests_ntlm"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
-class TenantProtocol(BaseProtocol):  # type: ignore[misc]  # exchangelib has no types
-    """exchangelib's session pool and sign-in, without the cache and the adapter that it shares between tenants."""
+class SignInAdapter(TrustAdapter):
+    """Reads refusals at once, and no longer ones than there are, having noted which certificate they came under.
 
-    def __init__(self, settings: EwsSettings) -> None:
+    What signs in reads them too, however long they are, and looks for the certificate on a connection that has been
+    given back by then.
+    """
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        """One request.
+
+        Raises:
+            ProtocolViolation: A refusal is larger than any that is expected.
+        """
+        response = super().send(request, *args, **options)
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
+            response.end_point = _end_point(response)  # type: ignore[attr-defined]  # for `sign_in.end_point_of`
+            body = _whole(response)
+            response.raw = HTTPResponse(io.BytesIO(body), status=response.status_code, preload_content=False)
+        return response
+
+
+def _end_point(response: requests.Response) -> bytes | None:
+    socket = getattr(getattr(response.raw, "connection", None), "sock", None)
+    certificate = socket.getpeercert(binary_form=True) if isinstance(socket, ssl.SSLSocket) else None
+    return server_end_point(certificate) if certificate else None
+
+
+def _whole(response: requests.Response) -> bytes:
+    body = b""
+    try:
+        for block in response.raw.stream(_BLOCK, decode_content=True):
+            body += block
+            if len(body) > _REFUSAL_LIMIT:
+                response.close()
+                raise ProtocolViolation("The server's refusal is larger than any that is expected.")
+    except HTTPError:
+        raise requests.exceptions.ChunkedEncodingError from None
+    return body
+
+
+def trusted(settings: EwsSettings) -> ssl.SSLContext:
+    """Whom the tenant trusts.
+
+    Raises:
+        Unreachable: The CA bundle holds no usable certificate.
+    """
+    try:
+        return tls_context(settings.ca_pem)
+    except ssl.SSLError:
+        raise Unreachable("The CA bundle holds no usable certificate.") from None
+
+
+def bare_session(context: ssl.SSLContext) -> requests.Session:
+    """A session that speaks https with the tenant's trust, signs in nobody, and takes nothing from the environment."""
+    session = requests.Session()
+    session.trust_env = False
+    session.headers.update(DEFAULT_HEADERS)
+    session.headers["User-Agent"] = USER_AGENT
+    session.adapters.clear()
+    # One connection per session: NTLM signs in a connection.
+    session.mount(
+        "https://", SignInAdapter(context, pool_connections=1, pool_maxsize=1, pool_block=True, max_retries=0)
+    )
+    return session
+
+
+class TenantProtocol(BaseProtocol):  # type: ignore[misc]  # exchangelib has no types
+    """exchangelib's session pool, without the cache, the adapter and the sign-in that it shares between tenants."""
+
+    def __init__(self, settings: EwsSettings, *, sleep: Sleep = time.sleep, now: Now = utc_now) -> None:
         if not settings.ews_url.lower().startswith("https://"):
             raise ProtocolViolation("The EWS address must begin with https://.")
-        credential = settings.credential
-        if not isinstance(credential, Password) or credential.auth not in _AUTH_TYPES:
-            raise ProtocolViolation("The way to sign in must be ntlm or basic.")
-        try:
-            self._context = tls_context(settings.ca_pem)
-        except ssl.SSLError:
-            raise Unreachable("The CA bundle holds no usable certificate.") from None
-        try:
-            password = credential.secret.decode()
-        except UnicodeDecodeError:
-            raise CredentialRejected("The password is not UTF-8 text.") from None
+        self._context = trusted(settings)
+        self._sign_in = way_to_sign_in(settings, self._context, sleep=sleep, now=now)
+        # A token of an application belongs to nobody: such requests are made in the name of the account's mailbox.
+        self.stand_in = settings.username if isinstance(settings.credential, OAuthClient) else ""
         super().__init__(
             Configuration(
-                credentials=Credentials(settings.username, password),
                 service_endpoint=settings.ews_url,
-                auth_type=_AUTH_TYPES[credential.auth],
+                auth_type=NOAUTH,  # ours signs in
                 retry_policy=FailFast(),
                 max_connections=MAX_SESSIONS,
             )
         )
 
+    @property
+    def sign_in(self) -> SignIn:
+        """How the tenant signs in."""
+        return self._sign_in
+
+    def refused(self) -> CredentialRejected:
+        """What a refusal by the server means."""
+        return CredentialRejected(self._sign_in.refused, code="http-401")
+
     def create_session(self) -> requests.Session:
         """A session that has not signed in yet."""
-        session: requests.Session = super().create_session()
-        if self.auth_type == BASIC:
-            # As bytes: requests would encode texts as Latin-1 (RFC 7617 wants UTF-8).
-            session.auth = HTTPBasicAuth(self.credentials.username.encode(), self.credentials.password.encode())
-        session.signed_in = False  # type: ignore[attr-defined]  # exchangelib keeps such marks on sessions too
+        session = bare_session(self._context)
+        session.auth = self._sign_in.auth()
+        # Marks that exchangelib's pool, and ours, keep on sessions.
+        session.session_id = random.randint(10_000, 99_999)  # type: ignore[attr-defined]  # noqa: S311
+        session.usage_count = 0  # type: ignore[attr-defined]
+        session.signed_in = False  # type: ignore[attr-defined]
         return session
 
-    def raw_session(self, prefix: str, **_options: Any) -> requests.Session:  # noqa: ARG002  # exchangelib's signature
-        """A bare session that speaks https with the tenant's trust, and takes nothing from the environment."""
-        session = requests.Session()
-        session.trust_env = False
-        session.headers.update(DEFAULT_HEADERS)
-        session.headers["User-Agent"] = USER_AGENT
-        session.adapters.clear()
-        # One connection per session: NTLM signs in a connection.
-        session.mount(
-            "https://",
-            TrustAdapter(self._context, pool_connections=1, pool_maxsize=1, pool_block=True, max_retries=0),
-        )
-        return session
+    def close(self) -> None:
+        """Ends the connections, and forgets what was made of the credential."""
+        super().close()
+        self._sign_in.close()
 
 
 class Envelope(EWSService):  # type: ignore[misc]  # exchangelib has no types
@@ -88,7 +153,8 @@ class Envelope(EWSService):  # type: ignore[misc]  # exchangelib has no types
 
     def __init__(self, protocol: TenantProtocol, address: str) -> None:
         super().__init__(protocol)
-        self._identity = Identity(primary_smtp_address=address) if address else None
+        name = address or protocol.stand_in
+        self._identity = Identity(primary_smtp_address=name) if name else None
 
     @property
     def _account_to_impersonate(self) -> Identity | None:

@@ -129,5 +129,5 @@ class _Adapter(BaseAdapter):
 def paper_exchange() -> Iterator[Wire]:
     """A wire that every connector made inside is plugged into."""
     wire = Wire()
-    with patch("connectors.ews.transport.TrustAdapter", lambda *args, **kwargs: _Adapter(wire)):
+    with patch("connectors.ews.transport.SignInAdapter", lambda *args, **kwargs: _Adapter(wire)):
         yield wire
