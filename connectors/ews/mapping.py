@@ -1,89 +1,77 @@
 """From Exchange's contact element to the canonical contact, straight from the parsed tree.
 
-Pure. Fields that are not on the canonical list are not looked at. Source: Microsoft, "Contact (Exchange Web
-Services)" and the element pages it names.
+Pure. Each wanted field has a rule that reads one element; elements without a rule are not looked at. Source: Microsoft,
+"Contact (Exchange Web Services)" and the element pages it names.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 from lxml import etree, html
 
 from connectors.contact import NOTES_LIMIT, Contact, PostalAddress, clean_list, clean_text
 from connectors.ews.operations import TYPES
+from connectors.selection import FULL
 
-Children = dict[str, etree._Element]
+Fields = frozenset[str]  # names of connectors.selection.FIELDS
+Filled = dict[str, Any]
+
+_Rule = Callable[[etree._Element, Filled], None]  # reads an element into the fields it fills
 
 _T: Final = f"{{{TYPES}}}"
 _ENTRY: Final = f"{_T}Entry"
+_SENSITIVITY: Final = f"{_T}Sensitivity"
+_HAS_PICTURE: Final = f"{_T}HasPicture"
 _FOREIGN_ADDRESS = re.compile(r"(?:sip|eum|x400|x500|ex|fax|ms|ccmail|notes|gwise|ums|spo|rfax|meum):", re.IGNORECASE)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _OWN_SCHEME = re.compile(r"(?:smtp|mailto):", re.IGNORECASE)
 # Exchange keeps a birthday as an instant: 11:59 UTC on the day, or, in older versions, midnight where the owner was.
 # Midnight east of Greenwich is the evening before in UTC.
 _TO_NEXT_DAY: Final = timedelta(hours=11, minutes=59)
+_NO_ADDRESS: Final = PostalAddress()
+_NO_ADDRESSES: Final = {"business_address": _NO_ADDRESS, "home_address": _NO_ADDRESS, "other_address": _NO_ADDRESS}
 
 
-def children_of(element: etree._Element) -> Children:
-    """The element's children by their local name."""
-    return {child.tag[len(_T) :]: child for child in element if isinstance(child.tag, str)}
-
-
-def contact_from(element: etree._Element, *, address: str = "") -> Contact:
+def contact_from(element: etree._Element, fields: Fields = FULL, *, address: str = "") -> Contact:
     """The canonical contact of a `t:Contact` element.
 
     Args:
         element: A contact item, or a directory entry as ResolveNames gives it.
+        fields: The fields that are wanted; the others stay empty.
         address: The primary address where it is known from elsewhere; comes first among the e-mail addresses.
     """
-    found = children_of(element)
-    name = children_of(found["CompleteName"]) if "CompleteName" in found else {}
-    phones = _entries(found, "PhoneNumbers")
-    places = {entry.get("Key", ""): entry for entry in found.get("PhysicalAddresses", ())}
-    return Contact(
-        display_name=_text(found, "DisplayName") or _text(name, "FullName"),
-        given_name=_text(found, "GivenName") or _text(name, "FirstName"),
-        middle_name=_text(found, "MiddleName") or _text(name, "MiddleName"),
-        surname=_text(found, "Surname") or _text(name, "LastName"),
-        title=_text(name, "Title"),
-        generation=_text(found, "Generation") or _text(name, "Suffix"),
-        initials=_text(found, "Initials") or _text(name, "Initials"),
-        nickname=_text(found, "Nickname") or _text(name, "Nickname"),
-        company=_text(found, "CompanyName"),
-        department=_text(found, "Department"),
-        job_title=_text(found, "JobTitle"),
-        office_location=_text(found, "OfficeLocation"),
-        profession=_text(found, "Profession"),
-        manager=_manager(found),
-        assistant=_text(found, "AssistantName"),
-        email_addresses=_email_addresses(found, address),
-        business_phones=clean_list((phones.get("BusinessPhone"), phones.get("BusinessPhone2"))),
-        home_phones=clean_list((phones.get("HomePhone"), phones.get("HomePhone2"))),
-        mobile_phone=clean_text(phones.get("MobilePhone")),
-        im_addresses=clean_list(text for _, text in sorted(_entries(found, "ImAddresses").items())),
-        web_page=_text(found, "BusinessHomePage"),
-        business_address=_place(places.get("Business")),
-        home_address=_place(places.get("Home")),
-        other_address=_place(places.get("Other")),
-        birthday=_birthday(_text(found, "Birthday")),
-        spouse=_text(found, "SpouseName"),
-        children=clean_list(child.text for child in found.get("Children", ())),
-        notes=_notes(found),
-    )
+    rules = _rules(fields)
+    filled: Filled = {**_NO_ADDRESSES}
+    for child in element:
+        rule = rules.get(child.tag)
+        if rule is not None:
+            rule(child, filled)
+    if address and "email_addresses" in fields:
+        others = filled.get("email_addresses", ())
+        filled["email_addresses"] = clean_list([address, *(one for one in others if one.lower() != address.lower())])
+    return Contact(**filled)
 
 
 def is_private(element: etree._Element) -> bool:
     """Whether the owner marked the item private."""
-    return (element.findtext(f"{_T}Sensitivity") or "").strip() == "Private"
+    return _text(element, _SENSITIVITY).strip() == "Private"
 
 
 def has_picture(element: etree._Element) -> bool | None:
     """Whether the item has a contact photo; None where the server does not say."""
-    text = (element.findtext(f"{_T}HasPicture") or "").strip().lower()
+    text = _text(element, _HAS_PICTURE).strip().lower()
     return None if not text else text in {"true", "1"}
+
+
+def _text(element: etree._Element, tag: str) -> str:
+    # `findtext` goes through Python code for every element.
+    child = next(element.iterchildren(tag), None)
+    return "" if child is None else child.text or ""
 
 
 def plain_address(text: str, *, routing: str = "", name: str = "") -> str:
@@ -91,6 +79,8 @@ def plain_address(text: str, *, routing: str = "", name: str = "") -> str:
 
     An entry that holds only Exchange's internal name (`/o=…`) gives the SMTP address in its display name, if it is one.
     """
+    if routing == "SMTP" and ":" not in text and text[:1] != "/":
+        return text  # nearly all
     own = _OWN_SCHEME.match(text)
     if own:
         return text[own.end() :]
@@ -102,71 +92,169 @@ def plain_address(text: str, *, routing: str = "", name: str = "") -> str:
     return text
 
 
-def _text(found: Children, name: str) -> str:
-    element = found.get(name)
-    return "" if element is None else clean_text(element.text)
+# -- rules ---------------------------------------------------------------------------------------------------------
+
+_TEXTS: Final = {
+    "DisplayName": "display_name",
+    "GivenName": "given_name",
+    "MiddleName": "middle_name",
+    "Surname": "surname",
+    "Generation": "generation",
+    "Initials": "initials",
+    "Nickname": "nickname",
+    "CompanyName": "company",
+    "Department": "department",
+    "JobTitle": "job_title",
+    "OfficeLocation": "office_location",
+    "Profession": "profession",
+    "AssistantName": "assistant",
+    "BusinessHomePage": "web_page",
+    "SpouseName": "spouse",
+}
+_NAME_PARTS: Final = {
+    "FullName": "display_name",
+    "FirstName": "given_name",
+    "MiddleName": "middle_name",
+    "LastName": "surname",
+    "Title": "title",
+    "Suffix": "generation",
+    "Initials": "initials",
+    "Nickname": "nickname",
+}
+_PHONES: Final = {  # a first number before a second
+    "BusinessPhone": "business_phones",
+    "BusinessPhone2": "business_phones",
+    "HomePhone": "home_phones",
+    "HomePhone2": "home_phones",
+    "MobilePhone": "mobile_phone",
+}
+_PLACES: Final = {"Business": "business_address", "Home": "home_address", "Other": "other_address"}
+_PLACE_PARTS: Final = {
+    f"{_T}{name}": part
+    for name, part in (
+        ("Street", "street"),
+        ("City", "city"),
+        ("State", "region"),
+        ("PostalCode", "postal_code"),
+        ("CountryOrRegion", "country"),
+    )
+}
 
 
-def _entries(found: Children, name: str) -> dict[str, str]:
-    dictionary = found.get(name)
-    if dictionary is None:
-        return {}
-    return {entry.get("Key", ""): entry.text or "" for entry in dictionary if entry.tag == _ENTRY}
-
-
-def _email_addresses(found: Children, address: str) -> tuple[str, ...]:
-    entries = [entry for entry in found.get("EmailAddresses", ()) if entry.tag == _ENTRY]
-    # The directory writes the scheme of the primary address in capitals.
-    entries.sort(key=lambda entry: (not (entry.text or "").startswith("SMTP:"), entry.get("Key", "")))
-    addresses = [
-        plain_address(entry.text or "", routing=entry.get("RoutingType", ""), name=entry.get("Name", ""))
-        for entry in entries
+@lru_cache(maxsize=64)
+def _rules(fields: Fields) -> dict[str, _Rule]:
+    """What is to be read for these fields, by the elements' names."""
+    rules = {name: _text_rule(target) for name, target in _TEXTS.items() if target in fields}
+    together: list[tuple[str, Iterable[str], _Rule]] = [
+        ("CompleteName", _NAME_PARTS.values(), _complete_name_rule(fields)),
+        ("PhoneNumbers", _PHONES.values(), _phones_rule(fields)),
+        ("PhysicalAddresses", _PLACES.values(), _places_rule(fields)),
+        ("EmailAddresses", ["email_addresses"], _read_email_addresses),
+        ("ImAddresses", ["im_addresses"], _read_im_addresses),
+        ("Birthday", ["birthday"], _read_birthday),
+        ("Children", ["children"], _read_children),
+        ("Manager", ["manager"], _read_manager),
+        ("ManagerMailbox", ["manager"], _read_manager_mailbox),
+        ("Body", ["notes"], _read_notes),
+        ("Notes", ["notes"], _read_notes),  # of a directory entry
     ]
-    if address:
-        addresses = [address, *(other for other in addresses if other.lower() != address.lower())]
-    return clean_list(addresses)
+    rules.update({name: rule for name, targets, rule in together if not fields.isdisjoint(targets)})
+    return {f"{_T}{name}": rule for name, rule in rules.items()}
 
 
-def _manager(found: Children) -> str:
-    name = _text(found, "Manager")
-    if name and not name.lower().startswith(("cn=", "/o=")):
-        return name
-    mailbox = found.get("ManagerMailbox")
-    return "" if mailbox is None else clean_text(mailbox.findtext(f"{_T}Mailbox/{_T}Name"))
+def _text_rule(target: str) -> _Rule:
+    def read(element: etree._Element, filled: Filled) -> None:
+        text = clean_text(element.text)
+        if text:
+            filled[target] = text
+
+    return read
 
 
-def _place(entry: etree._Element | None) -> PostalAddress:
-    if entry is None:
-        return PostalAddress()
-    found = children_of(entry)
-    return PostalAddress(
-        street=_text(found, "Street"),
-        city=_text(found, "City"),
-        region=_text(found, "State"),
-        postal_code=_text(found, "PostalCode"),
-        country=_text(found, "CountryOrRegion"),
+def _complete_name_rule(fields: Fields) -> _Rule:
+    parts = {f"{_T}{name}": target for name, target in _NAME_PARTS.items() if target in fields}
+
+    def read(element: etree._Element, filled: Filled) -> None:
+        for child in element:
+            target = parts.get(child.tag)
+            # The elements of their own, before this one or after it, come first.
+            if target is not None and target not in filled and (text := clean_text(child.text)):
+                filled[target] = text
+
+    return read
+
+
+def _phones_rule(fields: Fields) -> _Rule:
+    wanted = {key: target for key, target in _PHONES.items() if target in fields}
+
+    def read(element: etree._Element, filled: Filled) -> None:
+        found = {entry.get("Key"): entry.text for entry in element}
+        for key, target in wanted.items():
+            text = clean_text(found.get(key))
+            if text:
+                filled[target] = text if key == "MobilePhone" else clean_list((*filled.get(target, ()), text))
+
+    return read
+
+
+def _places_rule(fields: Fields) -> _Rule:
+    wanted = {key: target for key, target in _PLACES.items() if target in fields}
+
+    def read(element: etree._Element, filled: Filled) -> None:
+        for entry in element:
+            target = wanted.get(entry.get("Key", ""))
+            if target is not None:
+                parts = {part: clean_text(one.text) for one in entry if (part := _PLACE_PARTS.get(one.tag))}
+                filled[target] = PostalAddress(**parts)
+
+    return read
+
+
+def _read_email_addresses(element: etree._Element, filled: Filled) -> None:
+    entries = [(entry.text or "", entry) for entry in element if entry.tag == _ENTRY]
+    # The directory writes the scheme of the primary address in capitals.
+    entries.sort(key=lambda found: (not found[0].startswith("SMTP:"), found[1].get("Key", "")))
+    filled["email_addresses"] = clean_list(
+        plain_address(text, routing=entry.get("RoutingType", ""), name=entry.get("Name", "")) for text, entry in entries
     )
 
 
-def _birthday(text: str) -> str:
-    text = text.strip()
+def _read_im_addresses(element: etree._Element, filled: Filled) -> None:
+    entries = sorted((entry.get("Key", ""), entry.text or "") for entry in element if entry.tag == _ENTRY)
+    filled["im_addresses"] = clean_list(text for _, text in entries)
+
+
+def _read_children(element: etree._Element, filled: Filled) -> None:
+    filled["children"] = clean_list(child.text for child in element)
+
+
+def _read_manager(element: etree._Element, filled: Filled) -> None:
+    name = clean_text(element.text)
+    if name and not name.lower().startswith(("cn=", "/o=")):
+        filled["manager"] = name
+
+
+def _read_manager_mailbox(element: etree._Element, filled: Filled) -> None:
+    filled.setdefault("manager", clean_text(element.findtext(f"{_T}Mailbox/{_T}Name")))
+
+
+def _read_birthday(element: etree._Element, filled: Filled) -> None:
+    text = (element.text or "").strip()
     if not _DATE.match(text) or text.startswith(("4501-", "1601-")):  # what Outlook writes for "none"
-        return ""
+        return
     try:
         instant = datetime.fromisoformat(text)
-        return (instant + _TO_NEXT_DAY if text.endswith("Z") else instant).date().isoformat()
+        day = (instant + _TO_NEXT_DAY if text.endswith("Z") else instant).date()
     except (ValueError, OverflowError):
-        return ""
+        return
+    filled["birthday"] = day.isoformat()
 
 
-def _notes(found: Children) -> str:
-    body = found.get("Body")
-    if body is None:
-        body = found.get("Notes")  # of a directory entry
-    if body is None or not body.text:
-        return ""
-    text = _plain(body.text) if body.get("BodyType") == "HTML" else body.text
-    return clean_text(text, limit=NOTES_LIMIT)
+def _read_notes(element: etree._Element, filled: Filled) -> None:
+    text = element.text
+    if text:
+        plain = _plain(text) if element.get("BodyType") == "HTML" else text
+        filled.setdefault("notes", clean_text(plain, limit=NOTES_LIMIT))
 
 
 def _plain(markup: str) -> str:

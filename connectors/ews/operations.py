@@ -1,66 +1,69 @@
 """The bodies of the requests we send, in the element order of Microsoft's message and type schemas.
 
-Pure: identifiers in, elements out. Only the closed list of fields that the canonical contact holds is asked for.
+Pure: identifiers in, elements out. Of a contact only the fields that are wanted are asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from lxml import etree
+
+from connectors.selection import PHOTO
 
 MESSAGES: Final = "http://schemas.microsoft.com/exchange/services/2006/messages"
 TYPES: Final = "http://schemas.microsoft.com/exchange/services/2006/types"
 
 MAX_CHANGES: Final = 512  # MaxSyncChangesReturnedType allows no more
 FOLDERS_PER_PAGE: Final = 500
+PEOPLE_PER_PAGE: Final = 500
 
 _NAMESPACES: Final = {"m": MESSAGES, "t": TYPES}
 
 _FOLDER_FIELDS: Final = ("folder:ParentFolderId", "folder:FolderClass", "folder:DisplayName")
-_CONTACT_FIELDS: Final = (
-    "item:Sensitivity",
-    "item:Body",
-    *(
-        f"contacts:{name}"
-        for name in (
-            "DisplayName",
-            "GivenName",
-            "Initials",
-            "MiddleName",
-            "Nickname",
-            "CompleteName",
-            "CompanyName",
-            "AssistantName",
-            "Birthday",
-            "BusinessHomePage",
-            "Children",
-            "Department",
-            "Generation",
-            "JobTitle",
-            "Manager",
-            "OfficeLocation",
-            "Profession",
-            "SpouseName",
-            "Surname",
-            "HasPicture",
-        )
-    ),
-)
-_INDEXED_FIELDS: Final = (
-    *(("contacts:EmailAddress", f"EmailAddress{number}") for number in (1, 2, 3)),
-    *(
-        (f"contacts:PhysicalAddress:{part}", place)
+_PLAIN: Final = {  # of a contact: our field, Exchange's property
+    "display_name": "contacts:DisplayName",
+    "given_name": "contacts:GivenName",
+    "middle_name": "contacts:MiddleName",
+    "surname": "contacts:Surname",
+    "title": "contacts:CompleteName",  # it has no property of its own
+    "generation": "contacts:Generation",
+    "initials": "contacts:Initials",
+    "nickname": "contacts:Nickname",
+    "company": "contacts:CompanyName",
+    "department": "contacts:Department",
+    "job_title": "contacts:JobTitle",
+    "office_location": "contacts:OfficeLocation",
+    "profession": "contacts:Profession",
+    "manager": "contacts:Manager",
+    "assistant": "contacts:AssistantName",
+    "web_page": "contacts:BusinessHomePage",
+    "birthday": "contacts:Birthday",
+    "spouse": "contacts:SpouseName",
+    "children": "contacts:Children",
+    "notes": "item:Body",
+    PHOTO: "contacts:HasPicture",
+}
+_PARTS: Final = ("Street", "City", "State", "CountryOrRegion", "PostalCode")
+_INDEXED: Final = {
+    "email_addresses": tuple(("contacts:EmailAddress", f"EmailAddress{number}") for number in (1, 2, 3)),
+    "business_phones": (("contacts:PhoneNumber", "BusinessPhone"), ("contacts:PhoneNumber", "BusinessPhone2")),
+    "home_phones": (("contacts:PhoneNumber", "HomePhone"), ("contacts:PhoneNumber", "HomePhone2")),
+    "mobile_phone": (("contacts:PhoneNumber", "MobilePhone"),),
+    "im_addresses": tuple(("contacts:ImAddress", f"ImAddress{number}") for number in (1, 2, 3)),
+    **{
+        f"{place.lower()}_address": tuple((f"contacts:PhysicalAddress:{part}", place) for part in _PARTS)
         for place in ("Business", "Home", "Other")
-        for part in ("Street", "City", "State", "CountryOrRegion", "PostalCode")
-    ),
-    *(
-        ("contacts:PhoneNumber", key)
-        for key in ("BusinessPhone", "BusinessPhone2", "HomePhone", "HomePhone2", "MobilePhone")
-    ),
-    *(("contacts:ImAddress", f"ImAddress{number}") for number in (1, 2, 3)),
-)
+    },
+}
+
+_PERSONA_PROPERTIES: Final = (  # what a directory may fill
+    "PersonaType", "DisplayName", "DisplayNamePrefix", "GivenName", "MiddleNames", "Surname", "Generations", "Initials",
+    "Nicknames", "CompanyName", "Departments", "Title", "OfficeLocations", "Managers", "AssistantNames", "EmailAddress",
+    "EmailAddresses", "BusinessPhoneNumbers", "BusinessPhoneNumbers2", "HomePhones", "HomePhones2", "MobilePhones",
+    "ImAddress", "BusinessHomePages", "BusinessAddresses", "HomeAddresses", "OtherAddresses",
+)  # fmt: skip
 
 
 def get_contacts_folder() -> etree._Element:
@@ -85,6 +88,20 @@ def find_contact_folders(offset: int) -> etree._Element:
     )
 
 
+def find_public_folders(parent_ids: Sequence[str], offset: int) -> etree._Element:
+    """FindFolder one level below public folders, or below the root of their tree; a page of each from `offset` on."""
+    parents = [_t("FolderId", Id=parent_id) for parent_id in parent_ids]
+    return _m(
+        "FindFolder",
+        _m("FolderShape", _t("BaseShape", "IdOnly"), _properties(_FOLDER_FIELDS)),
+        _m(
+            "IndexedPageFolderView", MaxEntriesReturned=str(FOLDERS_PER_PAGE), Offset=str(offset), BasePoint="Beginning"
+        ),
+        _m("ParentFolderIds", *(parents or [_t("DistinguishedFolderId", Id="publicfoldersroot")])),
+        Traversal="Shallow",
+    )
+
+
 def sync_folder_items(folder_id: str, state: str, limit: int) -> etree._Element:
     """SyncFolderItems from `state` on (empty: from the start): IDs, and whether an item is private.
 
@@ -101,16 +118,13 @@ def sync_folder_items(folder_id: str, state: str, limit: int) -> etree._Element:
     return _m("SyncFolderItems", *parts)
 
 
-def get_contacts(item_ids: Iterable[str]) -> etree._Element:
-    """GetItem with the closed list of contact fields, notes as plain text."""
+def get_contacts(item_ids: Iterable[str], fields: frozenset[str]) -> etree._Element:
+    """GetItem with what fills the fields and nothing else, notes as plain text; and whether an item is private."""
+    asked = ["item:Sensitivity", *(uri for name, uri in _PLAIN.items() if name in fields)]
+    indexed = [pair for name, pairs in _INDEXED.items() if name in fields for pair in pairs]
     return _m(
         "GetItem",
-        _m(
-            "ItemShape",
-            _t("BaseShape", "IdOnly"),
-            _t("BodyType", "Text"),
-            _properties(_CONTACT_FIELDS, _INDEXED_FIELDS),
-        ),
+        _m("ItemShape", _t("BaseShape", "IdOnly"), _t("BodyType", "Text"), _properties(asked, indexed)),
         _item_ids(item_ids),
     )
 
@@ -140,6 +154,25 @@ def resolve_names(entry: str) -> etree._Element:
         ReturnFullContactData="true",
         SearchScope="ActiveDirectory",
         ContactDataShape="AllProperties",
+    )
+
+
+def expand_dl(address: str) -> etree._Element:
+    """ExpandDL: whom a distribution list contains directly."""
+    return _m("ExpandDL", _m("Mailbox", _t("EmailAddress", address)))
+
+
+def find_people(offset: int) -> etree._Element:
+    """FindPeople of the whole directory, a page of it from `offset` on."""
+    return _m(
+        "FindPeople",
+        _m(
+            "PersonaShape",
+            _t("BaseShape", "Default"),
+            _properties(f"persona:{name}" for name in _PERSONA_PROPERTIES),
+        ),
+        _m("IndexedPageItemView", MaxEntriesReturned=str(PEOPLE_PER_PAGE), Offset=str(offset), BasePoint="Beginning"),
+        _m("ParentFolderId", _t("DistinguishedFolderId", Id="directory")),
     )
 
 

@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import pytest
 
+from connectors.contact import Contact
 from connectors.ews import connect
 from connectors.ews.connector import EwsConnector
 from connectors.port import (
@@ -19,6 +20,7 @@ from connectors.port import (
     Removal,
     ServerFault,
 )
+from connectors.selection import BUSINESS, FULL, Selection
 from tests.reading import outcomes
 from tests.unit.ews_wire import SETTINGS, Reply, Seen, Wire, answer, error, fault, messages, success
 
@@ -76,6 +78,21 @@ def asked(request: Seen) -> list[str]:
     return [str(item_id) for item_id in request.find("//m:ItemIds/t:ItemId/@Id")]
 
 
+_PROPERTIES = {
+    "DisplayName": {"display_name"}, "GivenName": {"given_name"}, "MiddleName": {"middle_name"},
+    "Surname": {"surname"}, "CompleteName": {"title"}, "Generation": {"generation"}, "Initials": {"initials"},
+    "Nickname": {"nickname"}, "CompanyName": {"company"}, "Department": {"department"}, "JobTitle": {"job_title"},
+    "OfficeLocation": {"office_location"}, "Profession": {"profession"}, "Manager": {"manager"},
+    "AssistantName": {"assistant"}, "EmailAddress": {"email_addresses"}, "ImAddress": {"im_addresses"},
+    "PhoneNumber": {"business_phones", "home_phones", "mobile_phone"}, "BusinessHomePage": {"web_page"},
+    "Birthday": {"birthday"}, "SpouseName": {"spouse"}, "Children": {"children"}, "HasPicture": {"photo"},
+    **{
+        f"PhysicalAddress:{part}": {"business_address", "home_address", "other_address"}
+        for part in ("Street", "City", "State", "CountryOrRegion", "PostalCode")
+    },
+}  # fmt: skip
+
+
 def pull(connector: EwsConnector, checkpoints: dict[str, str] | None = None) -> list[Any]:
     return list(outcomes(connector, ANNA, checkpoints or {}))
 
@@ -97,14 +114,25 @@ def test_a_first_pull_brings_each_page_with_its_state(wire: Wire, connector: Ews
     assert wire.seen[4].find("string(//m:SyncState)") == "s1"
 
 
-def test_a_page_is_fetched_only_when_the_one_before_was_taken(wire: Wire, connector: EwsConnector) -> None:
-    wire.reply(TOP, below(), changed("s1", last=False), changed("s2", last=False))
+def test_only_the_page_after_the_one_in_hand_is_asked_for(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), *(changed(f"s{number}", last=False) for number in range(4)))
 
     pages = outcomes(connector, ANNA, {})
     next(pages)
     pages.close()  # type: ignore[attr-defined]
 
-    assert wire.operations == ["GetFolder", "FindFolder", "SyncFolderItems"]
+    assert wire.operations == ["GetFolder", "FindFolder", "SyncFolderItems", "SyncFolderItems"]
+
+
+def test_a_page_is_handed_over_before_the_failure_of_the_one_after_it(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s1", said("Create", "a"), last=False), items(contact("a")))
+    wire.reply(messages("SyncFolderItems", error("SyncFolderItems", "ErrorMailboxMoveInProgress")))
+
+    pages = outcomes(connector, ANNA, {})
+
+    assert next(pages).checkpoint == "s1"
+    with pytest.raises(ServerFault):
+        next(pages)
 
 
 def test_folders_are_named_under_their_parents_and_others_left_out(wire: Wire, connector: EwsConnector) -> None:
@@ -306,18 +334,44 @@ def test_the_page_size_is_never_above_what_the_schema_allows(wire: Wire) -> None
     assert wire.seen[2].find("string(//m:MaxChangesReturned)") == "512"
 
 
-def test_items_that_are_too_much_together_come_in_halves_and_a_giant_is_left_out(
-    wire: Wire, connector: EwsConnector
-) -> None:
-    giant, small = items(contact("a", "x" * 5_000)), items(contact("b"))
+def test_items_that_are_too_much_together_come_in_halves(wire: Wire, connector: EwsConnector) -> None:
     wire.reply(TOP, below(), changed("s1", said("Create", "a"), said("Create", "b")))
-    wire.reply(items(contact("a", "x" * 5_000), contact("b")), giant, small)
+    wire.reply(items(contact("a", "x" * 5_000), contact("b")), items(contact("a", "x" * 5_000)), items(contact("b")))
 
-    with patch("connectors.ews.contacts.ANSWER_LIMIT", 4_000):
+    with patch("connectors.ews.items.CHUNK_LIMIT", 4_000):
         (page,) = pull(connector)
 
-    assert [one.id for one in page.upserts] == ["b"]
-    assert page.skipped == {"malformed": 1}
+    assert [one.id for one in page.upserts] == ["a", "b"]
+    assert [asked(request) for request in wire.seen[3:]] == [["a", "b"], ["a"], ["b"]]
+
+
+def test_an_item_that_is_too_large_for_any_contact_is_no_answer(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s1", said("Create", "a")), items(contact("a", "x" * 5_000)))
+
+    with patch("connectors.ews.items.ANSWER_LIMIT", 4_000), pytest.raises(ProtocolViolation, match="larger"):
+        pull(connector)
+
+
+@pytest.mark.parametrize("fields", [BUSINESS, FULL, frozenset({"display_name"}), frozenset({"title", "notes"})])
+def test_the_wanted_fields_and_nothing_else_are_asked_for(wire: Wire, fields: frozenset[str]) -> None:
+    wire.reply(TOP, below(), changed("s1", said("Create", "a")), items(contact("a")))
+
+    pull(connect(SETTINGS, selection=Selection(fields)))
+
+    assert {str(uri) for uri in wire.seen[3].find("//@FieldURI")} == {
+        "item:Sensitivity",
+        *("contacts:" + name for name in _PROPERTIES if _PROPERTIES[name] & fields),
+        *(["item:Body"] if "notes" in fields else []),
+    }
+
+
+def test_nothing_beyond_the_wanted_fields_is_handed_over(wire: Wire) -> None:
+    wire.reply(TOP, below(), changed("s1", said("Create", "a")))
+    wire.reply(items(contact("a").replace("</t:Contact>", "<t:SpouseName>Bo</t:SpouseName></t:Contact>")))
+
+    (page,) = pull(connect(SETTINGS, selection=Selection(frozenset({"display_name"}))))
+
+    assert page.upserts[0].contact == Contact(display_name="a")
 
 
 def test_an_item_that_an_answer_keeps_leaving_out_stops_the_page(wire: Wire, connector: EwsConnector) -> None:

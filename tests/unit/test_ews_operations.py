@@ -10,13 +10,15 @@ from lxml import etree
 
 from connectors.ews import operations
 from connectors.ews.operations import MESSAGES
+from connectors.selection import FULL
 
 REQUESTS = {
     "contacts folder": operations.get_contacts_folder(),
     "folders below": operations.find_contact_folders(0),
     "first sync": operations.sync_folder_items("AAMkAGI=", "", 512),
     "next sync": operations.sync_folder_items("AAMkAGI=", "H4sIAAA=", 100),
-    "contacts": operations.get_contacts(["AAMk1", "AAMk2"]),
+    "contacts": operations.get_contacts(["AAMk1", "AAMk2"], FULL),
+    "names of contacts": operations.get_contacts(["AAMk1"], frozenset({"display_name"})),
     "attachment lists": operations.get_attachment_lists(["AAMk1"]),
     "attachments": operations.get_attachments(["AAMkX", "AAMkY"]),
     "names": operations.resolve_names("anna@example.com"),

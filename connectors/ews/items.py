@@ -1,0 +1,90 @@
+"""The fields of items that are named: GetItem in chunks, every item answered once whatever goes wrong with another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from lxml import etree
+
+from connectors.ews.codes import PASSING, failure
+from connectors.ews.operations import MESSAGES, get_contacts
+from connectors.ews.session import ANSWER_LIMIT, AnswerTooLargeError, EwsSession
+from connectors.ews.soap import Message
+from connectors.port import ProtocolViolation
+
+Found = tuple[str, etree._Element | None]  # an item's ID, and its element or None if it cannot be read
+
+# A request that Exchange works on for long is one that a time-out ends; a chunk of these usually has less than a MiB.
+FETCHED_AT_ONCE: Final = 256
+CHUNK_LIMIT: Final = 16 * 1024 * 1024  # bytes; beyond it, less is asked for at once
+
+_ITEMS: Final = f"{{{MESSAGES}}}Items"
+_OF_THE_ITEM: Final = frozenset({
+    "ErrorAccessDenied",
+    "ErrorContentConversionFailed",
+    "ErrorCorruptData",
+    "ErrorInvalidId",
+    "ErrorInvalidIdMalformed",
+    "ErrorItemCorrupt",
+    "ErrorItemPropertyRequestFailed",
+    "ErrorMessageSizeExceeded",
+    "ErrorMimeContentConversionFailed",
+    "ErrorPropertyValidationFailure",
+    "ErrorUnsupportedTypeForConversion",
+    "ErrorVirusDetected",
+    "ErrorVirusMessageDeleted",
+})  # fmt: skip
+
+
+def fetch(session: EwsSession, address: str, item_ids: Sequence[str], fields: frozenset[str]) -> Iterator[Found]:
+    """The items with what fills these fields. Those that are gone meanwhile are left out.
+
+    Args:
+        session: Asks.
+        address: Of the mailbox to act in; empty for the service account itself.
+        item_ids: What to ask for.
+        fields: Names of `connectors.selection.FIELDS`.
+
+    Raises:
+        ConnectorError: Something failed that is not one item's own.
+    """
+    for start in range(0, len(item_ids), FETCHED_AT_ONCE):
+        yield from _fetch_chunk(session, address, item_ids[start : start + FETCHED_AT_ONCE], fields)
+
+
+def _fetch_chunk(session: EwsSession, address: str, item_ids: Sequence[str], fields: frozenset[str]) -> Iterator[Found]:
+    is_single = len(item_ids) == 1
+    try:
+        limit = ANSWER_LIMIT if is_single else CHUNK_LIMIT
+        messages = session.call(get_contacts(item_ids, fields), act_as=address, limit=limit).messages
+    except AnswerTooLargeError:
+        if is_single:
+            raise  # no contact is that large: this is no answer of Exchange's
+        messages = ()
+    if len(messages) != len(item_ids):
+        # Too much at once, or an answer that does not say which item it leaves out: ask for less.
+        if is_single:
+            raise ProtocolViolation("Exchange's answer does not match the items asked for.")
+        half = len(item_ids) // 2
+        yield from _fetch_chunk(session, address, item_ids[:half], fields)
+        yield from _fetch_chunk(session, address, item_ids[half:], fields)
+        return
+    again: list[str] = []
+    for item_id, message in zip(item_ids, messages, strict=True):
+        if not message.failed:
+            yield item_id, _item_of(message)
+        elif message.code in PASSING:
+            again.append(item_id)
+        elif message.code != "ErrorItemNotFound":  # its removal comes with a later page
+            # An error that is not one item's own must not let the items after it be forgotten.
+            if message.code not in _OF_THE_ITEM:
+                raise failure(message.code, impersonating=bool(address))
+            yield item_id, None
+    if again:  # a request in which nothing but passing faults come back waits, and gives up, in the session
+        yield from _fetch_chunk(session, address, again, fields)
+
+
+def _item_of(message: Message) -> etree._Element | None:
+    container = next(message.element.iterchildren(_ITEMS), None)
+    return None if container is None else next(container.iterchildren("*"), None)
