@@ -10,6 +10,7 @@ from typing import Any
 from tests.simulators.company.model import Company
 from tests.simulators.company.pictures import jpeg
 from tests.simulators.company.records import (
+    PUBLIC,
     Box,
     ContactFolder,
     Group,
@@ -17,6 +18,7 @@ from tests.simulators.company.records import (
     OrgContact,
     Person,
     PostalAddress,
+    public_tree,
     stable_id,
 )
 
@@ -41,7 +43,7 @@ LONG_NOTES = (
 
 def small_company(*, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Company:
     """A fresh company, the same each time."""
-    return Company(DIRECTORY_ID, _people(), _groups(), _org_contacts(), clock=clock)
+    return Company(DIRECTORY_ID, _people(), _groups(), _org_contacts(), public=_public_folders(), clock=clock)
 
 
 def folder_id(owner: str, path: str) -> str:
@@ -159,6 +161,33 @@ def _org_contacts() -> list[OrgContact]:
         ),
         OrgContact(COURIER, "Kurierdienst 24h", business_phone="+49 221 555 0152"),  # without an address
     ]
+
+
+def _public_folders() -> Box:
+    box = public_tree()
+    tree = {
+        "Vertrieb": ("IPF.Note", []),
+        "Vertrieb/Kunden": (
+            "IPF.Contact",
+            [
+                _item(
+                    PUBLIC, "Greta Großkunde", email_addresses=("greta@gross.example",), photo=jpeg("greta", edge=96)
+                ),
+                _item(PUBLIC, "Karl Kleinkunde", mobile_phone="+49 171 5550160"),
+            ],
+        ),
+        "Vertrieb/Kunden/Nord": ("IPF.Contact", [_item(PUBLIC, "Ole Nordkunde", business_phones=("+49 40 555 0161",))]),
+        "Vertrieb/Kunden/Protokolle": ("IPF.Note", []),
+        "Vertrieb/Kunden/Protokolle/Gäste": ("IPF.Contact", [_item(PUBLIC, "Gast Nr. 1", notes="war da")]),
+        "Lieferanten": ("IPF.Contact", [_item(PUBLIC, "Lena Lieferant", email_addresses=("lena@liefer.example",))]),
+    }
+    for path, (folder_class, items) in tree.items():
+        parent, _, name = path.rpartition("/")
+        parent_id = folder_id(PUBLIC, parent) if parent else box.default.id
+        made = {item.id: item for item in items}
+        folder = ContactFolder(folder_id(PUBLIC, path), name, parent_id, made, folder_class=folder_class)
+        box.folders[folder.id] = folder
+    return box
 
 
 def _item(owner: str, display_name: str, **fields: Any) -> Item:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.simulators.company.records import (
+    PUBLIC,
     Box,
     Change,
     ContactFolder,
@@ -23,12 +24,14 @@ from tests.simulators.company.records import (
     Person,
     PostalAddress,
     new_box,
+    public_tree,
     stable_id,
 )
 
 Member = Person | Group | OrgContact
 
 __all__ = [
+    "PUBLIC",
     "Box",
     "Change",
     "Company",
@@ -53,8 +56,10 @@ class Company:
         groups: Iterable[Group] = (),
         org_contacts: Iterable[OrgContact] = (),
         *,
+        public: Box | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self.public = public or public_tree()
         self.directory_id = directory_id
         self.people = {person.object_id: person for person in people}
         self.groups = {group.object_id: group for group in groups}
@@ -101,8 +106,8 @@ class Company:
         return (member for member in self.transitive_members(group_id) if isinstance(member, Person))
 
     def box_of(self, object_id: str) -> Box:
-        """The mailbox of a person who has one; KeyError otherwise."""
-        box = self.people[object_id].box
+        """The mailbox of a person who has one, or the public folders; KeyError otherwise."""
+        box = self.public if object_id == PUBLIC else self.people[object_id].box
         if box is None:
             raise KeyError(f"{object_id} has no mailbox")
         return box
@@ -271,12 +276,16 @@ class Company:
         """Marks a contact private, or not."""
         return self.change_contact(object_id, item_id, private=private)
 
-    def add_folder(self, object_id: str, name: str, parent_id: str | None = None) -> ContactFolder:
-        """Makes a contact folder, below the default one unless a parent is given."""
+    def add_folder(
+        self, object_id: str, name: str, parent_id: str | None = None, *, folder_class: str = "IPF.Contact"
+    ) -> ContactFolder:
+        """Makes a folder, below the default one (of public folders: the root) unless a parent is given."""
         with self.lock:
             box = self.box_of(object_id)
             sequence = self._bump()
-            folder = ContactFolder(stable_id(object_id, "folder", sequence), name, parent_id or box.default.id)
+            parent_id = parent_id or box.default.id
+            identifier = stable_id(object_id, "folder", sequence)
+            folder = ContactFolder(identifier, name, parent_id, folder_class=folder_class)
             box.folders[folder.id] = folder
             box.journal.append((sequence, folder.id, "upsert"))
             return folder

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 Change = tuple[int, str, str]  # sequence number, ID, "upsert" or "remove"
 
+PUBLIC = "public"  # stands for an owner where the public folders are meant
 EPOCH = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)  # when everything that was there from the start was made
 
 
@@ -85,13 +86,17 @@ class Item:
 
 @dataclass(slots=True)
 class ContactFolder:
-    """A contact folder. The journal holds what happened since the start; what was there before is not in it."""
+    """A folder, for contacts unless its class says otherwise.
+
+    The journal holds what happened since the start; what was there before is not in it.
+    """
 
     id: str
     name: str
     parent_id: str | None = None  # None: the default folder
     items: dict[str, Item] = field(default_factory=dict)
     journal: list[Change] = field(default_factory=list)
+    folder_class: str = "IPF.Contact"
 
 
 def last_changes(journal: list[Change], sequence: int) -> list[tuple[str, str]]:
@@ -159,6 +164,12 @@ def new_box(*seed: object) -> Box:
     return Box({folder.id: folder})
 
 
+def public_tree() -> Box:
+    """Public folders: nothing but the root of their tree."""
+    root = ContactFolder(stable_id(PUBLIC, "root"), "IPM_SUBTREE", folder_class="IPF.Note")
+    return Box({root.id: root})
+
+
 @dataclass(slots=True)
 class Person:
     """A user of the directory; `box` is None for somebody without a mailbox."""
@@ -182,6 +193,7 @@ class Person:
     box: Box | None = None
     in_address_list: bool = True
     created: datetime = EPOCH
+    is_room: bool = False
 
 
 @dataclass(slots=True)

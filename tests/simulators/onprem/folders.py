@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from lxml import etree
 
+from tests.simulators.company.model import PUBLIC
 from tests.simulators.onprem.mailboxes import FolderView, Mailbox, below, distribution_list, hierarchy
 from tests.simulators.onprem.restrictions import admits, folder_reader
 from tests.simulators.onprem.shapes import folder_element, read_folder_shape
@@ -40,6 +41,8 @@ def find_folder(call: Call) -> str:
         mailbox, parent = call.access.folder(reference, call.mailbox)
         if call.body.get("Traversal") == "SoftDeleted":
             raise EwsError("ErrorInvalidOperation", "Soft-deleted traversal is not supported.")
+        if deep and mailbox.owner == PUBLIC:
+            raise EwsError("ErrorInvalidOperation", "Deep traversal queries are not allowed on public folders.")
         views = hierarchy(mailbox)
         inside = below(views, parent.id) if deep else (v for v in views.values() if v.parent_id == parent.id)
         found = [view for view in inside if admits(restriction, folder_reader(view))]

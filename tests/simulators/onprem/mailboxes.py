@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lxml import etree
 
-from tests.simulators.company.model import Box, Company, ContactFolder, Item, Person, stable_id
+from tests.simulators.company.model import PUBLIC, Box, Company, ContactFolder, Item, Person, stable_id
 from tests.simulators.company.records import new_box
 from tests.simulators.onprem.soap import EwsError, SoapFault, T, local, value
 
@@ -17,7 +18,7 @@ CONTACTS = "IPF.Contact"
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """A mailbox; `owner` is the person's object ID, empty for the service account's own."""
+    """A mailbox; `owner` is the person's object ID, empty for the service account's own, or `PUBLIC`."""
 
     owner: str
     address: str
@@ -77,6 +78,20 @@ def primary_address(person: Person) -> str:
 
 def hierarchy(mailbox: Mailbox) -> dict[str, FolderView]:
     """All folders of a mailbox by ID, parents before children."""
+    views = _public(mailbox) if mailbox.owner == PUBLIC else _own(mailbox)
+    counts = Counter(view.parent_id for view in views)
+    return {view.id: replace(view, children=counts[view.id]) for view in views}
+
+
+def _public(mailbox: Mailbox) -> list[FolderView]:
+    views = []
+    for folder in mailbox.box.folders.values():
+        name = "" if folder.parent_id else "publicfoldersroot"
+        views.append(FolderView(folder.id, folder.parent_id or "", folder.name, folder.folder_class, name, folder))
+    return views
+
+
+def _own(mailbox: Mailbox) -> list[FolderView]:
     ids = {name: stable_id(mailbox.owner, mailbox.address, "standard", name) for name, *_ in _STANDARD}
     views = [
         FolderView(ids[name], ids.get(parent, ""), shown, folder_class, name)
@@ -92,21 +107,7 @@ def hierarchy(mailbox: Mailbox) -> dict[str, FolderView]:
     views.append(
         FolderView(cache_id, mailbox.box.default.id, "Recipient Cache", f"{CONTACTS}.RecipientCache", "recipientcache")
     )
-    counts: dict[str, int] = {}
-    for view in views:
-        counts[view.parent_id] = counts.get(view.parent_id, 0) + 1
-    return {
-        view.id: FolderView(
-            view.id,
-            view.parent_id,
-            view.name,
-            view.folder_class,
-            view.distinguished,
-            view.contacts,
-            counts.get(view.id, 0),
-        )
-        for view in views
-    }
+    return views
 
 
 def below(views: dict[str, FolderView], parent_id: str) -> Iterator[FolderView]:
@@ -145,6 +146,11 @@ class Access:
         """The service account's own mailbox; nothing is in it."""
         return Mailbox("", self.service_address, self.service_box)
 
+    @property
+    def public(self) -> Mailbox:
+        """The public folders, which everybody may read."""
+        return Mailbox(PUBLIC, "", self.company.public)
+
     def impersonated(self, named: tuple[str, str] | None) -> Mailbox:
         """The mailbox a request acts in; a fault where it may not."""
         if named is None:
@@ -157,7 +163,7 @@ class Access:
             raise SoapFault("ErrorNonExistentMailbox")
         address = primary_address(person)
         if kind == "PrimarySmtpAddress" and name.casefold() != address.casefold():
-            raise SoapFault("ErrorNonPrimarySmtpAddress")
+            raise SoapFault("ErrorNonPrimarySmtpAddress", values={"Primary": address})
         if address.casefold() in self.denied:
             raise SoapFault("ErrorImpersonateUserDenied")
         return Mailbox(person.object_id, address, person.box)
@@ -177,6 +183,7 @@ class Access:
     def reachable(self, current: Mailbox) -> Iterator[Mailbox]:
         """The mailboxes whose IDs a request may use: its own, then those that were opened to it."""
         yield current
+        yield self.public
         for address in sorted(self.granted):
             person = self.company.find_person(address)
             if person is not None and person.box is not None and person.object_id != current.owner:
@@ -188,6 +195,8 @@ class Access:
         if local(reference) == "DistinguishedFolderId":
             address = value(reference, "t:Mailbox/t:EmailAddress")
             mailbox = self.delegated(address, current) if address else current
+            if wanted == "publicfoldersroot":
+                mailbox = self.public
             for view in hierarchy(mailbox).values():
                 if view.distinguished == wanted:
                     return mailbox, view

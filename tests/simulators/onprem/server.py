@@ -115,6 +115,15 @@ class OnpremSimulator(Application):
     def photo_absent_status(self, status: int) -> None:
         self._state.photo_absent_status = status
 
+    @property
+    def shows_whole_directory(self) -> bool:
+        """Whether FindPeople lists the directory without a query, which Exchange's documentation rules out."""
+        return self._state.shows_whole_directory
+
+    @shows_whole_directory.setter
+    def shows_whole_directory(self, shows: bool) -> None:
+        self._state.shows_whole_directory = shows
+
     # -- requests ------------------------------------------------------------------------------------------------
 
     def new_sign_in(self) -> ConnectionSignIn:
