@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from connectors.contact import Contact, clean_list
-from connectors.ews import contacts, directory, photos
+from connectors.ews import address_list, contacts, directory, folders, lists, photos
 from connectors.ews.codes import PASSING, UNSUPPORTED, WRONG_VERSION
 from connectors.ews.operations import resolve_names
 from connectors.ews.session import AnswerTooLargeError, EwsSession, only
@@ -21,6 +21,7 @@ from connectors.port import (
     Identity,
     Mailbox,
     MailboxGone,
+    MailboxKind,
     NoMailbox,
     NotPermitted,
     Page,
@@ -36,6 +37,7 @@ from connectors.port import (
     Unreachable,
     WaitEnded,
     Wanted,
+    public_folder_key,
 )
 from connectors.selection import Selection
 from connectors.steps import one_by_one
@@ -75,21 +77,56 @@ class EwsConnector:
             return Identity(account=self._account, server=self._session.host)
 
     def resolve(self, source: Source) -> Iterator[Card]:
-        """The one mailbox that an address names, by its primary address, with its card if the directory has one."""
-        if source.kind is not SourceKind.MAILBOX:
+        """The mailboxes of a source by their primary addresses, with their cards as far as the directory has them."""
+        resolvers = {
+            SourceKind.MAILBOX: self._mailbox,
+            SourceKind.LIST: self._list,
+            SourceKind.GAL: self._address_list,
+            SourceKind.PUBLIC_FOLDER: self._public_folder,
+        }
+        if source.kind not in resolvers:
             raise SourceGone(
                 f"Exchange on premises has no source of kind {source.kind}.",
                 code="wrong-source-kind",
                 advice="Register mailboxes by their addresses: syncvault source add TENANT --mailbox ADDR",
             )
-        address = source.ref.strip()
         with _normalised():
-            entry = self._entry(address)
-            if entry is None and not directory.has_mailbox(self._session, address):
-                raise SourceGone("Exchange knows no mailbox with this address.", code="ErrorNonExistentMailbox")
-        primary = address if entry is None else entry.primary
+            yield from resolvers[source.kind](source.ref.strip())
+
+    def _mailbox(self, address: str) -> Iterator[Card]:
+        entry = self._entry(address)
+        if entry is None and not directory.has_mailbox(self._session, address):
+            raise SourceGone("Exchange knows no mailbox with this address.", code="ErrorNonExistentMailbox")
+        yield self._person(address, entry)
+
+    def _list(self, address: str) -> Iterator[Card]:
+        """Those members that have a mailbox here; others are nobody's business, and no failure."""
+        seen: set[str] = set()
+        for member in lists.members(self._session, address):
+            entry = self._entry(member)
+            if entry.kind not in directory.MAILBOXES if entry else not directory.has_mailbox(self._session, member):
+                continue
+            card = self._person(member, entry)
+            if card.mailbox.key not in seen:
+                seen.add(card.mailbox.key)
+                yield card
+
+    def _address_list(self, _: str) -> Iterator[Card]:
+        for entry in address_list.everybody(self._session):
+            mailbox = Mailbox(entry.primary.lower(), entry.primary, kind=MailboxKind.LISTED)
+            yield Card(mailbox, self._selection.only(entry.card))
+
+    def _public_folder(self, path: str) -> Iterator[Card]:
+        found = folders.public_path(self._session, path)
+        if found is None:
+            raise SourceGone("Exchange knows no public folder at this path.", code="ErrorFolderNotFound")
+        yield Card(Mailbox(public_folder_key(found), found, kind=MailboxKind.PUBLIC_FOLDER))
+
+    def _person(self, address: str, entry: directory.Entry | None) -> Card:
+        # Of a mailbox that the directory does not show, only an attempt to open it tells that its address is an alias.
+        primary = self._session.primary_of(address) if entry is None else entry.primary
         contact = None if entry is None else self._selection.only(entry.card)
-        yield Card(Mailbox(key=primary.lower(), address=primary), contact)
+        return Card(Mailbox(key=primary.lower(), address=primary), contact)
 
     def card(self, mailboxes: Sequence[Mailbox]) -> Iterator[Card]:
         """The directory entry of each mailbox."""
@@ -107,7 +144,7 @@ class EwsConnector:
             try:
                 yield from contacts.changes(self._session, wanted, self._selection, self._page_size)
             except MailboxGone as error:
-                if self._entry(wanted.mailbox.address) is None:
+                if not wanted.mailbox.kind.has_card or self._entry(wanted.mailbox.address) is None:
                     raise
                 raise NoMailbox("The person is in the directory and has no mailbox.", code=error.code) from None
 

@@ -5,26 +5,34 @@ Asked as the service account itself, without impersonation: a mailbox that refus
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from lxml import etree
 
-from connectors.contact import Contact, clean_list
+from connectors.contact import Contact, clean_list, clean_text
 from connectors.ews.codes import NO_ENTRY, failure
 from connectors.ews.mapping import contact_from, plain_address
 from connectors.ews.operations import TYPES, get_contacts_folder, resolve_names
 from connectors.ews.session import EwsSession, only
 from connectors.port import MailboxGone, NotPermitted, ServerFault
 
-_T = f"{{{TYPES}}}"
+MOST_RESOLUTIONS: Final = 100  # in one answer, whoever else there is
+MAILBOXES: Final = frozenset({"", "Mailbox", "Unknown"})  # types of what may be a mailbox here
+
+_T: Final = f"{{{TYPES}}}"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the directory says of an address: whose primary one it belongs to, and the person's card."""
+    """What the directory says of an address: whose primary one it belongs to, and the person's card.
+
+    `kind` is Exchange's `MailboxType`: `Mailbox`, `Contact` (somebody outside), `PublicDL`, …; empty if it says none.
+    """
 
     primary: str = field(repr=False)
     card: Contact = field(repr=False)
+    kind: str = ""
 
 
 def look_up(session: EwsSession, address: str) -> Entry | None:
@@ -33,13 +41,26 @@ def look_up(session: EwsSession, address: str) -> Entry | None:
     Without a scheme Exchange looks at primary addresses, with one at all of a person's.
     """
     for name in (address, f"smtp:{address}"):
-        for mailbox, element in _resolve(session, name):
-            primary = plain_address((mailbox.findtext(f"{_T}EmailAddress") or "").strip())
-            contact = Contact() if element is None else contact_from(element)
-            # The search is by prefix, so somebody else may be found.
-            if address.lower() in {other.lower() for other in (primary, *contact.email_addresses)}:
-                return Entry(primary or address, _card(mailbox, element, primary or address))
+        # The search is by prefix, so somebody else may be found.
+        for entry in resolutions(session, name)[0]:
+            if address.lower() in {other.lower() for other in (entry.primary, *entry.card.email_addresses)}:
+                return entry
     return None
+
+
+def resolutions(session: EwsSession, beginning: str) -> tuple[list[Entry], bool]:
+    """Whose name or address begins like this; and whether these are all."""
+    message = session.call(resolve_names(beginning)).messages[0]
+    found = message.find("ResolutionSet")  # several people are a warning, with some servers an error
+    if message.failed and message.code in NO_ENTRY:
+        return [], True
+    if message.failed and found is None:
+        raise failure(message.code, impersonating=False)
+    if found is None:
+        return [], True
+    pairs = ((item.find(f"{_T}Mailbox"), item.find(f"{_T}Contact")) for item in found.iterfind(f"{_T}Resolution"))
+    is_whole = found.get("IncludesLastItemInRange", "true") in {"true", "1"}
+    return [_entry(mailbox, contact) for mailbox, contact in pairs if mailbox is not None], is_whole
 
 
 def has_mailbox(session: EwsSession, address: str) -> bool:
@@ -56,25 +77,18 @@ def has_mailbox(session: EwsSession, address: str) -> bool:
     return True
 
 
-def _resolve(session: EwsSession, entry: str) -> list[tuple[etree._Element, etree._Element | None]]:
-    message = session.call(resolve_names(entry)).messages[0]
-    found = message.find("ResolutionSet")  # several people are a warning, with some servers an error
-    if message.failed and message.code in NO_ENTRY:
-        return []
-    if message.failed and found is None:
-        raise failure(message.code, impersonating=False)
-    if found is None:
-        return []
-    pairs = ((item.find(f"{_T}Mailbox"), item.find(f"{_T}Contact")) for item in found.iterfind(f"{_T}Resolution"))
-    return [(mailbox, contact) for mailbox, contact in pairs if mailbox is not None]
-
-
-def _card(mailbox: etree._Element, element: etree._Element | None, primary: str) -> Contact:
-    if element is None or not contact_from(element).display_name:
-        name = mailbox.find(f"{_T}Name")
-        if name is not None:
-            element = etree.Element(f"{_T}Contact") if element is None else element
-            etree.SubElement(element, f"{_T}DisplayName").text = name.text
-    return (
-        Contact(email_addresses=clean_list((primary,))) if element is None else contact_from(element, address=primary)
+def _entry(mailbox: etree._Element, element: etree._Element | None) -> Entry:
+    routing, kind = (_text(mailbox, name) for name in ("RoutingType", "MailboxType"))
+    card = Contact() if element is None else contact_from(element)
+    listed = card.email_addresses
+    primary = plain_address(_text(mailbox, "EmailAddress"), routing=routing) or next(iter(listed), "")
+    card = replace(
+        card,
+        display_name=card.display_name or clean_text(_text(mailbox, "Name")),
+        email_addresses=clean_list([primary, *(other for other in listed if other.lower() != primary.lower())]),
     )
+    return Entry(primary, card, kind)
+
+
+def _text(element: etree._Element, name: str) -> str:
+    return (element.findtext(f"{_T}{name}") or "").strip()

@@ -16,6 +16,7 @@ from typing import Final
 from lxml import etree
 
 from connectors.ews.codes import NO_ENTRY, PASSING, UNSUPPORTED, WRONG_VERSION, failure
+from connectors.ews.folders import acting_as
 from connectors.ews.operations import MESSAGES, TYPES, get_attachment_lists, get_attachments, get_user_photo
 from connectors.ews.session import Answer, AnswerTooLargeError, EwsSession
 from connectors.ews.soap import Message
@@ -49,7 +50,7 @@ def photos(session: EwsSession, wanted: Sequence[PhotoRef]) -> Iterator[Photo]:
     by_mailbox: dict[str, list[PhotoRef]] = {}
     for ref in wanted:
         if ref.item_id:
-            by_mailbox.setdefault(ref.mailbox.address, []).append(ref)
+            by_mailbox.setdefault(acting_as(ref.mailbox), []).append(ref)
         else:
             yield _card_photo(session, ref)
     for address, refs in by_mailbox.items():
