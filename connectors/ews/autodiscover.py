@@ -1,0 +1,251 @@
+"""From a domain to the address of its EWS, as Outlook finds it: POX autodiscover over TLS, within the domain alone.
+
+Source: "Autodiscover for Exchange" and "POX Autodiscover response" (Microsoft Learn). Of Outlook's ways those are left
+out that begin with an unsigned word: plain http, and names that only DNS vouches for.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import ssl
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urljoin, urlsplit
+
+from lxml import etree
+from requests import RequestException, Response, Session
+from requests.auth import AuthBase
+from requests.exceptions import SSLError
+from spnego.exceptions import SpnegoError
+
+from connectors.ews.settings import EwsCredential, EwsSettings
+from connectors.ews.sign_in import SignIn, way_to_sign_in
+from connectors.ews.transport import bare_session, trusted
+from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, ServerFault, Unreachable
+from connectors.throttle import utc_now
+
+log = logging.getLogger(__name__)
+
+_PATH: Final = "/autodiscover/autodiscover.xml"
+_ASKED: Final = "http://schemas.microsoft.com/exchange/autodiscover/outlook/requestschema/2006"
+_WANTED: Final = "http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a"
+_ANSWER_LIMIT: Final = 1024 * 1024
+_BLOCK: Final = 64 * 1024
+_TIMEOUTS: Final = (10.0, 30.0)
+_LONGEST_ANSWER: Final = 60.0
+_HOPS: Final = 3  # places asked, one leading to the next
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+_DOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_ADVICE: Final = "Give the address itself: --ews-url https://HOST/EWS/Exchange.asmx"
+_CERTIFICATE_ADVICE: Final = f"Name the authority that signed it: --ca-bundle FILE. {_ADVICE}"
+
+
+class _NotHereError(Exception):
+    """There is no autodiscover at this place; `error` is what stands in the way of knowing, if anything does."""
+
+    def __init__(self, error: ConnectorError | None = None) -> None:
+        super().__init__("no autodiscover here")
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What an answer leads to: EWS, or somewhere else to ask (a place, or under another address)."""
+
+    ews_urls: tuple[str, ...] = ()
+    url: str = ""
+    address: str = ""
+
+
+def discover(username: str, credential: EwsCredential, domain: str, *, ca_pem: str = "") -> str:
+    r"""The address of EWS that a domain's autodiscover names for the service account.
+
+    The credential is shown only to a server of the domain that asks for it, and never again once it was refused.
+
+    Args:
+        username: The service account: `DOMAIN\name`, `name@example.com` or its principal.
+        credential: What proves it.
+        domain: Where the account's mailbox is at home, such as `example.com`.
+        ca_pem: Certificates in PEM form, trusted in addition to the system's.
+
+    Raises:
+        CredentialRejected: It was refused.
+        ProtocolViolation: There is no autodiscover, or it leads to plain http or out of the domain.
+        ConnectorError: It could not be asked.
+    """
+    home = _normal(domain)
+    search = _Search(username, credential, home, ca_pem)
+    hindrance: ConnectorError | None = None
+    # Outlook asks the bare domain first. That is often a web site which others run; they see our sign-in only if
+    # there is no other place.
+    for host in (f"autodiscover.{home}", home):
+        try:
+            return search.from_place(f"https://{host}{_PATH}")
+        except _NotHereError as nothing:
+            hindrance = hindrance or nothing.error
+    raise hindrance or Unreachable("No autodiscover was found for the domain.", code="autodiscover", advice=_ADVICE)
+
+
+class _Search:
+    def __init__(self, username: str, credential: EwsCredential, domain: str, ca_pem: str) -> None:
+        self._settings = EwsSettings("", username, credential, ca_pem)
+        self._domain = domain
+        self._context: ssl.SSLContext = trusted(self._settings)
+        name = username.rpartition("\\")[2].partition("@")[0]
+        self._address = username if username.lower().endswith(f"@{domain}") else f"{name}@{domain}"
+
+    def from_place(self, url: str) -> str:
+        """The address of EWS, beginning at one place."""
+        address = self._address
+        for _ in range(_HOPS):
+            found = self._ask(url, address)
+            if found.ews_urls:
+                return self._acceptable(*found.ews_urls)
+            if found.url:
+                url = self._acceptable(found.url)
+            elif found.address.lower().endswith(f"@{self._domain}"):
+                address = found.address
+            else:
+                raise ProtocolViolation(
+                    "Autodiscover leads to another domain.", code="autodiscover-foreign", advice=_ADVICE
+                )
+        raise ProtocolViolation("Autodiscover leads on and on.", code="autodiscover-loop", advice=_ADVICE)
+
+    def _acceptable(self, *urls: str) -> str:
+        """The first of these that is https and within the domain."""
+        for url in urls:
+            try:
+                parts = urlsplit(url)
+                host = (parts.hostname or "").rstrip(".").lower()
+                fits = parts.scheme == "https" and "@" not in parts.netloc and parts.port != 0
+            except ValueError:
+                continue
+            if fits and (host == self._domain or host.endswith(f".{self._domain}")):
+                return url
+        plain = all(url.lower().startswith("http://") for url in urls)
+        raise ProtocolViolation(
+            f"Autodiscover leads to {'plain http' if plain else 'another domain'}.",
+            code="autodiscover-http" if plain else "autodiscover-foreign",
+            advice=_ADVICE,
+        )
+
+    def _ask(self, url: str, address: str) -> _Found:
+        sign_in = way_to_sign_in(
+            EwsSettings(url, self._settings.username, self._settings.credential),
+            self._context,
+            sleep=time.sleep,
+            now=utc_now,
+        )
+        try:
+            with bare_session(self._context) as session:
+                status, location, body = self._post(session, url, address, sign_in, None)
+                if status == HTTPStatus.UNAUTHORIZED:
+                    status, location, body = self._post(session, url, address, sign_in, sign_in.auth())
+        finally:
+            sign_in.close()
+        if status == HTTPStatus.UNAUTHORIZED:
+            raise CredentialRejected(sign_in.refused, code="http-401")
+        if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST and location:
+            return _Found(url=urljoin(url, location))
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise _NotHereError(ServerFault(f"Autodiscover failed (HTTP {status}).", code=f"http-{status}"))
+        if status != HTTPStatus.OK:
+            raise _NotHereError
+        return _read(body)
+
+    def _post(
+        self, session: Session, url: str, address: str, sign_in: SignIn, auth: AuthBase | None
+    ) -> tuple[int, str, bytes]:
+        try:
+            with session.post(
+                url,
+                data=_request(address),
+                headers={"X-AnchorMailbox": address} if address.isascii() and address.isprintable() else {},
+                auth=auth,
+                allow_redirects=False,
+                timeout=_TIMEOUTS,
+                stream=True,
+            ) as response:
+                offered = response.headers.get("WWW-Authenticate", "").lower()
+                if response.status_code == HTTPStatus.UNAUTHORIZED and auth is None and sign_in.scheme not in offered:
+                    raise _NotHereError(
+                        ProtocolViolation(
+                            "Autodiscover does not offer this way to sign in.", code="sign-in-method", advice=_ADVICE
+                        )
+                    )
+                log.debug("autodiscover: HTTP %d", response.status_code)
+                return response.status_code, response.headers.get("Location", ""), _whole(response)
+        except SSLError as error:
+            trouble = "certificate is not trusted" if "CERTIFICATE_VERIFY_FAILED" in str(error) else "TLS failed"
+            raise _NotHereError(
+                Unreachable(f"Autodiscover's {trouble}.", code="untrusted-certificate", advice=_CERTIFICATE_ADVICE)
+            ) from None
+        except RequestException:
+            raise _NotHereError from None
+        except (KeyError, AttributeError, ValueError, PermissionError, SpnegoError):
+            raise ProtocolViolation(
+                "Autodiscover does not answer the sign-in as agreed.", code="sign-in-method", advice=_ADVICE
+            ) from None
+
+
+def _normal(domain: str) -> str:
+    try:
+        name = domain.strip().rstrip(".").lower().encode("idna").decode()
+    except UnicodeError:
+        name = ""
+    if not _DOMAIN.fullmatch(name):
+        raise ProtocolViolation("This is no domain that could be asked.", code="domain", advice=_ADVICE)
+    return name
+
+
+def _request(address: str) -> bytes:
+    root = etree.Element(f"{{{_ASKED}}}Autodiscover")
+    request = etree.SubElement(root, f"{{{_ASKED}}}Request")
+    etree.SubElement(request, f"{{{_ASKED}}}EMailAddress").text = address
+    etree.SubElement(request, f"{{{_ASKED}}}AcceptableResponseSchema").text = _WANTED
+    return etree.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def _whole(response: Response) -> bytes:
+    deadline = time.monotonic() + _LONGEST_ANSWER
+    body = b""
+    for block in response.iter_content(_BLOCK):
+        body += block
+        if len(body) > _ANSWER_LIMIT or time.monotonic() > deadline:
+            raise _NotHereError
+    return body
+
+
+def _read(body: bytes) -> _Found:
+    """What an answer says; pages for people are none."""
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    try:
+        root = etree.fromstring(body, parser)
+    except (etree.XMLSyntaxError, ValueError):
+        raise _NotHereError from None
+    if b"<!DOCTYPE" in body or etree.QName(root).localname != "Autodiscover":
+        raise _NotHereError
+    error = _text(root, "ErrorCode")
+    if error:
+        raise ProtocolViolation(
+            "Autodiscover knows no mailbox of the service account.",
+            code=f"autodiscover-{error}" if error.isdecimal() else "autodiscover",
+            advice=_ADVICE,
+        )
+    found = _Found(
+        # As Exchange lists them: the address inside the company before that from outside.
+        ews_urls=tuple(filter(None, ((one.text or "").strip() for one in root.iter(f"{{{_WANTED}}}EwsUrl")))),
+        url=_text(root, "RedirectUrl"),
+        address=_text(root, "RedirectAddr"),
+    )
+    if found == _Found():
+        raise ProtocolViolation("Autodiscover names no EWS.", code="autodiscover", advice=_ADVICE)
+    return found
+
+
+def _text(root: etree._Element, name: str) -> str:
+    found = next(root.iter(f"{{*}}{name}"), None)
+    return "" if found is None else (found.text or "").strip()
