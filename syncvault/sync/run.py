@@ -92,7 +92,7 @@ class TenantRun:
         for pulled in self._each(_chunks(to_open, self._connector.lot), self._pull_lot):
             self._take_in(pulled)
         if self._selection.photos:
-            self._pull_photos()
+            self._pull_photos({mailbox.id for mailbox in named})
         has_changed = stored_before and self._applied != applied_by(self._selection)
         is_minimal = not has_changed or self._minimise()
         self._remove(stored_before, {mailbox.id for mailbox in named} - self._read)
@@ -198,15 +198,16 @@ class TenantRun:
         lot = Lot(self._connector, self._target, anew=self._options.full, stop=self._stop, advance=advance)
         return lot.pull(mailboxes)
 
-    def _pull_photos(self) -> None:
-        for pulled in self._each(self._wanted_photos(), self._look_at_photos):
+    def _pull_photos(self, named: Set[bytes]) -> None:
+        for pulled in self._each(self._wanted_photos(named), self._look_at_photos):
             self._take_in(pulled)
 
-    def _wanted_photos(self) -> Iterator[list[DuePhoto]]:
+    def _wanted_photos(self, named: Set[bytes]) -> Iterator[list[DuePhoto]]:
+        """The photos to look at; whoever no source names any more leaves with this run, and is not asked about."""
         try:
             other_size = self._applied.split()[-1:] not in ([], [str(self._selection.photo_pixels)])
             for page in self._target.due_photos(everything=self._options.full or other_size):
-                yield from _chunks(page, _PHOTOS_AT_ONCE)
+                yield from _chunks((due for due in page if due.mailbox.id in named), _PHOTOS_AT_ONCE)
         except DamagedError as error:
             self._add_failure(Failure.of(error))
 

@@ -196,6 +196,12 @@ class Conservation:
         for source in sorted(wanted):
             sources.add(self.vault, self.tenant, *source)
 
+    def switch(self, number: int) -> None:
+        """The administrator registers other sources. Until they name them, nobody does who was named before."""
+        self.site.switch(number)
+        self.adjust_sources()
+        self.steady = {}
+
     def arm(self, fault: str, rate: float) -> None:
         """A fault strikes from now on."""
         self.site.arm(fault, rate)

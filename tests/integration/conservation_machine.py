@@ -29,8 +29,7 @@ class ConservationMachine(RuleBasedStateMachine):
 
     @initialize(sources=st.integers(0, 2), pulled=st.booleans())
     def begin(self, sources: int, pulled: bool) -> None:
-        self.story.site.switch(sources)
-        self.story.adjust_sources()
+        self.story.switch(sources)
         if pulled:
             self.story.rehearse_and_run()
 
@@ -85,9 +84,7 @@ class ConservationMachine(RuleBasedStateMachine):
 
     @rule(sources=st.integers(0, 2))
     def switch(self, sources: int) -> None:
-        self.story.site.switch(sources)
-        self.story.adjust_sources()
-        self.story.note_what_left()
+        self.story.switch(sources)
 
     def teardown(self) -> None:
         try:

@@ -242,6 +242,11 @@ def test_tokens_that_run_out_at_one_batch_after_the_other_cost_no_credential(sto
     assert story.run(full=True).status is Status.OK
 
 
+def test_nobody_asks_for_the_photo_of_a_person_who_has_left(story: Conservation) -> None:
+    story.edit(("fire", 1))
+    assert story.run(full=True).status is Status.OK
+
+
 @pytest.mark.parametrize(
     ("sources", "pattern"),
     [
@@ -257,8 +262,7 @@ def test_tokens_that_run_out_at_one_batch_after_the_other_cost_no_credential(sto
 def test_a_row_that_cannot_be_read_takes_nothing_away_and_shows_nothing_private(
     story: Conservation, sources: int, pattern: str
 ) -> None:
-    story.site.switch(sources)
-    story.adjust_sources()
+    story.switch(sources)
     story.edit(("add_folder", 0, 0, 0))
     story.edit(("add_contact", 0, 1, 0))
     story.edit(("set_private", 0, 0, 1))
