@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -17,6 +18,16 @@ from tests.integration.source_edits import Edit, edits
 
 PROFILES = ("business", "full", "display_name,email_addresses", "display_name,notes,photo")
 FOLDERS = ((), ("!*/Privat",), ("Contacts", "*/Kunden*"))
+
+QUICK = settings(
+    max_examples=8,
+    stateful_step_count=12,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+LONG = settings(QUICK, max_examples=400, stateful_step_count=40, derandomize=False, print_blob=True)
 
 
 class ConservationMachine(RuleBasedStateMachine):

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from connectors.contact import Contact
 from connectors.port import Connector
 from connectors.selection import Selection
-from syncvault.vault.model import TenantProfile
-from tests.integration.vault_parts import profile
+from syncvault.vault.model import Credential, TenantProfile
+from tests.integration.vault_parts import profile, secret
 from tests.simulators.company.model import Company
 from tests.simulators.company.records import ContactFolder, Item
 
@@ -33,6 +33,19 @@ class Source(NamedTuple):
 
     kind: str
     ref: str = ""
+
+
+class Clock:
+    """Time that passes only while somebody waits."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
 
 
 class Site(ABC):
@@ -56,9 +69,9 @@ class Site(ABC):
         """The tenant to register; another process needs to find the simulator by them."""
         return profile("acme")
 
-    def secret(self) -> str:
+    def credential(self) -> Credential:
         """What opens it."""
-        return "s3cr3t"
+        return secret()
 
     @abstractmethod
     def sources(self) -> set[Source]:

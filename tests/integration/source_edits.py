@@ -56,6 +56,17 @@ _PICTURES: Final = (None, *(jpeg(f"picture {number}", edge=96, weight=900) for n
 
 Edit = tuple[Any, ...]
 Choice = TypeVar("Choice")
+MEANWHILE: Final[tuple[Edit, ...]] = (
+    ("add_folder", 0, 0, 0),
+    ("move_contact", 0, 0, 1, 1),
+    ("add_contact", 1, 0, 3),
+    ("remove_contact", 2, 0),
+    ("change_contact", 0, 1, 6),
+    ("set_portrait", 1, 1),
+    ("hire", 0, 1),
+    ("leave", 0, 1),
+    ("delete_folder", 2, 1),
+)
 
 
 def sample_company() -> Company:

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from connectors.contact import Contact
@@ -21,54 +20,21 @@ from connectors.graph import connect, transport
 from connectors.port import Connector
 from connectors.selection import Selection
 from syncvault.sync.summary import Status
-from syncvault.vault.model import OnlineConnection, TenantProfile
+from syncvault.vault.model import Credential, OnlineConnection, TenantProfile
 from tests.conftest import Authority
 from tests.contract.harness_graph import GraphHarness
 from tests.integration.conservation import Conservation, fresh_place, snapshot
-from tests.integration.conservation_machine import ConservationMachine
-from tests.integration.conservation_site import Site, Source
+from tests.integration.conservation_machine import LONG, QUICK, ConservationMachine
+from tests.integration.conservation_site import Clock, Site, Source
 from tests.integration.killed import kill_after
-from tests.integration.source_edits import ANN, BOB, EVERYBODY, TEAM, Edit, sample_company
-from tests.integration.vault_parts import profile
+from tests.integration.source_edits import ANN, BOB, EVERYBODY, MEANWHILE, TEAM, sample_company
+from tests.integration.vault_parts import profile, secret
 from tests.simulators.company.records import ContactFolder, Item, OrgContact
 from tests.simulators.online import identifiers
 from tests.simulators.online.links import TokenBox
 from tests.simulators.serving import Request
 
-QUICK = settings(
-    max_examples=8,
-    stateful_step_count=12,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
-LONG = settings(QUICK, max_examples=400, stateful_step_count=40, derandomize=False, print_blob=True)
-MEANWHILE: tuple[Edit, ...] = (
-    ("add_folder", 0, 0, 0),
-    ("move_contact", 0, 0, 1, 1),
-    ("add_contact", 1, 0, 3),
-    ("remove_contact", 2, 0),
-    ("change_contact", 0, 1, 6),
-    ("set_portrait", 1, 1),
-    ("hire", 0, 1),
-    ("leave", 0, 1),
-    ("delete_folder", 2, 1),
-)
 PAGE = 3  # contacts: small enough for rounds of several pages
-
-
-class Clock:
-    """Time that passes only while somebody waits."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-    def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
 
 
 class OnlineSite(Site):
@@ -129,8 +95,8 @@ class OnlineSite(Site):
         )
         return replace(profile("acme"), connection=connection)
 
-    def secret(self) -> str:
-        return self._simulator.client_secret
+    def credential(self) -> Credential:
+        return secret(self._simulator.client_secret)
 
     def connect(self, selection: Selection) -> Connector:
         return connect(self._harness.settings(), selection=selection, sleep=self._clock.sleep, page_size=PAGE)
