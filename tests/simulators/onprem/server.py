@@ -5,18 +5,23 @@ from __future__ import annotations
 import secrets
 import ssl
 import threading
+from dataclasses import replace
 from http import HTTPStatus
+from pathlib import Path
 
 import trustme
 
 from tests.simulators.company.model import Company
 from tests.simulators.listening import server_context
-from tests.simulators.onprem import photos
+from tests.simulators.onprem import autodiscover, photos, tokens
+from tests.simulators.onprem.accounts import LOCK_AFTER, Accounts
 from tests.simulators.onprem.faults import Faults
+from tests.simulators.onprem.kerberos import Acceptor
 from tests.simulators.onprem.mailboxes import Access
-from tests.simulators.onprem.ntlm import SCHEMES, Accounts, ConnectionSignIn, Verdict
 from tests.simulators.onprem.recorder import Recorded, Recorder
 from tests.simulators.onprem.service import Outcome, Service
+from tests.simulators.onprem.sign_in import SCHEMES, ConnectionSignIn, House, Verdict
+from tests.simulators.onprem.soap import SoapFault, fault
 from tests.simulators.onprem.state import State
 from tests.simulators.onprem.transport import Application, Incoming, Outgoing, Server
 
@@ -24,6 +29,7 @@ PATH = "/ews/exchange.asmx"
 PHOTO_PATH = "/ews/exchange.asmx/s/getuserphoto"
 DOMAIN = "example.com"
 _XML = ("Content-Type", "text/xml; charset=utf-8")
+_NOBODY = "ExchangeImpersonation SOAP header must be present for this type of OAuth token."
 
 
 class OnpremSimulator(Application):
@@ -35,7 +41,10 @@ class OnpremSimulator(Application):
         password: Its password; change it with `set_password`.
         recorder: What came in and went out.
         faults: Failures on demand.
-        refused_logins: How often somebody tried to sign in with a wrong name or password.
+        refused_logins: How often somebody tried to sign in with a wrong name or password, here or for a token.
+        accounts: Counts wrong attempts and locks the account: `failed`, `locked`, `unlock()`.
+        tokens: Its token endpoint, at `token_url`; needs the scheme `Bearer`.
+        autodiscover: What it says to those who look for EWS.
     """
 
     def __init__(
@@ -50,28 +59,40 @@ class OnpremSimulator(Application):
         schemes: tuple[str, ...] = SCHEMES,
         require_channel_binding: bool = False,
         seed: int | None = None,
+        lock_after: int = LOCK_AFTER,
+        keytab: Path | None = None,
+        names: tuple[str, ...] = (),
     ) -> None:
         self.company = company
         self.recorder, self.faults = Recorder(), Faults() if seed is None else Faults(seed)
         user = username.rpartition("\\")[2].partition("@")[0]
         self.username, self.upn = username, f"{user}@{DOMAIN}"
         self.refused_logins = 0
-        self._accounts = Accounts(username, password, self.upn)
+        self.accounts = Accounts(username, password, self.upn, lock_after)
+        self.tokens = tokens.Tokens()
+        self.autodiscover = autodiscover.Autodiscover(f"https://mail.{DOMAIN}/EWS/Exchange.asmx")
         self._own_password, self._is_other_password = password, False
-        self._schemes = schemes
         self._state = State(company, Access(company, self.upn), self.faults)
         self._service = Service(self._state, self.recorder)
         self._counting = threading.Lock()
-        leaf = authority.issue_cert(*dict.fromkeys((host, "127.0.0.1", "localhost")))
+        leaf = authority.issue_cert(*dict.fromkeys((host, "127.0.0.1", "localhost", *names)))
         certificate = ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
-        self._bound_to = certificate if require_channel_binding else None
+        self._house = House(
+            self.accounts,
+            self.tokens,
+            schemes,
+            Acceptor(keytab) if keytab else None,
+            certificate if require_channel_binding else None,
+        )
         self._server = Server((host, port), server_context(leaf), self)
-        self.url = f"https://{host}:{self._server.server_address[1]}/EWS/Exchange.asmx"
+        self.port = int(self._server.server_address[1])
+        self.url = f"https://{host}:{self.port}/EWS/Exchange.asmx"
+        self.token_url = f"https://{host}:{self.port}{tokens.PATH}"
 
     @property
     def password(self) -> str:
         """The service account's password."""
-        return self._accounts.password
+        return self.accounts.password
 
     def start(self) -> None:
         """Begins to answer."""
@@ -80,14 +101,14 @@ class OnpremSimulator(Application):
     def stop(self) -> None:
         """Stops listening and closes every connection."""
         self._server.stop()
-        self._accounts.close()
+        self.accounts.close()
 
     # -- what an administrator of the server would do ------------------------------------------------------------
 
     def set_password(self, password: str) -> None:
         """Changes the service account's password; everybody is signed out."""
         self._own_password = password
-        self._accounts.set_password(password)
+        self.accounts.set_password(password)
 
     def deny_impersonation(self, address: str) -> None:
         """Takes the mailbox with this primary address out of the account's impersonation scope."""
@@ -128,7 +149,7 @@ class OnpremSimulator(Application):
 
     def new_sign_in(self) -> ConnectionSignIn:
         """Nobody yet."""
-        return ConnectionSignIn(self._accounts, self._schemes, bound_to_certificate=self._bound_to)
+        return ConnectionSignIn(self._house)
 
     def crashed(self, story: str) -> None:
         """Keeps a mistake of the simulator for tests to find."""
@@ -137,29 +158,47 @@ class OnpremSimulator(Application):
     def respond(self, incoming: Incoming) -> Outgoing:
         """Judges the sign-in, then serves the operation or the photo."""
         self._change_password()
-        verdict, challenges = incoming.sign_in.judge(incoming.headers.get("Authorization"))
-        if verdict is not Verdict.ACCEPTED:
-            if verdict is Verdict.REFUSED:
-                with self._counting:
-                    self.refused_logins += 1
-            outgoing = Outgoing(401, headers=tuple(("WWW-Authenticate", offer) for offer in challenges))
-            self._record(incoming, Outcome(401, b""))
-            return outgoing
         path = incoming.target.partition("?")[0].rstrip("/").casefold()
+        host = incoming.headers.get("Host", "").partition(":")[0]
+        if path == tokens.PATH and incoming.method == "POST":
+            is_proven, outgoing = self.tokens.answer(incoming)
+            self._count(refused=not is_proven)
+            return outgoing
+        if path == autodiscover.PATH and (said := self.autodiscover.before_sign_in(host)):
+            return said
+        verdict, challenges = incoming.sign_in.judge(incoming.headers.get("Authorization"))
+        headers = tuple(("WWW-Authenticate", challenge) for challenge in challenges)
+        if verdict is not Verdict.ACCEPTED:
+            self._count(refused=verdict is Verdict.REFUSED)
+            self._record(incoming, Outcome(401, b""))
+            return Outgoing(401, headers=headers)
+        outgoing = self._inside(incoming, path, host)
+        return replace(outgoing, headers=outgoing.headers + headers) if headers else outgoing
+
+    def _inside(self, incoming: Incoming, path: str, host: str) -> Outgoing:
+        """What somebody gets who has signed in."""
+        if path == autodiscover.PATH and incoming.method == "POST":
+            return self.autodiscover.answer(host, incoming.body)
         if path == PHOTO_PATH and incoming.method == "GET":
             return self._photo(incoming)
         if path != PATH:
             return Outgoing(404)
         if incoming.method != "POST":
             return Outgoing(200, b"<html><body>Service</body></html>", (("Content-Type", "text/html"),))
+        if incoming.sign_in.is_application and b"ExchangeImpersonation" not in incoming.body:
+            return Outgoing(500, fault(SoapFault("ErrorInvalidRequest", _NOBODY)), (_XML,))
         return self._operation(incoming)
+
+    def _count(self, *, refused: bool) -> None:
+        with self._counting:
+            self.refused_logins += refused
 
     def _change_password(self) -> None:
         """Lets the password become another one, and the old one again, as the faults have it."""
         with self._counting:
             before, self._is_other_password = self._is_other_password, self.faults.has_other_password()
             if self._is_other_password != before:
-                self._accounts.set_password(secrets.token_urlsafe() if self._is_other_password else self._own_password)
+                self.accounts.set_password(secrets.token_urlsafe() if self._is_other_password else self._own_password)
 
     def _operation(self, incoming: Incoming) -> Outgoing:
         outcome = self._service.answer(incoming.body)

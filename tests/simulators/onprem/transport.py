@@ -8,10 +8,12 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.simulators.listening import Connection, Listener
-from tests.simulators.onprem.ntlm import ConnectionSignIn
+
+if TYPE_CHECKING:
+    from tests.simulators.onprem.sign_in import ConnectionSignIn
 
 COMPRESS_FROM = 2048  # bytes
 
