@@ -1,16 +1,19 @@
-"""Pulling the contacts of a lot of mailboxes: what one exchange with the server brings is committed together."""
+"""Pulling the contacts of a lot of mailboxes: what an exchange with the server brings is committed together.
+
+A transaction costs as much as storing some dozens of contacts. So small pages wait for those of the next exchanges, of
+the same lot and in memory, until they are worth one; whatever ends the reading, they are committed before.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from connectors.port import (
     CheckpointExpired,
     Connector,
     ConnectorError,
-    CredentialRejected,
     Ended,
     FolderGone,
     Mailbox,
@@ -27,6 +30,8 @@ from syncvault.sync.target import Target
 from syncvault.vault.content.diff import Incoming, Tally
 from syncvault.vault.content.pages import IncomingPage
 from syncvault.vault.content.sources import StoredMailbox
+
+_WORTH_COMMITTING: Final = 400  # contacts, removals and pages
 
 
 @dataclass(slots=True)
@@ -61,6 +66,7 @@ class Lot:
         self._waiting: dict[str, StoredMailbox] = {}  # by key
         self._checkpoints: dict[str, Mapping[str, str]] = {}
         self._expired: set[tuple[str, str]] = set()  # mailboxes' keys and folder IDs
+        self._gathered = _Gathered()
 
     def pull(self, mailboxes: Sequence[StoredMailbox]) -> Pulled:
         """Reads the mailboxes to their ends.
@@ -75,12 +81,10 @@ class Lot:
         while wanted := [Wanted(to_port(self._waiting[key]), points) for key, points in self._checkpoints.items()]:
             self._checkpoints = {}
             try:
-                for steps in self._connector.changes(wanted):
-                    self._stop.check()
-                    self._take(steps)
-            except CredentialRejected:
-                raise
+                self._read(wanted)
             except ConnectorError as error:
+                if error.concerns_all:
+                    raise
                 for mailbox in list(self._waiting.values()):
                     self._fail(mailbox, Failure.of(error, mailbox.ref))
                 break
@@ -92,8 +96,21 @@ class Lot:
         except DamagedError as error:
             self._fail(mailbox, Failure.of(error, mailbox.ref))
 
-    def _take(self, steps: Sequence[Step]) -> None:
-        """Takes in what one exchange brought: pages first, then the ends that they lead to."""
+    def _read(self, wanted: Sequence[Wanted]) -> None:
+        try:
+            for steps in self._connector.changes(wanted):
+                self._stop.check()
+                if self._gathered.has_page_of_one_in(steps):
+                    self._commit()
+                self._gathered.add(steps)
+                if self._gathered.is_enough:
+                    self._commit()
+        finally:
+            self._commit()
+
+    def _commit(self) -> None:
+        """Takes in what was gathered: pages first, then the ends that they lead to."""
+        steps, self._gathered = self._gathered.steps, _Gathered()
         came = [(self._waiting[key], page) for key, page in _pages(steps) if key in self._waiting]
         self._store(came)
         ended = []
@@ -145,6 +162,34 @@ class Lot:
     def _done(self, mailbox: StoredMailbox) -> None:
         del self._waiting[mailbox.key]
         self._advance(mailboxes=1)
+
+
+class _Gathered:
+    """What exchanges brought, not committed yet: of every mailbox one page at most, and nothing that has to wait."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.is_enough = False
+        self._weight = 0
+        self._paged: set[str] = set()  # keys of mailboxes
+
+    def has_page_of_one_in(self, steps: Sequence[Step]) -> bool:
+        """Whether a mailbox has a page here and another one there."""
+        return any(key in self._paged for key, _ in _pages(steps))
+
+    def add(self, steps: Sequence[Step]) -> None:
+        """Takes what one exchange brought."""
+        self.steps += steps
+        for key, page in _pages(steps):
+            self._paged.add(key)
+            self._weight += 1 + len(page.upserts) + len(page.removals)
+        self.is_enough = self._weight >= _WORTH_COMMITTING or any(_is_urgent(step) for step in steps)
+
+
+def _is_urgent(step: Step) -> bool:
+    """Whether the engine has to act on a step before the reading goes on."""
+    outcome = step.outcome
+    return isinstance(outcome, FolderGone) or (isinstance(outcome, Ended) and outcome.error is not None)
 
 
 def to_port(mailbox: StoredMailbox) -> Mailbox:
