@@ -100,6 +100,9 @@ def _connection(connection: OnlineConnection | OnpremConnection, *, reveal: bool
         "ews_url": connection.ews_url,
         "username": _address(connection.username, reveal=reveal),
         "auth": connection.auth,
+        "token_url": connection.token_url or None,
+        "client_id": connection.client_id or None,
+        "token_scope": connection.token_scope or None,
         "has_own_ca": bool(connection.ca_pem),
     }
 
