@@ -20,6 +20,7 @@ CLOUDS: Final = ("global", "us-gov", "us-dod", "china")
 LOCALES: Final = ("en", "de")
 TERMS: Final = ("P1M", "P1Y")
 TEXT_LIMIT: Final = 256
+PATH_LIMIT: Final = 1024
 
 EXAMPLES: Final = {
     "NAME": "acme-berlin",
@@ -29,6 +30,9 @@ EXAMPLES: Final = {
     "--ews-url": "https://mail.example.com/EWS/Exchange.asmx",
     "--username": "EXAMPLE\\svc-contacts",
     "--token-url": "https://adfs.example.com/adfs/oauth2/token",
+    "--token-scope": "https://mail.example.com/.default",
+    "--department": "Sales",
+    "--company": "Contoso",
     "--admin-mail": "admin@example.com",
     "--until": "2027-12-31",
     "--ends": "2027-12-31",
@@ -144,8 +148,17 @@ def plain_text(value: str, name: str) -> str:
 def filled_text(value: str, name: str) -> str:
     """A short text that says something."""
     if not value.strip():
-        raise _wrong(name, "a text", "Sales")
+        example = EXAMPLES.get(name, EXAMPLES["--department"])
+        raise UsageError(f"The value of {name} is empty.", advice=f"Give it like {example}, or leave {name} out.")
     return plain_text(value.strip(), name)
+
+
+def folder_path(text: str, name: str) -> str:
+    """The path of a folder, its names joined by `/`, without one at either end."""
+    path = text.strip().strip("/")
+    if len(path) > PATH_LIMIT or not path.isprintable() or not all(part.strip() for part in path.split("/")):
+        raise _wrong(name, "the path of a folder", "Sales/Customers")
+    return path
 
 
 def account(text: str, name: str) -> str:

@@ -84,3 +84,9 @@ def test_our_own_ids_are_read_as_the_lists_show_them() -> None:
     assert values.own_id("3f0e6b9e-8d55-4f6e-9f0a-5a1d0c3b2a11", "ID").hex() == "3f0e6b9e8d554f6e9f0a5a1d0c3b2a11"
     with pytest.raises(UsageError, match="ID is not an ID"):
         values.own_id("3f0e", "ID")
+
+
+def test_an_empty_text_is_called_empty_and_its_own_example_is_shown() -> None:
+    with pytest.raises(UsageError, match=r"^The value of --company is empty\.$") as caught:
+        values.filled_text("", "--company")
+    assert caught.value.advice == "Give it like Contoso, or leave --company out."
