@@ -70,6 +70,7 @@ class TenantRun:
         self._stop = stop
         self._carded: set[bytes] = set()  # mailboxes whose cards are in
         self._read: set[bytes] = set()  # mailboxes, to their ends
+        self._closed: set[bytes] = set()  # mailboxes that nobody wants opened any more
         self._has_seen = False  # any contact
 
     def go(self) -> bool:
@@ -157,14 +158,14 @@ class TenantRun:
         return gone
 
     def _close(self, mailboxes: Sequence[StoredMailbox]) -> None:
-        """What was read of mailboxes that no source names as ones to open any more is gone."""
+        """What was read of mailboxes that no source names as ones to open any more goes, without a brake."""
         closed = [mailbox for mailbox in mailboxes if not mailbox.opens]
         with_folders = self._target.with_folders() if closed else set()
         for mailbox in closed:
             if mailbox.id in with_folders:
                 self._target.begin(mailbox, anew=True)
                 self._target.finish([mailbox])
-                self._read.add(mailbox.id)
+                self._closed.add(mailbox.id)
 
     def _pull_card_chunk(self, mailboxes: Sequence[StoredMailbox]) -> Pulled:
         pulled = Pulled()
@@ -261,7 +262,7 @@ class TenantRun:
 
     def _remove(self, stored_before: int, unread: Set[bytes]) -> None:
         self._stop.check()
-        self.summary.removed = self._target.release()
+        self.summary.removed = self._target.release(self._closed)
         outlook = self._target.outlook(unread)
         base = stored_before - self.summary.removed
         if brake.holds(outlook.lost, base) and not self._options.accept_removals:

@@ -62,7 +62,7 @@ class Target(Protocol):
     def minimise(self) -> tuple[int, int]:
         """See `vault.minimising.apply`."""
 
-    def release(self) -> int:
+    def release(self, closed: Set[bytes]) -> int:
         """See `vault.removals.release`."""
 
     def outlook(self, unread: Set[bytes] = frozenset()) -> Outlook:
@@ -138,9 +138,9 @@ class VaultTarget:
         fields, photos = self._selection.fields, self._selection.photos
         return minimising.apply(self._vault, self._tenant, fields, photos=photos)
 
-    def release(self) -> int:
+    def release(self, closed: Set[bytes]) -> int:
         """See `Target`."""
-        return removals.release(self._vault, self._tenant)
+        return removals.release(self._vault, self._tenant, closed)
 
     def outlook(self, unread: Set[bytes] = frozenset()) -> Outlook:
         """See `Target`."""

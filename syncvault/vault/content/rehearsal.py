@@ -64,6 +64,7 @@ class Rehearsal:
         self._by_key = {mailbox.key.lower(): mailbox for mailbox in self._mailboxes.values()}
         self._boxes: dict[bytes, Box] = {}
         self._unread: Set[bytes] = frozenset()
+        self._closed: Set[bytes] = frozenset()
         with vault.read() as tx:
             rows = source_rows.memberships_of_tenant(tx, tenant.id)
             waiting = removal_rows.each(tx, tenant.id)
@@ -206,9 +207,11 @@ class Rehearsal:
                     removed += 1
         return stripped, removed
 
-    def release(self) -> int:
+    def release(self, closed: Set[bytes]) -> int:
         """See `removals.release`."""
-        return self._held(self._released())
+        self._closed = closed
+        waiting = self._pending()
+        return self._held(self._released()) + sum(len(waiting.get(mailbox_id, ())) for mailbox_id in closed)
 
     def outlook(self, unread: Set[bytes] = frozenset()) -> Outlook:
         """See `removals.outlook`."""
@@ -216,7 +219,8 @@ class Rehearsal:
         named, released = self._all_named(), self._released()
         leaving = self._was_named - named
         pending = {mailbox_id: len(contact_ids) for mailbox_id, contact_ids in self._pending().items()}
-        lost = sum(count for mailbox_id, count in pending.items() if mailbox_id not in leaving | released)
+        elsewhere = leaving | released | self._closed
+        lost = sum(count for mailbox_id, count in pending.items() if mailbox_id not in elsewhere)
         return Outlook(lost=lost + self._held(leaving), released=self._held(released), stored=self._stored)
 
     def apply(self, unread: Set[bytes]) -> int:
@@ -239,7 +243,8 @@ class Rehearsal:
 
     def _pending(self) -> dict[bytes, set[bytes]]:
         pending = self._waiting | {mailbox_id: box.pending for mailbox_id, box in self._boxes.items()}
-        return {mailbox_id: going for mailbox_id, going in pending.items() if mailbox_id not in self._unread}
+        unread = self._unread - self._closed
+        return {mailbox_id: going for mailbox_id, going in pending.items() if mailbox_id not in unread}
 
     def _all_named(self) -> set[bytes]:
         return set().union(*self._named.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +13,7 @@ from syncvault.store import manifests
 from syncvault.store import removals as rows
 from syncvault.store import sources as source_rows
 from syncvault.store.engine import Transaction
+from syncvault.store.removals import PendingRow
 from syncvault.vault.manifest import Changes
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
@@ -51,10 +52,22 @@ def outlook(vault: Vault, tenant: Tenant, unread: Set[bytes] = _NONE) -> Outlook
         )
 
 
-def release(vault: Vault, tenant: Tenant) -> int:
-    """Removes what only unregistered sources named; returns how many contacts and cards that were."""
+def release(vault: Vault, tenant: Tenant, closed: Set[bytes] = _NONE) -> int:
+    """Removes what only unregistered sources named; returns how many contacts and cards that were.
+
+    Args:
+        vault: The vault.
+        tenant: Whose contacts.
+        closed: Mailboxes that such sources opened, and of which others only want the card; all that awaits removal
+            in them goes.
+    """
     with vault.writing(tenant) as (tx, changes):
-        return _remove_mailboxes(tx, changes, tenant, [row.id for row in mailbox_rows.without_source(tx, tenant.id)])
+        removed = 0
+        if closed:
+            removed, kept = _remove_waiting(tx, changes, tenant, lambda mailbox_id: mailbox_id not in closed)
+            rows.add(tx, kept)
+        sourceless = [row.id for row in mailbox_rows.without_source(tx, tenant.id)]
+        return removed + _remove_mailboxes(tx, changes, tenant, sourceless)
 
 
 def apply(vault: Vault, tenant: Tenant, unread: Set[bytes] = _NONE) -> int:
@@ -67,9 +80,7 @@ def apply(vault: Vault, tenant: Tenant, unread: Set[bytes] = _NONE) -> int:
             that nobody has looked into, so it waits for a later run.
     """
     with vault.writing(tenant) as (tx, changes):
-        kept = rows.take_out(tx, [one for one, mailbox_id in rows.each(tx, tenant.id) if mailbox_id in unread])
-        changes.all_gone(manifests.tags_of_waiting(tx, tenant.id))
-        removed = rows.apply(tx, tenant.id)
+        removed, kept = _remove_waiting(tx, changes, tenant, lambda mailbox_id: mailbox_id in unread)
         source_rows.delete_leaving(tx, tenant.id)
         removed += _remove_mailboxes(
             tx, changes, tenant, [row.id for row in mailbox_rows.without_source(tx, tenant.id)]
@@ -79,6 +90,15 @@ def apply(vault: Vault, tenant: Tenant, unread: Set[bytes] = _NONE) -> int:
         there = contact_rows.ids_among(tx, tenant.id, [row.contact_id for row in kept])
         rows.add(tx, [row for row in kept if row.contact_id in there])
     return removed
+
+
+def _remove_waiting(
+    tx: Transaction, changes: Changes, tenant: Tenant, stays: Callable[[bytes], bool]
+) -> tuple[int, list[PendingRow]]:
+    """Removes what awaits it; returns how many, and what still waits, to be added again."""
+    kept = rows.take_out(tx, [one for one, mailbox_id in rows.each(tx, tenant.id) if stays(mailbox_id)])
+    changes.all_gone(manifests.tags_of_waiting(tx, tenant.id))
+    return rows.apply(tx, tenant.id), kept
 
 
 def _remove_mailboxes(tx: Transaction, changes: Changes, tenant: Tenant, mailbox_ids: list[bytes]) -> int:
