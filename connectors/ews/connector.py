@@ -151,7 +151,7 @@ class EwsConnector:
     def photos(self, wanted: Sequence[PhotoRef]) -> Iterator[Photo]:
         """Looks at photos and brings those that changed."""
         with _normalised():
-            yield from photos.photos(self._session, wanted)
+            yield from photos.photos(self._session, wanted, self._selection.photo_pixels)
 
     def close(self) -> None:
         """Ends connections."""

@@ -7,9 +7,11 @@ from unittest.mock import patch
 
 import pytest
 
+from connectors.ews import connect
 from connectors.ews.connector import EwsConnector
 from connectors.port import PHOTO_LIMIT, CredentialRejected, Mailbox, NotPermitted, Photo, PhotoRef, PhotoState
-from tests.unit.ews_wire import HEAD, TAIL, Wire, answer, error, fault, messages, success
+from connectors.selection import PHOTO_PIXELS, Selection
+from tests.unit.ews_wire import HEAD, SETTINGS, TAIL, Wire, answer, error, fault, messages, success
 
 ANNA = Mailbox("anna@example.com", "anna@example.com")
 PICTURE = b"\xff\xd8\xff\xe0 a picture"
@@ -146,7 +148,7 @@ def test_photos_that_are_too_much_together_come_one_by_one(wire: Wire, connector
 
 
 def test_large_photos_are_fetched_in_separate_answers(wire: Wire, connector: EwsConnector) -> None:
-    large = 3 * 1024 * 1024
+    large = 3 * 512 * 1024
     wire.reply(answer("GetItem", listed("x", size=large), listed("y", size=large), listed("z", size=10)))
     wire.reply(answer("GetAttachment", attached()), answer("GetAttachment", attached(), attached()))
 
@@ -197,17 +199,52 @@ def test_a_cards_photo_comes_from_the_directory(wire: Wire, connector: EwsConnec
 
     photo = one(connector, ref())
 
-    assert (photo.state, photo.content, photo.etag) == (PhotoState.PRESENT, PICTURE, '"1"')
+    assert (photo.state, photo.content, photo.etag) == (PhotoState.PRESENT, PICTURE, '"1"@240')
     assert wire.seen[0].find("string(//m:SizeRequested)") == "HR240x240"
+
+
+@pytest.mark.parametrize("pixels", PHOTO_PIXELS)
+def test_a_cards_photo_comes_in_the_size_that_is_wanted(wire: Wire, pixels: int) -> None:
+    wire.reply(user_photo(PICTURE))
+
+    one(connect(SETTINGS, selection=Selection(photo_pixels=pixels)), ref())
+
+    assert wire.seen[0].find("string(//m:SizeRequested)") == f"HR{pixels}x{pixels}"
+
+
+def test_pictures_are_not_compressed_once_more(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(answer("GetItem", listed("x")), answer("GetAttachment", attached()))
+
+    one(connector, ref("i"))
+
+    assert [request.headers["Accept-Encoding"] for request in wire.seen] == ["gzip, deflate", "identity"]
 
 
 def test_a_cards_photo_is_asked_for_by_the_servers_etag(wire: Wire, connector: EwsConnector) -> None:
     wire.reply((304, {"ETag": '"1"'}, ""))
 
-    photo = one(connector, ref(etag='"1"'))
+    photo = one(connector, ref(etag='"1"@240'))
 
-    assert (photo.state, photo.etag) == (PhotoState.UNCHANGED, '"1"')
+    assert (photo.state, photo.etag) == (PhotoState.UNCHANGED, '"1"@240')
     assert wire.seen[0].headers["If-None-Match"] == '"1"'
+
+
+def test_a_cards_photo_that_has_not_changed_comes_without_its_bytes(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(
+        f'{HEAD}<m:GetUserPhotoResponse ResponseClass="Success"><m:ResponseCode>NoError</m:ResponseCode>'
+        f"<m:HasChanged>false</m:HasChanged><m:PictureData/></m:GetUserPhotoResponse>{TAIL}"
+    )
+
+    assert one(connector, ref(etag='"1"@240')).state is PhotoState.UNCHANGED
+
+
+def test_a_photo_of_another_size_is_another_photo(wire: Wire) -> None:
+    wire.reply(user_photo(PICTURE, '"1"'))
+
+    photo = one(connect(SETTINGS, selection=Selection(photo_pixels=648)), ref(etag='"1"@240'))
+
+    assert (photo.state, photo.etag) == (PhotoState.PRESENT, '"1"@648')
+    assert "If-None-Match" not in wire.seen[0].headers
 
 
 def test_a_server_without_etags_is_compared_by_content(wire: Wire, connector: EwsConnector) -> None:
