@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from scripts.benchmarks import graph, pull, start, vault
+from scripts.benchmarks import ews, graph, pull, start, vault
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures syncvault and prints tables.")
     subjects = parser.add_subparsers(required=True, metavar="SUBJECT")
-    for module in (vault, pull, graph, start):
+    for module in (vault, pull, graph, ews, start):
         summary = (module.__doc__ or "").partition(".")[0]
         subject = subjects.add_parser(module.__name__.rpartition(".")[2], help=summary, description=module.__doc__)
         module.add_options(subject)

@@ -1,8 +1,9 @@
 """One pull, measured in a process of its own: prints JSON.
 
-Arguments: `record`, `syncvault` or `bare`; `online` or `onprem`; a file with what the simulators say of themselves;
-for `syncvault` a directory with the vault, made if it is not there; else a file for the requests of a first pull, which
-`record` writes and `bare` sends again.
+Arguments: `record`, `syncvault`, `bare` or `deaf`; `online` or `onprem`; a file with what the simulators say of
+themselves, and the profile if it is not the usual one; for `syncvault` a directory with the vault, made if it is not
+there; else a file for the requests of a first pull, which `record` writes and the others send again: `bare` as many at
+a time as a pull, parsing the answers, `deaf` one after the other over a connection that is there, parsing nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from syncvault.sync.engine import sync
 from syncvault.sync.summary import Options, Silence
 from syncvault.vault import credentials, tenants
 from syncvault.vault.content import sources
-from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection
+from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection, Scope
 from syncvault.vault.opening import open_vault
 from syncvault.vault.vault import Vault
 
@@ -48,8 +49,8 @@ def pull(info: dict[str, Any], side: str, directory: Path) -> dict[str, Any]:
     return {**counts, "contacts": summary.added, **_figures(watch)}
 
 
-def download(info: dict[str, Any], side: str, exchanges: list[Exchange]) -> dict[str, Any]:
-    """The same requests through requests, the answers parsed and thrown away."""
+def download(info: dict[str, Any], side: str, exchanges: list[Exchange], *, deaf: bool) -> dict[str, Any]:
+    """The same requests through requests, the answers parsed unless deaf, and thrown away."""
     session = requests.Session()
     session.trust_env = False  # looking for proxies and passwords would cost it more than the rest
     session.verify = info["ca_file"]
@@ -66,12 +67,14 @@ def download(info: dict[str, Any], side: str, exchanges: list[Exchange]) -> dict
         )
         if answer.status_code != exchange.status:
             raise SystemExit(f"{exchange.method} {exchange.url} is answered {answer.status_code} now")
-        if answer.ok:
+        if answer.ok and not deaf:
             parse(answer.content)
         return len(answer.content)
 
     watch = Watch()
-    with watch.running(), ThreadPoolExecutor(PARALLEL) as pool:
+    if deaf:
+        send(exchanges[0])
+    with watch.running(), ThreadPoolExecutor(1 if deaf else PARALLEL) as pool:
         size = sum(pool.map(send, exchanges))
     return {"requests": len(exchanges), "bytes": size, **_figures(watch)}
 
@@ -79,8 +82,8 @@ def download(info: dict[str, Any], side: str, exchanges: list[Exchange]) -> dict
 def main(deed: str, side: str, info_file: str, place: str) -> None:
     info, path = json.loads(Path(info_file).read_text()), Path(place)
     found: list[Exchange] = []
-    if deed == "bare":
-        figures = download(info, side, load(path))
+    if deed in {"bare", "deaf"}:
+        figures = download(info, side, load(path), deaf=deed == "deaf")
     elif deed == "syncvault":
         figures = pull(info, side, path)
     else:
@@ -116,7 +119,7 @@ def _register(vault: Vault, info: dict[str, Any], side: str) -> None:
         connection = OnpremConnection(place["ews_url"], place["username"], auth="basic", ca_pem=ca_pem)
         credential = Credential(CredentialKind.PASSWORD, Secret(place["password"].encode()))
         wanted = [("mailbox", address) for address in place["mailboxes"]]
-    tenant = add_tenant(vault, connection, credential)
+    tenant = add_tenant(vault, connection, credential, Scope(profile=info.get("profile", "business")))
     for kind, ref in wanted:
         sources.add(vault, tenant, kind, ref)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -27,6 +28,10 @@ class Simulated:
         """How often Graph and Entra were asked since the start, by kind."""
         return {"single": 0, "batch": 0, "part": 0, "sign_in": 0, **self._get("requests")}
 
+    def asked_onprem(self) -> dict[str, int]:
+        """How often Exchange on premises was asked since the start, by operation."""
+        return dict(self._get("requests?at=onprem"))
+
     def holdings(self) -> dict[str, int]:
         """How much there is to read, by kind."""
         return dict(self._get("holdings"))
@@ -41,6 +46,11 @@ class Simulated:
         item = person["mailbox"]["folders"][0]["items"][number]
         job = f"{item['job_title']} II"
         self._post("company", do="change_contact", object_id=person["object_id"], item_id=item["id"], job_title=job)
+
+    def set_picture(self, person: dict[str, Any], number: int, content: bytes) -> None:
+        """Gives a contact of somebody's first folder a picture."""
+        item, photo = person["mailbox"]["folders"][0]["items"][number], base64.b64encode(content).decode()
+        self._post("company", do="set_contact_photo", object_id=person["object_id"], item_id=item["id"], photo=photo)
 
     def delay(self, seconds: float) -> None:
         """Lets so much time pass before every answer."""

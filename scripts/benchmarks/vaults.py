@@ -13,12 +13,21 @@ from syncvault.vault import tenants
 from syncvault.vault.content import sources
 from syncvault.vault.content.sources import Named
 from syncvault.vault.layout import Layout, default_database, default_key_database, default_root_key_file
-from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection, Tenant, TenantProfile
+from syncvault.vault.model import (
+    Credential,
+    CredentialKind,
+    OnlineConnection,
+    OnpremConnection,
+    Scope,
+    Tenant,
+    TenantProfile,
+)
 from syncvault.vault.opening import create_vault
 from syncvault.vault.vault import Vault
 
 TENANT: Final = "bench"
 NOT_USED: Final = Credential(CredentialKind.SECRET, Secret(b"not used"))
+_USUAL: Final = Scope()
 _NOBODY: Final = "00000000-0000-4000-8000-000000000000"
 
 
@@ -36,10 +45,13 @@ def make_vault(directory: Path, server: str | None = None) -> Vault:
     return create_vault(Layout(home, data, keys, "file", default_root_key_file(home)))
 
 
-def add_tenant(vault: Vault, connection: OnlineConnection | OnpremConnection, credential: Credential) -> Tenant:
+def add_tenant(
+    vault: Vault, connection: OnlineConnection | OnpremConnection, credential: Credential, scope: Scope = _USUAL
+) -> Tenant:
     """Registers the tenant that everything is stored for."""
     subscription = Subscription(SubscriptionKind.PAID, date(2099, 1, 1), "Europe/Berlin")
-    return tenants.register(vault, TenantProfile(TENANT, connection, subscription, "admin@example.com"), credential)
+    facts = TenantProfile(TENANT, connection, subscription, "admin@example.com", scope=scope)
+    return tenants.register(vault, facts, credential)
 
 
 def make_vault_to_fill(directory: Path, mailboxes: int, server: str | None = None) -> None:
