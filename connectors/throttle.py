@@ -21,6 +21,8 @@ Now = Callable[[], datetime]
 
 _RANDOM: Final = SystemRandom()
 _LONGEST: Final = 366 * 86_400.0
+_REGROWTH: Final = 0.25  # of a place for each request that went well while there was one place
+_SPREAD: Final = 0.5  # seconds
 
 
 def utc_now() -> datetime:
@@ -55,12 +57,14 @@ class RetryPolicy:
         first: Seconds of the first wait where the server does not say; it doubles from then on.
         longest: Seconds of the longest wait of our own choosing.
         patience: Seconds that one request may wait in all. A server that asks for more is obeyed by the next run.
+        deadline: Seconds after which a request that has met a fault is not sent again, however they were spent.
     """
 
     attempts: int = 7
     first: float = 0.25
     longest: float = 20.0
     patience: float = 300.0
+    deadline: float = 1_800.0
 
 
 class OutOfPatienceError(Exception):
@@ -80,6 +84,10 @@ class Backoff:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     faults: int = 0
     waited: float = 0.0
+    began: datetime = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.began = self.now()
 
     def pause(self, asked: float | None = None) -> None:
         """Waits as long as the server asked, else exponentially with jitter.
@@ -92,7 +100,8 @@ class Backoff:
         """
         self.faults += 1
         seconds = self._own_choice() if asked is None else asked
-        if self.faults >= self.policy.attempts or self.waited + seconds > self.policy.patience:
+        late = (self.now() - self.began).total_seconds() + seconds > self.policy.deadline
+        if late or self.faults >= self.policy.attempts or self.waited + seconds > self.policy.patience:
             raise OutOfPatienceError(self.now() + timedelta(seconds=seconds))
         self.waited += seconds
         self.sleep(seconds)
@@ -146,3 +155,77 @@ class Slots:
                     if not self._taken[key]:
                         del self._taken[key]
                 self._freed.notify_all()
+
+
+class Crew:
+    """So many at once; fewer for a while when the server says that these are too many, and more again bit by bit.
+
+    Args:
+        most: How many at best.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._allowed = float(most)
+        self._busy = 0
+        self._round = 0  # grows with every time that there were too many
+        self._freed = threading.Condition()
+
+    @property
+    def allowed(self) -> int:
+        """How many may be at work at once for now."""
+        return int(self._allowed)
+
+    @contextmanager
+    def member(self) -> Iterator[int]:
+        """Holds a place; gives what `too_many` wants to be told."""
+        with self._freed:
+            self._freed.wait_for(lambda: self._busy < self.allowed)
+            self._busy += 1
+            begun = self._round
+        try:
+            yield begun
+        finally:
+            with self._freed:
+                self._busy -= 1
+                self._freed.notify_all()
+
+    def too_many(self, begun: int) -> None:
+        """Halves how many may be at work; those who began together with others only once together."""
+        with self._freed:
+            if begun == self._round:
+                self._round += 1
+                self._allowed = max(1.0, self._allowed // 2)
+
+    def went_well(self) -> None:
+        """Lets one more in after a few for each that may be at work."""
+        if self._allowed < self._most:
+            with self._freed:
+                self._allowed = min(self._most, self._allowed + _REGROWTH / self._allowed)
+                self._freed.notify_all()
+
+
+class Quiet:
+    """Keeps everybody away from a server for as long as it has asked one of them to stay away."""
+
+    def __init__(self, sleep: Sleep) -> None:
+        self._sleep = sleep
+        self._until = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self, seconds: float) -> None:
+        """Waits, and has others wait that come meanwhile."""
+        until = time.monotonic() + seconds
+        with self._lock:
+            self._until = max(self._until, until)
+        self._sleep(seconds)
+        with self._lock:
+            if self._until == until:
+                self._until = 0.0
+
+    def keep(self) -> None:
+        """Waits if somebody does."""
+        left = self._until - time.monotonic()
+        if left > 0:
+            # Not all at the same instant.
+            self._sleep(left + _RANDOM.random() * _SPREAD)

@@ -24,6 +24,8 @@ BUSY: Final = frozenset({
     "ErrorInsufficientResources",
     "ErrorNotEnoughMemory",
 })  # fmt: skip
+# What says that fewer requests at once would be served.
+TOO_MANY: Final = frozenset({"ErrorServerBusy", "ErrorTooManyObjectsOpened", "ErrorExceededConnectionCount"})
 PASSING: Final = BUSY | {
     "ErrorADUnavailable",
     "ErrorBatchProcessingStopped",
@@ -78,7 +80,8 @@ _GONE: Final = frozenset({
 })  # fmt: skip
 
 ROLE_ADVICE: Final = (
-    "Give the service account the management role ApplicationImpersonation over this mailbox, or remove the source."
+    "Give the service account the right to this mailbox in the Exchange Management Shell, or remove the source:"
+    " New-ManagementRoleAssignment -Name:syncvault -Role:ApplicationImpersonation -User:ACCOUNT"
 )
 PRIMARY_ADVICE: Final = "Register the mailbox by its primary SMTP address instead of an alias."
 

@@ -1,61 +1,35 @@
-"""The one place that posts: signs in, never again after a refusal; rides out passing faults; bounds every answer."""
+"""One call: the request in the words this server knows, sent again while what fails may pass, and judged as a whole."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http import HTTPStatus
-from typing import Final, NoReturn
+from typing import Final
 
 from lxml import etree
-from requests import Response, Session, exceptions
-from spnego.exceptions import SpnegoError
-from urllib3.exceptions import NewConnectionError
 
-from connectors.ews import soap
-from connectors.ews.codes import PASSING, UNSUPPORTED, WRONG_VERSION, back_off, failure
+from connectors.ews.breaks import PassingFaultError
+from connectors.ews.codes import PASSING, TOO_MANY, UNSUPPORTED, WRONG_VERSION, back_off, failure
+from connectors.ews.posting import Posted, Poster
 from connectors.ews.settings import EwsSettings
-from connectors.ews.soap import Message
-from connectors.ews.transport import Envelope, TenantProtocol
-from connectors.port import (
-    ConnectorError,
-    CredentialRejected,
-    NotPermitted,
-    ProtocolViolation,
-    ServerFault,
-    Throttled,
-    Unreachable,
-)
-from connectors.throttle import Backoff, Now, RetryPolicy, Sleep, pause, retry_after
+from connectors.ews.soap import AnswerTooLargeError, Message
+from connectors.ews.statuses import meaning
+from connectors.ews.transport import MAX_SESSIONS, Envelope
+from connectors.port import CredentialRejected
+from connectors.throttle import Backoff, Crew, Now, Quiet, RetryPolicy, Sleep, pause
+
+__all__ = ["ANSWER_LIMIT", "Answer", "AnswerTooLargeError", "EwsSession", "only"]
 
 log = logging.getLogger(__name__)
 
 VERSIONS: Final = ("Exchange2016", "Exchange2013_SP1", "Exchange2010_SP2")  # newest first; later servers take the first
-ANSWER_LIMIT: Final = 16 * 1024 * 1024  # a page of 256 contacts usually has less than one
+ANSWER_LIMIT: Final = 64 * 1024 * 1024  # bytes
 _OTHER_VERSION: Final = b"The specified server version is invalid"  # as a bare page with HTTP 500
-_BLOCK: Final = 64 * 1024
-_TIMEOUTS: Final = (15.0, 120.0)  # seconds to connect, and between two blocks
-_LONGEST_ANSWER: Final = 600.0
-# Until the credential has been accepted once, few attempts: each may count as a failed login somewhere.
+_RIDES_OUT: Final = RetryPolicy(deadline=900.0)
+# Until the server has let us in once, few attempts: whoever waits for the first outcome had better know it soon.
 _FIRST_SIGN_IN: Final = RetryPolicy(attempts=4)
-_SIGN_IN_ADVICE: Final = "Choose another way to sign in (like --auth ntlm or --auth basic), or allow it on the server."
-
-
-class AnswerTooLargeError(Exception):
-    """The answer is longer than the caller is willing to hold; ask for less at once."""
-
-
-class PassingFaultError(Exception):
-    """Something that may be gone in a moment; `error` is what it is if it stays."""
-
-    def __init__(self, error: ConnectorError, *, asked: float | None = None) -> None:
-        super().__init__(error.code)
-        self.error = error
-        self.asked = asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +60,25 @@ class EwsSession:
     """Posts requests for one tenant; may be used from several threads."""
 
     def __init__(self, settings: EwsSettings, *, sleep: Sleep, now: Now) -> None:
-        self._protocol = TenantProtocol(settings, sleep=sleep, now=now)
-        self._url = settings.ews_url
+        self._poster = Poster(settings, sleep=sleep, now=now)
         self._sleep, self._now = sleep, now
-        self._lock = threading.Lock()
-        self._gate = threading.Lock()
-        self._requests = 0
-        self._version = 0
-        self._accepted = False
+        self._crew = Crew(MAX_SESSIONS)
+        self._quiet = Quiet(sleep)
+        self._beginning = threading.Lock()
         self._understood = False
-        self._refusal: CredentialRejected | None = None
+        self._version = 0  # of `VERSIONS`: what the server knows, as far as it has said
+        self._versions: dict[str, int] = {}  # by mailbox, where one is on an older server
         self._primary: dict[str, str] = {}
 
     @property
     def requests(self) -> int:
-        """How many requests went out."""
-        return self._requests
+        """How many requests went out, those that only sign in left aside."""
+        return self._poster.requests
 
     @property
     def host(self) -> str:
         """The server's host."""
-        return str(self._protocol.server)
+        return str(self._poster.protocol.server)
 
     def primary_of(self, address: str) -> str:
         """The primary address that Exchange named in place of an alias we called in the name of."""
@@ -114,7 +86,7 @@ class EwsSession:
 
     def close(self) -> None:
         """Ends the connections."""
-        self._protocol.close()
+        self._poster.close()
 
     def call(
         self,
@@ -135,33 +107,44 @@ class EwsSession:
             expected: HTTP statuses to hand over instead of raising.
 
         Raises:
-            AnswerTooLargeError: The answer is longer than `limit`.
+            AnswerTooLargeError: The answer is longer than `limit`, or takes too much memory.
             ConnectorError: The request as a whole failed. Failures of single messages are the caller's.
+            WaitEnded: By the `sleep` that was given.
         """
         request = _Request(operation, act_as, limit, headers or {}, expected)
-        backoff = Backoff(self._sleep, self._now)
-        if not self._accepted:
-            backoff.policy = _FIRST_SIGN_IN
+        backoff = Backoff(self._sleep, self._now, _RIDES_OUT if self._poster.guard.accepted else _FIRST_SIGN_IN)
         while True:
+            self._quiet.keep()
             try:
-                return self._attempt(request)
+                return self._first(request)
             except PassingFaultError as fault:
                 log.debug("EWS %s: passing fault %s", request.name, fault.error.code)
+                self._poster.guard.check()
+                if backoff.faults + 1 >= fault.attempts:
+                    raise fault.error from None
+                backoff.sleep = self._sleep if fault.asked is None else self._quiet.wait
                 pause(backoff, fault.asked, fault.error)
+
+    def _first(self, request: _Request) -> Answer:
+        """One attempt. Until the server has understood one, they go one after the other: the others learn from it."""
+        if self._understood:
+            return self._attempt(request)
+        with self._beginning:
+            return self._attempt(request)
 
     def _attempt(self, request: _Request) -> Answer:
         """One request, sent again only where Exchange names the version or the address it wants instead."""
         while True:
-            address = self._primary.get(request.act_as, request.act_as)
-            version = self._version
+            address = self.primary_of(request.act_as)
+            version = self._versions.get(address, self._version)
             answer = self._post(request, address, version)
             fault = answer.messages[0] if answer.messages else None
-            if fault is None or not fault.is_fault:
+            if fault is None or not fault.is_fault or fault.code not in UNSUPPORTED | WRONG_VERSION:
                 self._understood = True
             if fault is None or not fault.failed:
                 return answer
             if self._wants_another_version(request, fault) and version + 1 < len(VERSIONS):
-                self._version = max(self._version, version + 1)
+                self._learn_version(fault, address, version + 1)
                 continue
             primary = fault.values.get("Primary", "")
             if fault.code == "ErrorNonPrimarySmtpAddress" and primary and request.act_as not in {"", *self._primary}:
@@ -178,6 +161,12 @@ class EwsSession:
         guess = fault.is_fault and not self._understood and request.name != "GetUserPhoto"
         return guess and fault.code in UNSUPPORTED - {"Server"}
 
+    def _learn_version(self, fault: Message, address: str, version: int) -> None:
+        if fault.code == "ErrorInvalidSchemaVersionForMailboxVersion" and address:
+            self._versions[address] = version
+        else:
+            self._version = max(self._version, version)
+
     def _judge(self, messages: tuple[Message, ...], *, impersonating: bool) -> None:
         """Raises when the whole request failed: a fault, or nothing but passing errors."""
         first = messages[0]
@@ -185,164 +174,33 @@ class EwsSession:
             raise PassingFaultError(failure(first.code, impersonating=impersonating), asked=back_off(first.values))
         error = failure(first.code, impersonating=impersonating)
         if isinstance(error, CredentialRejected):
-            self._refuse(error)
+            self._poster.guard.end(error)
             raise error
         if first.is_fault:
             raise error
 
-    # -- one HTTP request -----------------------------------------------------------------------------------------
-
     def _post(self, request: _Request, address: str, version: int) -> Answer:
-        data, own_headers = Envelope(self._protocol, address).seal(request.operation, VERSIONS[version])
+        body, headers = Envelope(self._poster.protocol, address).seal(request.operation, VERSIONS[version])
         started = time.monotonic()
-        with self._session() as session:
-            with self._translated():
-                response = session.post(
-                    self._url,
-                    data=data,
-                    headers={**own_headers, **request.headers},
-                    allow_redirects=False,
-                    timeout=_TIMEOUTS,
-                    stream=True,
-                )
-            with response, self._translated():
-                self._check_sign_in(response)
-                body = _read(response, request.limit, started + _LONGEST_ANSWER)
-            signed_in = response.status_code == HTTPStatus.OK or soap.is_soap(body)
-            session.signed_in = session.signed_in or signed_in  # type: ignore[attr-defined]
-        self._accepted = self._accepted or signed_in
-        log.debug(
-            "EWS %s: HTTP %d, %d bytes, %.0f ms",
-            request.name,
-            response.status_code,
-            len(body),
-            (time.monotonic() - started) * 1000,
-        )
-        if response.status_code in request.expected:
-            return Answer(response.status_code, response.headers.get("ETag", ""))
-        return Answer(response.status_code, response.headers.get("ETag", ""), self._messages(response, body))
+        with self._crew.member() as begun:
+            posted = self._poster.post(body, {**headers, **request.headers}, limit=request.limit)
+        if any(message.code in TOO_MANY for message in posted.messages):
+            self._crew.too_many(begun)
+        else:
+            self._crew.went_well()
+        log.debug("EWS %s: HTTP %d, %.0f ms", request.name, posted.status, (time.monotonic() - started) * 1000)
+        etag = posted.headers.get("ETag", "")
+        if posted.status in request.expected:
+            return Answer(posted.status, etag)
+        return Answer(posted.status, etag, posted.messages or self._without_messages(posted))
 
-    @contextmanager
-    def _session(self) -> Iterator[Session]:
-        """A session of the pool, replaced by a fresh one if anything goes wrong with it.
-
-        The first request of a session signs in. Those go one after the other, so that a wrong password is offered
-        once, however many threads begin at the same time.
-        """
-        self._raise_refusal()
-        session = self._protocol.get_session()
-        try:
-            with ExitStack() as stack:
-                if not session.signed_in:
-                    stack.enter_context(self._gate)
-                    self._raise_refusal()
-                with self._lock:
-                    self._requests += 1
-                yield session
-        except BaseException:
-            self._protocol.retire_session(session)
-            raise
-        self._protocol.release_session(session)
-
-    def _raise_refusal(self) -> None:
-        refusal = self._refusal
-        if refusal is not None:
-            raise CredentialRejected(refusal.message, code=refusal.code, advice=refusal.advice)
-
-    def _refuse(self, error: CredentialRejected) -> None:
-        if self._refusal is None:
-            self._refusal = error
-
-    def _check_sign_in(self, response: Response) -> None:
-        if response.status_code != HTTPStatus.UNAUTHORIZED:
-            return
-        offered = response.headers.get("WWW-Authenticate", "").lower()
-        shown = response.request.headers.get("Authorization", "").partition(" ")[0].lower()
-        # Basic and Bearer are shown to a server that has not asked for them.
-        unasked = shown in {"basic", "bearer"} and bool(offered) and shown not in offered
-        if not shown or unasked:
-            raise ProtocolViolation(
-                "The server does not offer this way to sign in.", code="sign-in-method", advice=_SIGN_IN_ADVICE
-            )
-        error = self._protocol.refused()
-        self._refuse(error)
-        raise error
-
-    def _messages(self, response: Response, body: bytes) -> tuple[Message, ...]:
-        status = response.status_code
-        if status == HTTPStatus.OK or (status >= HTTPStatus.BAD_REQUEST and soap.is_soap(body)):
-            try:
-                messages = tuple(soap.read(body))
-            except soap.TruncatedError:
-                raise PassingFaultError(ServerFault("Exchange's answer was cut off.", code="truncated")) from None
-            if not messages:
-                raise ProtocolViolation("Exchange's answer holds no response message.")
-            return messages
-        if _OTHER_VERSION in body:
+    def _without_messages(self, posted: Posted) -> tuple[Message, ...]:
+        if _OTHER_VERSION in posted.head:
             return (Message(etree.Element("fault"), "ErrorInvalidServerVersion", failed=True, values={}),)
-        return self._raise_status(response)
-
-    def _raise_status(self, response: Response) -> NoReturn:
-        status = response.status_code
-        code = f"http-{status}"
-        asked = retry_after(response.headers.get("Retry-After"), self._now())
-        if status == HTTPStatus.TOO_MANY_REQUESTS or (status == HTTPStatus.SERVICE_UNAVAILABLE and asked is not None):
-            raise PassingFaultError(Throttled(f"Exchange is busy (HTTP {status}).", code=code), asked=asked)
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
-            raise PassingFaultError(ServerFault(f"Exchange failed (HTTP {status}).", code=code), asked=asked)
-        if status == HTTPStatus.FORBIDDEN:
-            raise NotPermitted(
-                "Exchange forbids the service account to use EWS (HTTP 403).",
-                code=code,
-                advice="Allow EWS for the service account (Set-CASMailbox -EwsEnabled, EwsApplicationAccessPolicy).",
-            )
-        if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-            if "genericerrorpage" in response.headers.get("Location", "").lower():
-                raise PassingFaultError(ServerFault("Exchange failed (error page).", code=code))
-            raise ProtocolViolation(f"The server sends us elsewhere (HTTP {status}), which is not followed.", code=code)
-        raise ProtocolViolation(f"There is no EWS at this address (HTTP {status}).", code=code)
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Turns what requests, urllib3 and the sign-in libraries raise into our own errors."""
-        try:
-            yield
-        except CredentialRejected as error:  # before Exchange was asked: by whoever gives out tokens or tickets
-            self._refuse(error)
-            raise
-        except exceptions.SSLError as error:
-            if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                raise Unreachable("The server's certificate is not trusted.", code="untrusted-certificate") from None
-            raise PassingFaultError(Unreachable("TLS with the server failed.", code="tls-failed")) from None
-        except exceptions.ConnectTimeout:
-            raise self._unreached("timed-out") from None
-        except exceptions.Timeout:
-            raise self._lost("The server did not answer in time.", "timed-out") from None
-        except exceptions.ConnectionError as error:
-            reason = getattr(error.args[0] if error.args else None, "reason", None)
-            if isinstance(reason, NewConnectionError):
-                raise self._unreached("unreachable") from None
-            raise self._lost("The connection to the server broke.", "connection-lost") from None
-        except (exceptions.InvalidHeader, exceptions.InvalidURL, exceptions.InvalidSchema):
-            raise ProtocolViolation("The EWS address or a mailbox's address cannot be sent.") from None
-        except exceptions.RequestException:
-            raise self._lost("The server's answer broke off.", "truncated") from None
-        except (KeyError, AttributeError):
-            # requests_ntlm: the server answered something else in the middle of signing in.
-            raise self._lost("The server broke off the sign-in.", "sign-in-broken") from None
-        except (PermissionError, ValueError, SpnegoError):
-            raise ProtocolViolation(
-                "The server does not answer the sign-in as agreed.", code="sign-in-method", advice=_SIGN_IN_ADVICE
-            ) from None
-
-    def _unreached(self, code: str) -> Exception:
-        """A server that was never there is no passing fault."""
-        error = Unreachable("The server cannot be reached.", code=code)
-        return PassingFaultError(error) if self._accepted else error
-
-    @staticmethod
-    def _lost(message: str, code: str) -> PassingFaultError:
-        return PassingFaultError(Unreachable(message, code=code))
+        error, is_passing, asked = meaning(posted.status, posted.headers, posted.head, self._now())
+        if is_passing:
+            raise PassingFaultError(error, asked=asked)
+        raise error
 
 
 def only(answer: Answer, *, act_as: str = "") -> Message:
@@ -355,16 +213,3 @@ def only(answer: Answer, *, act_as: str = "") -> Message:
     if message.failed:
         raise failure(message.code, impersonating=bool(act_as))
     return message
-
-
-def _read(response: Response, limit: int, deadline: float) -> bytes:
-    blocks: list[bytes] = []
-    size = 0
-    for block in response.iter_content(_BLOCK):
-        size += len(block)
-        if size > limit:
-            raise AnswerTooLargeError
-        if time.monotonic() > deadline:
-            raise PassingFaultError(Unreachable("The server's answer took too long.", code="timed-out"))
-        blocks.append(block)
-    return b"".join(blocks)

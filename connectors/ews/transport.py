@@ -7,6 +7,7 @@ import logging
 import random
 import ssl
 import time
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from lxml import etree
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError
 
+from connectors.ews.guard import Guard
 from connectors.ews.settings import EwsSettings, OAuthClient
 from connectors.ews.sign_in import SignIn, server_end_point, way_to_sign_in
 from connectors.port import CredentialRejected, ProtocolViolation, Unreachable
@@ -43,18 +45,39 @@ class SignInAdapter(TrustAdapter):
     given back by then.
     """
 
+    guard: Guard | None = None
+
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        """One request.
+        """One request, if the guard lets it out.
 
         Raises:
             ProtocolViolation: A refusal is larger than any that is expected.
         """
-        response = super().send(request, *args, **options)
+        send = partial(super().send, request, *args, **options)
+        if self.guard is None:
+            response = send()
+        else:
+            response = self.guard.let_out(request, send, is_connected=lambda: self.is_connected)
         if response.status_code == HTTPStatus.UNAUTHORIZED:
             response.end_point = _end_point(response)  # type: ignore[attr-defined]  # for `sign_in.end_point_of`
             body = _whole(response)
             response.raw = HTTPResponse(io.BytesIO(body), status=response.status_code, preload_content=False)
         return response
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether its connection is there, and nobody uses it."""
+        waiting = (connection for pool in self._pools() for connection in pool.pool.queue)
+        return any(connection is not None and connection.is_connected for connection in waiting)
+
+    @property
+    def connections(self) -> int:
+        """How many connections have been made so far."""
+        return sum(pool.num_connections for pool in self._pools())
+
+    def _pools(self) -> list[Any]:
+        pools = self.poolmanager.pools
+        return [pools[key] for key in pools.keys()]  # noqa: SIM118  # they cannot be iterated over
 
 
 def _end_point(response: requests.Response) -> bytes | None:

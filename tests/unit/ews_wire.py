@@ -15,6 +15,7 @@ from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
 
 from connectors.ews import EwsSettings, Password
+from connectors.ews.guard import Guard
 from connectors.ews.operations import MESSAGES, TYPES
 
 URL = "https://mail.example.com/EWS/Exchange.asmx"
@@ -87,6 +88,7 @@ class Wire:
 
     replies: list[Reply] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
+    offers: str = "Basic"  # ways to sign in
 
     def reply(self, *replies: Reply) -> Wire:
         self.replies.extend(replies)
@@ -98,11 +100,19 @@ class Wire:
 
 
 class _Adapter(BaseAdapter):
+    guard: Guard
+    connections = 1
+
     def __init__(self, wire: Wire) -> None:
         super().__init__()
         self._wire = wire
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        return self.guard.let_out(request, lambda: self._send(request))
+
+    def _send(self, request: PreparedRequest) -> Response:
+        if request.method == "GET":  # asks for nothing but to be signed in
+            return self._response(request, 401, {"WWW-Authenticate": self._wire.offers}, b"")
         seen = Seen(dict(request.headers), etree.fromstring(request.body or b""))
         self._wire.seen.append(seen)
         reply: Any = self._wire.replies.pop(0)

@@ -201,11 +201,12 @@ def test_a_server_that_does_not_offer_the_way_to_sign_in_refuses_no_credential(w
     ids=str,
 )
 def test_a_passing_fault_is_ridden_out(wire: Wire, connector: EwsConnector, waits: list[float], passing: Reply) -> None:
-    wire.reply(passing, NOBODY)
+    wire.reply(NOBODY, passing, NOBODY)
+    connector.probe()
 
     connector.probe()
 
-    assert len(wire.seen) == 2
+    assert len(wire.seen) == 3
     assert len(waits) == 1
 
 
