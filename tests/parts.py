@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -26,7 +27,15 @@ SOFTHSM_MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsoft
 
 def require_programs(*names: str) -> None:
     """Goes on only where all programs are installed."""
-    missing = [name for name in names if shutil.which(name) is None]
+    _require([name for name in names if shutil.which(name) is None])
+
+
+def require_modules(*names: str) -> None:
+    """Goes on only where all Python packages are installed that wait for something of the system."""
+    _require([name for name in names if importlib.util.find_spec(name) is None])
+
+
+def _require(missing: list[str]) -> None:
     if not missing:
         return
     reason = f"not installed: {', '.join(missing)}"

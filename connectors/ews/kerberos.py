@@ -130,7 +130,7 @@ class KerberosSignIn(SignIn):
 
     def _new_context(self, name: Any, tickets: Any, mechanism: str, binding: Any) -> Any:
         gssapi = self._gssapi
-        return gssapi.SecurityContext(
+        context = gssapi.SecurityContext(
             name=name,
             creds=tickets,
             usage="initiate",
@@ -138,6 +138,8 @@ class KerberosSignIn(SignIn):
             flags=[gssapi.RequirementFlag.mutual_authentication],
             channel_bindings=binding,
         )
+        context.__DEFER_STEP_ERRORS__ = False  # else a failure shows when the context is used the next time
+        return context
 
     def _forget(self) -> None:
         cache, self._cache, self._tickets = self._cache, "", None

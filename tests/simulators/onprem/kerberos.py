@@ -32,6 +32,7 @@ class Acceptor:
             usage="accept",
             channel_bindings=binding if end_point else None,
         )
+        context.__DEFER_STEP_ERRORS__ = False
         try:
             answer = context.step(message)
         except GSSError as error:
