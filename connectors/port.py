@@ -258,7 +258,8 @@ class Connector(Protocol):
 
         Raises:
             CredentialRejected: Nothing more may be tried.
-            ConnectorError: None of the mailboxes that have not ended can be read.
+            ConnectorError: None of the mailboxes that have not ended can be read; `concerns_all` if that goes for every
+                other one too.
         """
 
     def photos(self, wanted: Sequence[PhotoRef]) -> Iterator[Photo]:
@@ -279,10 +280,12 @@ class ConnectorError(Exception):
         code: The server's own code where it gave one (`AADSTS7000215`, `ErrorAccessDenied`), else ours.
         message: One sentence without addresses, names, tokens or secrets.
         advice: One line telling an administrator what to do.
+        concerns_all: Whether nothing else of the tenant can be had either: whoever meets it ends the run.
     """
 
     default_code: ClassVar[str] = "connector-error"
     default_advice: ClassVar[str] = "Run the command again with --debug and look at the server's log."
+    concerns_all: bool = False
 
     def __init__(self, message: str, *, code: str = "", advice: str = "") -> None:
         super().__init__(message)
@@ -295,6 +298,7 @@ class CredentialRejected(ConnectorError):
     """The server refused the credential itself. Never retried: an account must not be locked out by us."""
 
     default_code = "credential-rejected"
+    concerns_all = True
     default_advice = "Check the credential; a registered tenant then needs: syncvault credential rotate TENANT"
 
 

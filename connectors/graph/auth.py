@@ -8,6 +8,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -25,12 +26,13 @@ from connectors.graph.settings import (
 )
 from connectors.graph.sign_in import IdentityEndpoint, SignIn
 from connectors.graph.transport import Transport
-from connectors.port import CredentialRejected, ProtocolViolation
+from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation
 from connectors.throttle import Now, Sleep
 
 FRESH_TOKENS: Final = 2  # in a row that Graph refuses before the credential counts as rejected: one may have bad luck
 _EARLY: Final = timedelta(minutes=5)  # before a token ends, a new one is asked for
 _TRIAL_SECONDS: Final = 60.0  # how long others wait for what becomes of a fresh token
+_RESPITE: Final = timedelta(minutes=1)  # after a sign-in that failed, for which nobody tries again
 _MALFORMED: Final = (
     ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError, msal.exceptions.MsalError,
 )  # fmt: skip
@@ -70,7 +72,8 @@ class Tokens:
         self._doubts = 0  # fresh tokens since the last one that worked
         self._trying = 0  # the thread that tries one; 0: nobody
         self._rejection: CredentialRejected | None = None  # Graph's, for good
-        self._refusals: list[CredentialRejected] = []  # the sign-in service's
+        self._failures: list[ConnectorError] = []  # the sign-in service's
+        self._failed: datetime | None = None  # when the last of them came, if it may pass
 
     @property
     def requests(self) -> int:
@@ -81,9 +84,9 @@ class Tokens:
         """A token that is good for some minutes.
 
         Raises:
-            ConnectorError: No token was given, or Graph does not accept those that are.
+            ConnectorError: No token was given, or Graph does not accept those that are; it concerns all of the tenant.
         """
-        seen = len(self._refusals)
+        seen = len(self._failures)
         with self._changed:
             return self._usable(seen)
 
@@ -98,7 +101,7 @@ class Tokens:
             CredentialRejected: Fresh tokens are refused as well.
             ConnectorError: No token was given.
         """
-        seen = len(self._refusals)
+        seen = len(self._failures)
         with self._changed:
             if self._token is not None and self._token.value == refused:
                 if self._doubts == FRESH_TOKENS:
@@ -124,14 +127,18 @@ class Tokens:
         if self._rejection is not None:
             self._let_others_go()
             raise _again(self._rejection)
-        if self._token is None and len(self._refusals) > seen:
-            raise _again(self._refusals[-1])  # asked while we waited: asking once more would be refused once more
-        if self._token is None or self._now() >= self._token.ends:
+        now = self._now()
+        is_recent = self._failed is not None and timedelta() <= now - self._failed < _RESPITE
+        if self._token is None and (len(self._failures) > seen or is_recent):
+            raise _again(self._failures[-1])  # asked just now: asking once more would fare no better
+        if self._token is None or now >= self._token.ends:
             self._token = None
             try:
                 self._token = self._issuer.acquire()
-            except CredentialRejected as refusal:
-                self._refusals.append(refusal)
+            except ConnectorError as failure:
+                failure.concerns_all = True
+                self._failures.append(failure)
+                self._failed = None if isinstance(failure, CredentialRejected) else self._now()
                 raise
             finally:
                 if self._token is None:
@@ -277,6 +284,6 @@ def _token(given: Mapping[str, Any], now: datetime) -> Token:
     return Token(value, now + max(life - _EARLY, life / 2))
 
 
-def _again(refusal: CredentialRejected) -> CredentialRejected:
-    """The same refusal for another thread, which must not share its traceback."""
-    return CredentialRejected(refusal.message, code=refusal.code, advice=refusal.advice)
+def _again(failure: ConnectorError) -> ConnectorError:
+    """The same failure for another thread, which must not share its traceback."""
+    return copy(failure)

@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from connectors.graph.auth import FRESH_TOKENS
 from connectors.graph.client import (
-    FRESH_TOKENS,
     GARBLED_ATTEMPTS,
     JSON_LIMIT,
     GraphClient,

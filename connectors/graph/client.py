@@ -280,7 +280,6 @@ def fault_of(status: int, code: str) -> ConnectorError:
 
 
 __all__ = [
-    "FRESH_TOKENS",
     "JSON_LIMIT",
     "MOST_EMPTY_PAGES",
     "PER_MAILBOX",

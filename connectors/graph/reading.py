@@ -16,7 +16,6 @@ from connectors.graph.client import GraphClient, TooLargeError
 from connectors.graph.refusals import CONTACTS, Refusal, explain
 from connectors.port import (
     ConnectorError,
-    CredentialRejected,
     Ended,
     Mailbox,
     Page,
@@ -67,7 +66,7 @@ def read_mailboxes(
         What an exchange brought, with at most one page of a mailbox; every mailbox ends with one `Ended`.
 
     Raises:
-        CredentialRejected: The server refuses the credential itself.
+        ConnectorError: It concerns all of the tenant: a refused credential, a sign-in that fails, nobody to connect to.
     """
     yield from _Driver(client, open_mailbox, mailbox_seconds).run(wanted)
 
@@ -133,10 +132,10 @@ class _Driver:
             return next(entry.work)
         except StopIteration:
             return Ended()
-        except (CredentialRejected, WaitEnded):
+        except WaitEnded:
             raise
         except ConnectorError as error:
-            return Ended(error)
+            return Ended(error)  # which `_ended` raises if it concerns all
         except Refusal as refusal:
             return Ended(explain(refusal, advice=CONTACTS))
         except Exception as error:  # noqa: BLE001 - whatever a server makes of one mailbox, the others go on
@@ -146,7 +145,7 @@ class _Driver:
         entry.work.close()
         entry.done = True
         entry.parts = []
-        if isinstance(error, CredentialRejected):
+        if error is not None and error.concerns_all:
             raise error
         return Step(entry.mailbox, Ended(error))
 
@@ -164,9 +163,9 @@ class _Driver:
         parts = [part for part in ready if part.alone][:1] or ready[: self._together if self._client.batches else 1]
         try:
             self._send(parts)
-        except CredentialRejected:
-            raise
         except (ConnectorError, Refusal) as failure:
+            if isinstance(failure, ConnectorError) and failure.concerns_all:
+                raise
             # Nothing is known of these parts; the mailboxes that wait for them cannot go on.
             for part in parts:
                 part.outcome = part.outcome or failure

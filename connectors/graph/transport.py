@@ -63,9 +63,11 @@ class BrokenError(Exception):
 
     def lasting(self, message: str) -> Unreachable:
         """The port's error for when this does not pass; `message` says who cannot be reached."""
+        error = Unreachable(message)
         if self.by_proxy:
-            return Unreachable(f"{message} There is a proxy in between.", code="proxy", advice=_PROXY_ADVICE)
-        return Unreachable(message)
+            error = Unreachable(f"{message} There is a proxy in between.", code="proxy", advice=_PROXY_ADVICE)
+        error.concerns_all = not self.connected
+        return error
 
 
 class TooLargeError(Exception):
@@ -123,7 +125,7 @@ class Transport:
         except (requests.RequestException, HTTPError, OSError) as error:
             # "from None": the messages below hold whole addresses.
             if _distrusted(error):
-                raise Unreachable("The server's TLS certificate is not trusted.", code="tls") from None
+                raise _for_all(Unreachable("The server's TLS certificate is not trusted.", code="tls")) from None
             if proxies:
                 raise _of_proxy(error) from None
             raise BrokenError(connected=not _never_connected(error)) from None
@@ -136,7 +138,8 @@ class Transport:
             try:
                 proxy = proxy_from_environment(origin) if self._uses_proxy else ""
             except ValueError:
-                raise Unreachable("HTTPS_PROXY names no proxy.", code="proxy", advice=_PROXY_ADVICE) from None
+                nowhere = Unreachable("HTTPS_PROXY names no proxy.", code="proxy", advice=_PROXY_ADVICE)
+                raise _for_all(nowhere) from None
             self._known_proxies[origin] = {"https": proxy} if proxy else {}
         return self._known_proxies[origin]
 
@@ -177,11 +180,18 @@ def _of_proxy(error: BaseException) -> Unreachable | BrokenError:
     refused = next(filter(None, (_NO_TUNNEL.search(str(cause)) for cause in causes)), None)
     if refused and refused.group(1) < "500":  # beyond that the server may be down, and may come back
         message = f"The proxy refuses to connect (HTTP {refused.group(1)})."
-        return Unreachable(message, code="proxy", advice=_PROXY_ADVICE)
+        return _for_all(Unreachable(message, code="proxy", advice=_PROXY_ADVICE))
     if any(isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS for cause in causes):
-        return Unreachable("The proxy answers in the server's place, without TLS.", code="proxy", advice=_PROXY_ADVICE)
+        message = "The proxy answers in the server's place, without TLS."
+        return _for_all(Unreachable(message, code="proxy", advice=_PROXY_ADVICE))
     never = isinstance(error, requests.exceptions.ProxyError | requests.exceptions.SSLError) or _never_connected(error)
     return BrokenError(connected=not never, by_proxy=True)
+
+
+def _for_all(error: Unreachable) -> Unreachable:
+    """The error, of a connection that nothing else of the tenant fares better with."""
+    error.concerns_all = True
+    return error
 
 
 def _causes(error: BaseException | None, depth: int = 0) -> Iterator[BaseException]:

@@ -12,7 +12,6 @@ from connectors.port import (
     Card,
     Connector,
     ConnectorError,
-    CredentialRejected,
     MailboxGone,
     Photo,
     PhotoRef,
@@ -40,7 +39,7 @@ _DIRECT: Final = {SourceKind.USER, SourceKind.MAILBOX, SourceKind.PUBLIC_FOLDER}
 _BY_REF: Final = _DIRECT | {SourceKind.GROUP, SourceKind.LIST}
 _CARDS_AT_ONCE: Final = 20
 _PHOTOS_AT_ONCE: Final = 100  # committed together: five batches of Graph's
-_PHOTO_BYTES_AT_ONCE: Final = 4 * 1024 * 1024  # committed together at most, so that memory stays bounded
+_PHOTO_BYTES_AT_ONCE: Final = 2 * 1024 * 1024  # committed together at most, so that memory stays bounded
 
 
 class TenantRun:
@@ -78,6 +77,7 @@ class TenantRun:
 
         Raises:
             CredentialRejected: Nothing more may be tried until the credential is replaced.
+            ConnectorError: Nothing of the tenant can be had for now.
             SyncvaultError: The vault refused; what was committed stands.
         """
         stored_before = self._target.outlook().stored
@@ -118,9 +118,9 @@ class TenantRun:
                     pulled.update(card.mailbox.key for card in wanted)
                     disabled.update(card.mailbox.key for card in chunk if not card.mailbox.enabled)
                     named.update(self._name(source, wanted))
-            except CredentialRejected:
-                raise
             except ConnectorError as error:
+                if error.concerns_all:
+                    raise
                 named_as = mask_ref(source.ref) if source.kind in _BY_REF else str(source.kind)
                 self._add_failure(replace(Failure.of(error), mailbox=named_as))
                 if source.kind in _DIRECT:
@@ -181,9 +181,9 @@ class TenantRun:
                     pulled.failures.append(Failure.of(card.error, mailbox.ref))
                     if isinstance(card.error, MailboxGone):
                         pulled.gone.append(mailbox.id)
-        except CredentialRejected:
-            raise
         except ConnectorError as error:
+            if error.concerns_all:
+                raise
             pulled.failures.extend(Failure.of(error, mailbox.ref) for mailbox in mailboxes)
         self._store_cards(cards, pulled)
         return pulled
@@ -229,9 +229,9 @@ class TenantRun:
                 if size > _PHOTO_BYTES_AT_ONCE:
                     pulled.photos += self._target.store_photos(looks)
                     looks, size = [], 0
-        except CredentialRejected:
-            raise
         except ConnectorError as error:
+            if error.concerns_all:
+                raise
             pulled.failures.extend(
                 Failure.of(error, ref) for ref in dict.fromkeys(entry.mailbox.ref for entry in wanted)
             )

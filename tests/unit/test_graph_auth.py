@@ -15,7 +15,7 @@ from connectors.graph.auth import FRESH_TOKENS, Token, Tokens, open_tokens
 from connectors.graph.batch import Read, Reply, read_batch
 from connectors.graph.settings import ClientSecret, GraphSettings
 from connectors.graph.transport import Answer
-from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation
+from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, Throttled
 from tests.unit.graph_stub import StubGraph, answer, refusal
 
 ORIGIN = "https://login.example.com"
@@ -190,3 +190,30 @@ def test_parts_of_a_batch_that_were_answered_end_the_doubts_too() -> None:
     graph = StubGraph({"/v1.0/a": [step for _ in range(5) for step in (revoked, served)]})
     for _ in range(5):
         assert isinstance(read_batch(graph.client, [Read("/a")])[0], Reply)
+
+
+class Ailing:
+    """A sign-in service that fails for as long as it has to, and only passingly."""
+
+    def __init__(self, times: int) -> None:
+        self.requests, self.left = 0, times
+
+    def acquire(self) -> Token:
+        self.requests += 1
+        if self.left:
+            self.left -= 1
+            raise Throttled("no", retry_at=NOON, code="AADSTS50196", advice="wait")
+        return Token(f"token-{self.requests}", NOON + timedelta(hours=1))
+
+
+def test_a_sign_in_that_fails_is_told_to_all_and_not_tried_again_for_a_minute() -> None:
+    issuer, times = Ailing(1), [NOON]
+    tokens = Tokens(issuer, lambda: times[0])
+    for _ in range(3):
+        with pytest.raises(Throttled) as caught:
+            tokens.bearer()
+        assert (caught.value.code, caught.value.advice, caught.value.retry_at) == ("AADSTS50196", "wait", NOON)
+        assert caught.value.concerns_all
+    assert issuer.requests == 1
+    times[0] += timedelta(minutes=1)
+    assert tokens.bearer() == "token-2"

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from connectors.graph.client import FRESH_TOKENS, GraphClient, parse
+from connectors.graph.auth import FRESH_TOKENS
+from connectors.graph.client import GraphClient, parse
 from connectors.graph.refusals import Refusal, explain
 from connectors.graph.transport import Answer
 from connectors.port import CredentialRejected, NotPermitted, ProtocolViolation, ServerFault, Throttled, Unreachable

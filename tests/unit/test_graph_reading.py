@@ -28,7 +28,7 @@ from connectors.port import (
 )
 from connectors.selection import Selection
 from tests.unit.graph_mailboxes import EVERYTHING, empty_mailbox, page
-from tests.unit.graph_stub import NO_CONNECTION, NOON, ORIGIN, Script, StubGraph, answer, refusal
+from tests.unit.graph_stub import NO_CONNECTION, RESET, NOON, ORIGIN, Script, StubGraph, answer, refusal
 
 
 def delta(key: str) -> str:
@@ -179,7 +179,7 @@ class TestApart:
         assert graph.asked.count("/v1.0/$batch") == 1
 
     def test_a_connection_that_breaks_for_one_part_alone_ends_its_mailbox(self) -> None:
-        graph = mailboxes(self.KEYS, {"/v1.0/$batch": refusal(400, "BadRequest"), delta("b"): NO_CONNECTION})
+        graph = mailboxes(self.KEYS, {"/v1.0/$batch": refusal(400, "BadRequest"), delta("b"): RESET})
         assert isinstance(self._others_are_fine(read(graph, self.KEYS)), Unreachable)
 
     def test_one_that_has_to_wait_holds_up_nobody(self) -> None:
@@ -198,8 +198,13 @@ class TestAllOfThem:
         with pytest.raises(CredentialRejected):
             read(mailboxes("ab", {delta("a"): refusal(401, "InvalidAuthenticationToken")}), "ab")
 
-    def test_without_a_connection_every_mailbox_ends(self) -> None:
-        errors = errors_of(read(StubGraph({"/v1.0/$batch": NO_CONNECTION}), "ab"))
+    def test_without_a_connection_there_is_nothing_to_say_of_single_ones(self) -> None:
+        with pytest.raises(Unreachable) as caught:
+            read(StubGraph({"/v1.0/$batch": NO_CONNECTION}), "ab")
+        assert caught.value.concerns_all
+
+    def test_with_one_that_breaks_again_and_again_every_mailbox_ends(self) -> None:
+        errors = errors_of(read(StubGraph({"/v1.0/$batch": RESET}), "ab"))
         assert [type(error) for error in errors.values()] == [Unreachable, Unreachable]
 
     def test_so_does_it_where_batches_are_not_permitted(self) -> None:
