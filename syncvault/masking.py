@@ -8,6 +8,7 @@ from typing import Final
 ELLIPSIS: Final = "…"
 _SHOWN_OF_ID: Final = 8
 _SHORT_LOCAL_PART: Final = 4
+_SHORT_PATH: Final = 8
 _GUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -26,7 +27,9 @@ def mask_object_id(object_id: str) -> str:
 
 
 def mask_ref(ref: str) -> str:
-    """What stands for a mailbox or a source: an object ID or an address, each masked in its own way."""
+    """What stands for a mailbox or a source: an object ID, an address or a path, each masked in its own way."""
     if not ref:
         return ""
+    if "/" in ref or " " in ref:  # a path, of whose names none is shown, whatever they hold
+        return f"{ref[0]}{ELLIPSIS}{ref[-1]}" if len(ref) >= _SHORT_PATH else ELLIPSIS
     return mask_object_id(ref) if _GUID.fullmatch(ref) else mask_address(ref)

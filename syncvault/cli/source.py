@@ -1,4 +1,4 @@
-"""`syncvault source`: who is pulled: users, groups, everybody by a filter, contacts of the organisation, mailboxes."""
+"""`syncvault source`: who is pulled: people, groups and lists of them, whole directories, public folders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _COLUMNS: Final = (
     Column("mailboxes", "mailboxes"),
     Column("purge_on", "purge on"),
 )
-_KINDS: Final = {TenantKind.ONLINE: ("user", "group", "all-users", "org-contacts"), TenantKind.ONPREM: ("mailbox",)}
+_KINDS: Final = {
+    TenantKind.ONLINE: ("user", "group", "all-users", "org-contacts"),
+    TenantKind.ONPREM: ("mailbox", "gal", "list", "public-folder"),
+}
 
 
 @app.command()
@@ -37,6 +40,17 @@ def add(
     group: Annotated[list[str] | None, typer.Option(metavar="ID", help="A group's object ID (online).")] = None,
     mailbox: Annotated[
         list[str] | None, typer.Option(metavar="ADDR", help="A mailbox's address (on-premises).")
+    ] = None,
+    gal: Annotated[
+        bool, typer.Option("--gal", help="Cards of everybody in the global address list (on-premises).")
+    ] = False,
+    list_: Annotated[
+        list[str] | None,
+        typer.Option("--list", metavar="ADDR", help="A distribution list's address: its members (on-premises)."),
+    ] = None,
+    public_folder: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="A public folder, like a/b, with contact folders below it (on-premises)."),
     ] = None,
     all_users: Annotated[bool, typer.Option("--all-users", help="Everybody in the directory (online).")] = False,
     department: Annotated[str | None, typer.Option(metavar="D", help="Of all users: only this department.")] = None,
@@ -58,7 +72,7 @@ def add(
     ] = False,
     _json: AsJson = False,
 ) -> None:
-    """Register what to pull. --user, --group and --mailbox may be given several times; filters are joined by and."""
+    """Register what to pull. Options that take an ID, address or path may be repeated; filters are joined by and."""
     from syncvault.vault.content import sources
     from syncvault.vault.content.filters import UserFilter
 
@@ -76,6 +90,11 @@ def add(
     wanted = [("user", values.guid(text, "--user"), UserFilter()) for text in user or ()]
     wanted += [("group", values.guid(text, "--group"), UserFilter()) for text in group or ()]
     wanted += [("mailbox", values.address(text, "--mailbox"), UserFilter()) for text in mailbox or ()]
+    wanted += [("gal", "", UserFilter())] * gal
+    wanted += [("list", values.address(text, "--list"), UserFilter()) for text in list_ or ()]
+    wanted += [
+        ("public-folder", values.folder_path(text, "--public-folder"), UserFilter()) for text in public_folder or ()
+    ]
     wanted += [("all-users", "", people)] * all_users
     wanted += [("org-contacts", "", UserFilter())] * org_contacts
     if not wanted:

@@ -112,13 +112,81 @@ def test_what_cannot_be_meant_is_refused_and_nothing_registered(acme: Tenant, cl
     assert cli("source", "list", "acme").items == []
 
 
-@pytest.mark.parametrize("option", ["--all-users", "--org-contacts"])
-def test_a_house_of_its_own_has_no_directory_online(vault: Vault, cli: Any, option: str) -> None:
+@pytest.fixture
+def house(vault: Vault) -> Tenant:
     connection = OnpremConnection("https://mail.example/EWS/Exchange.asmx", "EXAMPLE\\svc")
     facts = profile("house")
-    tenants.register(vault, type(facts)(facts.name, connection, facts.subscription, facts.admin_mail), secret())
+    return tenants.register(vault, type(facts)(facts.name, connection, facts.subscription, facts.admin_mail), secret())
+
+
+@pytest.mark.usefixtures("house")
+@pytest.mark.parametrize("option", ["--all-users", "--org-contacts"])
+def test_a_house_of_its_own_has_no_directory_online(cli: Any, option: str) -> None:
     answer = cli("source", "add", "house", option)
     assert (answer.code, option in answer.document["error"]["message"]) == (Exit.USAGE, True)
+
+
+ONPREM = ["--gal", "--list", "sales@house.example", "--public-folder", "/Sales/Customers/"]
+ONPREM += ["--public-folder", "Ein/Aus @ Nord", "--list", "all@house.example"]
+
+
+@pytest.mark.usefixtures("house")
+def test_sources_on_premises_are_shown_masked_unless_asked_otherwise(cli: Any) -> None:
+    added = cli("source", "add", "house", *ONPREM).items
+    assert [(one["kind"], one["ref"], one["filter"]) for one in added] == [
+        ("gal", "", None),
+        ("list", "s…s@house.example", None),
+        ("list", "…@house.example", None),
+        ("public-folder", "S…s", None),
+        ("public-folder", "E…d", None),
+    ]
+    revealed = {(one["kind"], one["ref"]) for one in cli("source", "list", "house", "--reveal").items}
+    assert revealed == {
+        ("gal", ""),
+        ("list", "sales@house.example"),
+        ("list", "all@house.example"),
+        ("public-folder", "Sales/Customers"),
+        ("public-folder", "Ein/Aus @ Nord"),
+    }
+
+
+@pytest.mark.usefixtures("house")
+def test_the_same_source_on_premises_is_not_registered_twice(cli: Any) -> None:
+    first = cli("source", "add", "house", *ONPREM).items
+    assert cli("source", "add", "house", "--gal", "--public-folder", "sales/CUSTOMERS").items == [first[0], first[3]]
+    assert len(cli("source", "list", "house").items) == len(first)
+
+
+REFUSED_ON_PREMISES = [
+    ["--list", ""],
+    ["--list", "sales"],
+    ["--list", "a\nb@house.example"],
+    ["--public-folder", ""],
+    ["--public-folder", " "],
+    ["--public-folder", "/"],
+    ["--public-folder", "a//b"],
+    ["--public-folder", "a/ /b"],
+    ["--public-folder", "a\tb"],
+    ["--public-folder", "a/\x1b[31mb"],
+    ["--public-folder", "a" * 1025],
+    ["--gal", "--department", "Sales"],
+    ["--gal", "--user", USER],
+]
+
+
+@pytest.mark.usefixtures("house")
+def test_what_cannot_be_meant_on_premises_is_refused_and_nothing_registered(cli: Any) -> None:
+    assert [words for words in REFUSED_ON_PREMISES if cli("source", "add", "house", *words).code != Exit.USAGE] == []
+    assert cli("source", "list", "house").items == []
+
+
+@pytest.mark.usefixtures("acme")
+@pytest.mark.parametrize(
+    "words", [["--gal"], ["--list", "a@b.example"], ["--public-folder", "a/b"]], ids=lambda w: w[0]
+)
+def test_a_tenant_online_has_none_of_these(cli: Any, words: list[str]) -> None:
+    answer = cli("source", "add", "acme", *words)
+    assert (answer.code, words[0] in answer.document["error"]["message"]) == (Exit.USAGE, True)
 
 
 @pytest.fixture

@@ -32,4 +32,6 @@ def test_an_object_id_keeps_its_first_eight_characters() -> None:
 def test_a_reference_is_masked_as_what_it_is() -> None:
     assert mask_ref(OBJECT_ID) == "72f988bf…"
     assert mask_ref("jane@example.com") == "j…e@example.com"
+    assert mask_ref("Sales/Jane @ Home") == "S…e"
+    assert mask_ref("a/jane") == "…"
     assert mask_ref("") == ""
