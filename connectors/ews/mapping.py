@@ -121,7 +121,7 @@ _NAME_PARTS: Final = {
     "Initials": "initials",
     "Nickname": "nickname",
 }
-_PHONES: Final = {  # a first number before a second
+_PHONES: Final = {
     "BusinessPhone": "business_phones",
     "BusinessPhone2": "business_phones",
     "HomePhone": "home_phones",
@@ -188,9 +188,9 @@ def _phones_rule(fields: Fields) -> _Rule:
     wanted = {key: target for key, target in _PHONES.items() if target in fields}
 
     def read(element: etree._Element, filled: Filled) -> None:
-        found = {entry.get("Key"): entry.text for entry in element}
-        for key, target in wanted.items():
-            text = clean_text(found.get(key))
+        found = {key: text for entry in element if (key := entry.get("Key", "")) in wanted and (text := entry.text)}
+        for key in sorted(found):  # a first number before a second
+            target, text = wanted[key], clean_text(found[key])
             if text:
                 filled[target] = text if key == "MobilePhone" else clean_list((*filled.get(target, ()), text))
 
@@ -212,8 +212,8 @@ def _places_rule(fields: Fields) -> _Rule:
 
 def _read_email_addresses(element: etree._Element, filled: Filled) -> None:
     entries = [(entry.text or "", entry) for entry in element if entry.tag == _ENTRY]
-    # The directory writes the scheme of the primary address in capitals.
-    entries.sort(key=lambda found: (not found[0].startswith("SMTP:"), found[1].get("Key", "")))
+    if len(entries) > 1:  # the directory writes the scheme of the primary address in capitals
+        entries.sort(key=lambda found: (not found[0].startswith("SMTP:"), found[1].get("Key", "")))
     filled["email_addresses"] = clean_list(
         plain_address(text, routing=entry.get("RoutingType", ""), name=entry.get("Name", "")) for text, entry in entries
     )

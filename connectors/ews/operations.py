@@ -20,6 +20,7 @@ FOLDERS_PER_PAGE: Final = 500
 PEOPLE_PER_PAGE: Final = 500
 
 _NAMESPACES: Final = {"m": MESSAGES, "t": TYPES}
+_ITEM_ID: Final = f"{{{TYPES}}}ItemId"
 
 _FOLDER_FIELDS: Final = ("folder:ParentFolderId", "folder:FolderClass", "folder:DisplayName")
 _PLAIN: Final = {  # of a contact: our field, Exchange's property
@@ -190,7 +191,10 @@ def _properties(names: Iterable[str], indexed: Iterable[tuple[str, str]] = ()) -
 
 
 def _item_ids(item_ids: Iterable[str]) -> etree._Element:
-    return _m("ItemIds", *(_t("ItemId", Id=item_id) for item_id in item_ids))
+    listed = _m("ItemIds")
+    for item_id in item_ids:
+        etree.SubElement(listed, _ITEM_ID, {"Id": item_id})
+    return listed
 
 
 def _m(name: str, *content: etree._Element | str, **attributes: str) -> etree._Element:

@@ -254,12 +254,15 @@ def _parser() -> etree.XMLParser:
 
 def _message(element: etree._Element) -> Message:
     outcome = element.get("ResponseClass", "")
-    code = (element.findtext(_CODE) or "").strip() or ("NoError" if outcome in {"Success", ""} else "ErrorUnnamed")
+    # Hundreds of messages come in one answer; `findtext` would go through Python code for each.
+    code_element = next(element.iterchildren(_CODE), None)
+    code = "" if code_element is None else (code_element.text or "").strip()
+    code = code or ("NoError" if outcome in {"Success", ""} else "ErrorUnnamed")
     return Message(element, code, outcome == "Error" or (outcome == "" and code != "NoError"), _values(element))
 
 
 def _values(element: etree._Element) -> dict[str, str]:
-    extra = element.find(_EXTRA)
+    extra = next(element.iterchildren(_EXTRA), None)
     return {} if extra is None else _named(extra)
 
 
