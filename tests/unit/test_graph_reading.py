@@ -28,7 +28,7 @@ from connectors.port import (
 )
 from connectors.selection import Selection
 from tests.unit.graph_mailboxes import EVERYTHING, empty_mailbox, page
-from tests.unit.graph_stub import NO_CONNECTION, RESET, NOON, ORIGIN, Script, StubGraph, answer, refusal
+from tests.unit.graph_stub import NO_CONNECTION, NOON, ORIGIN, RESET, Script, StubGraph, answer, refusal
 
 
 def delta(key: str) -> str:
