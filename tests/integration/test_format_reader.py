@@ -173,6 +173,25 @@ def test_profiles_and_credentials_hold_the_documented_keys(vault: Vault, home: P
     assert read["other"]["credential"]["secret"] == "x" * 300
 
 
+def test_what_there_is_of_a_mailbox_stands_in_its_record(vault: Vault, home: Path) -> None:
+    tenant, kinds = registered(vault, "other", online=False), sources.MailboxKind
+    listed = sources.add(vault, tenant, "gal", "")
+    public = sources.add(vault, tenant, "public-folder", "Sales/Customers")
+    sources.name_mailboxes(vault, tenant, listed.id, [sources.Named("a@b.example", "A@b.example", kinds.LISTED)])
+    folder = sources.Named("\\sales/customers", "Sales/Customers", kinds.PUBLIC_FOLDER)
+    sources.name_mailboxes(vault, tenant, public.id, [folder])
+    read = format_reader.read_vault(home)["tenants"]["other"]
+    assert {source["kind"]: source["ref"] for source in read["sources"]} == {
+        "gal": "",
+        "public-folder": "Sales/Customers",
+    }
+    found = {mailbox["key"]: (mailbox["address"], mailbox["kind"]) for mailbox in read["mailboxes"].values()}
+    assert found == {
+        "a@b.example": ("A@b.example", "listed"),
+        "\\sales/customers": ("Sales/Customers", "public-folder"),
+    }
+
+
 def test_sources_mailboxes_folders_and_checkpoints_open_and_are_found_by_index(vault: Vault, home: Path) -> None:
     filled(vault, registered(vault, "acme"))
     read = format_reader.read_vault(home)["tenants"]["acme"]

@@ -22,6 +22,10 @@ REQUESTS = {
     "attachment lists": operations.get_attachment_lists(["AAMk1"]),
     "attachments": operations.get_attachments(["AAMkX", "AAMkY"]),
     "names": operations.resolve_names("anna@example.com"),
+    "public folders at the top": operations.find_public_folders([], 0),
+    "public folders below": operations.find_public_folders(["AAMkAGI=", "AAMkAGJ="], 500),
+    "members": operations.expand_dl("sales@example.com"),
+    "people": operations.find_people(500),
     "photo": operations.get_user_photo("anna@example.com", "HR240x240"),
 }
 
@@ -54,3 +58,8 @@ def test_contacts_are_asked_for_without_fields_that_are_not_stored() -> None:
     assert "AllProperties" not in request
     assert "BusinessFax" not in request
     assert "WeddingAnniversary" not in request
+
+
+def test_people_are_asked_for_without_the_attribute_that_no_schema_allows() -> None:
+    assert REQUESTS["people"].get("Traversal") is None
+    assert "Deep" not in etree.tostring(REQUESTS["public folders below"]).decode()
