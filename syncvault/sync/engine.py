@@ -14,6 +14,7 @@ from typing import Final
 from connectors.port import ConnectorError, CredentialRejected
 from syncvault.errors import BusyError, SyncvaultError
 from syncvault.policy.subscription import State
+from syncvault.sync.collecting import rarely_collecting
 from syncvault.sync.connect import connect
 from syncvault.sync.parallel import DeadlineError, Stop, StoppedError, each
 from syncvault.sync.run import TenantRun
@@ -42,7 +43,8 @@ def sync(vault: Vault, wanted: Sequence[Tenant], options: Options, progress: Pro
     # The small ones first: a giant that holds a worker for hours must not keep them waiting.
     held = tenants.counts(vault)
     in_turn = sorted(wanted, key=lambda tenant: held[tenant.id].contacts if tenant.id in held else 0)
-    outcome = dict(each(options.tenants, in_turn, one, name="tenant", stop=stop))
+    with rarely_collecting():
+        outcome = dict(each(options.tenants, in_turn, one, name="tenant", stop=stop))
     return [outcome[tenant.id] for tenant in wanted]
 
 
