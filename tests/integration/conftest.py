@@ -6,20 +6,25 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from syncvault.secret import Secret
 from syncvault.store import upgrade
 from syncvault.store.engine import Database, Role, open_database
 from syncvault.sync import engine
 from syncvault.sync.scope import selection_of
+from syncvault.vault import tenants
 from syncvault.vault.layout import Layout, default_database, default_key_database
+from syncvault.vault.model import Credential, CredentialKind, OnpremConnection, Tenant
 from syncvault.vault.vault import Vault
+from tests.conftest import Authority
 from tests.integration.fake_exchange import FakeExchange
-from tests.integration.vault_parts import Place
+from tests.integration.vault_parts import Place, profile
+from tests.simulators.onprem.server import OnpremSimulator
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +129,11 @@ def exchange(monkeypatch: pytest.MonkeyPatch) -> FakeExchange:
     fake = FakeExchange()
     monkeypatch.setattr(engine, "connect", lambda profile, credential, **_: fake.connect(selection_of(profile.scope)))
     return fake
+
+
+@pytest.fixture
+def house(vault: Vault, onprem: OnpremSimulator, authority: Authority) -> Tenant:
+    """The tenant of the simulator of Exchange on premises; nothing is registered to pull."""
+    connection = OnpremConnection(onprem.url, onprem.username, ca_pem=authority.ca_pem)
+    credential = Credential(CredentialKind.PASSWORD, Secret(onprem.password))
+    return tenants.register(vault, replace(profile("house"), connection=connection), credential)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from syncvault.secret import Secret
 from syncvault.sync.summary import Status, Summary
-from syncvault.vault import tenants
 from syncvault.vault.content import contacts, sources
 from syncvault.vault.content.contacts import StoredContact
-from syncvault.vault.model import Credential, CredentialKind, OnpremConnection, Tenant
+from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
-from tests.conftest import Authority
-from tests.integration.vault_parts import as_told, profile, rows, standing, sync, told_of
+from tests.integration.vault_parts import as_told, rows, standing, sync, told_of
 from tests.simulators.company import cast
 from tests.simulators.company.model import PUBLIC, Company
 from tests.simulators.onprem.server import OnpremSimulator
@@ -25,13 +21,6 @@ pytestmark = pytest.mark.slow
 
 ANNAS = "anna.becker@example.com"
 NORTH = cast.folder_id(PUBLIC, "Vertrieb/Kunden/Nord")
-
-
-@pytest.fixture
-def house(vault: Vault, onprem: OnpremSimulator, authority: Authority) -> Tenant:
-    connection = OnpremConnection(onprem.url, onprem.username, ca_pem=authority.ca_pem)
-    credential = Credential(CredentialKind.PASSWORD, Secret(onprem.password))
-    return tenants.register(vault, replace(profile("house"), connection=connection), credential)
 
 
 def names(vault: Vault, tenant: Tenant, kind: str = "card") -> set[str]:

@@ -1,0 +1,120 @@
+"""What a mailbox of Exchange on premises costs to read: requests, what they ask for, and the rows that they touch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from connectors.selection import FULL
+from syncvault.vault import tenants
+from syncvault.vault.content import contacts, sources
+from syncvault.vault.model import Tenant
+from syncvault.vault.vault import Vault
+from tests.integration.vault_parts import rows, sync
+from tests.simulators.company import cast
+from tests.simulators.company.growth import grown_company
+from tests.simulators.company.model import Company
+from tests.simulators.company.pictures import jpeg
+from tests.simulators.onprem.server import OnpremSimulator
+
+pytestmark = pytest.mark.slow
+
+ANNAS = "anna.becker@example.com"
+BIG = "user000000@load.example"
+EVERYTHING = ",".join(FULL)
+IDLE = {"ResolveNames": 1, "GetFolder": 1, "FindFolder": 1}  # and a SyncFolderItems for each contact folder
+
+
+def choose(vault: Vault, tenant: Tenant, profile: str, address: str) -> Tenant:
+    """Registers a mailbox and the fields that are wanted of it."""
+    sources.add(vault, tenant, "mailbox", address)
+    tenants.update(vault, tenant, lambda facts: replace(facts, scope=replace(facts.scope, profile=profile)))
+    return tenants.find(vault, tenant.facts.name)
+
+
+def asked(onprem: OnpremSimulator) -> dict[str, int]:
+    """How often each operation was asked for since the last look."""
+    counts = dict(Counter(entry.operation for entry in onprem.recorder.entries if entry.operation))
+    onprem.recorder.clear()
+    return counts
+
+
+@pytest.fixture
+def annas(vault: Vault, house: Tenant, onprem: OnpremSimulator) -> Tenant:
+    """Anna's mailbox with all its photos, pulled once."""
+    tenant = choose(vault, house, EVERYTHING, ANNAS)
+    sync(vault, tenant)
+    onprem.recorder.clear()
+    return tenant
+
+
+class TestALargeMailbox:
+    @pytest.fixture
+    def company(self) -> Company:
+        return grown_company(1, 1_100)
+
+    def test_it_takes_a_page_of_changes_and_two_of_fields_for_512_contacts(
+        self, vault: Vault, house: Tenant, onprem: OnpremSimulator
+    ) -> None:
+        tenant = choose(vault, house, "display_name,notes", BIG)
+        assert sync(vault, tenant).added == 1_101
+        assert asked(onprem) == {**IDLE, "SyncFolderItems": 3, "GetItem": 5}
+        assert sync(vault, tenant).added == 0
+        assert asked(onprem) == {**IDLE, "SyncFolderItems": 1}
+
+    def test_a_state_that_is_lost_touches_no_row_of_a_contact(
+        self, vault: Vault, house: Tenant, onprem: OnpremSimulator
+    ) -> None:
+        tenant = choose(vault, house, "display_name", BIG)
+        sync(vault, tenant)
+        before = rows(vault.data, "contacts")
+        onprem.faults.lose_sync_states()
+        summary = sync(vault, tenant)
+        assert (summary.status, summary.added, summary.changed, summary.removed) == ("ok", 0, 0, 0)
+        assert rows(vault.data, "contacts", "id, blob") == [(row[0], row[6]) for row in before]
+        assert onprem.recorder.counts["GetItem"] == 10  # all were read twice
+
+
+class TestRequests:
+    def test_a_run_that_finds_nothing_asks_for_no_photo(
+        self, vault: Vault, annas: Tenant, onprem: OnpremSimulator, company: Company
+    ) -> None:
+        assert any(contact.has_photo for contact in contacts.stream(vault, annas))
+        sync(vault, annas)
+        assert asked(onprem) == {**IDLE, "SyncFolderItems": len(company.box_of(cast.ANNA).folders)}
+
+    def test_a_contact_that_changed_has_its_photo_looked_at_and_the_same_one_left_alone(
+        self, vault: Vault, annas: Tenant, onprem: OnpremSimulator, company: Company
+    ) -> None:
+        pictured, plain = (
+            next(item for item in company.box_of(cast.ANNA).default.items.values() if bool(item.photo) is has)
+            for has in (True, False)
+        )
+        for item in (pictured, plain):
+            company.change_contact(cast.ANNA, item.id, job_title="Neu")
+        assert (sync(vault, annas).changed, asked(onprem)["GetItem"]) == (2, 2)  # the fields, and its attachments
+        company.set_contact_photo(cast.ANNA, pictured.id, jpeg("new"))
+        assert sync(vault, annas).photos == 1
+        assert asked(onprem)["GetAttachment"] == 1
+
+    def test_nothing_that_is_private_goes_over_the_wire(
+        self, vault: Vault, house: Tenant, onprem: OnpremSimulator, company: Company
+    ) -> None:
+        secret = company.add_contact(cast.ANNA, surname="Geheimnis", private=True)
+        company.add_contact(cast.ANNA, surname="Offenbar")
+        sync(vault, choose(vault, house, EVERYTHING, ANNAS))
+        answers = b"".join(entry.answer for entry in onprem.recorder.entries)
+        assert b"Offenbar" in answers
+        assert b"Geheimnis" not in answers
+        assert not any(secret.id.encode() in entry.request for entry in onprem.recorder.of("GetItem"))
+
+    def test_only_fields_of_the_profile_are_asked_for(
+        self, vault: Vault, house: Tenant, onprem: OnpremSimulator
+    ) -> None:
+        sync(vault, choose(vault, house, "display_name", ANNAS))
+        (request,) = {entry.request.partition(b"<m:ItemIds>")[0] for entry in onprem.recorder.of("GetItem")}
+        assert request.count(b"FieldURI=") == 2
+        assert b"contacts:DisplayName" in request
+        assert b"item:Sensitivity" in request
