@@ -10,6 +10,7 @@ import pytest
 from exchangelib import Account, Contact, FileAttachment
 from lxml import etree
 
+from connectors.ews import operations
 from tests.ews_clients import ANNAS, Soap
 from tests.simulators.company.cast import ANNA, folder_id, item_id
 from tests.simulators.onprem import contract
@@ -118,6 +119,10 @@ def exchangelib_reads(account: Account, soap: Soap) -> None:
         assert all(attachment.content for attachment in contact.attachments)
     list(account.protocol.get_timezones())
     list(account.contacts.people())
+    customers = account.public_folders_root / "Vertrieb" / "Kunden"
+    list(customers.all())
+    list(customers.sync_items())
+    list(customers.children)
 
 
 def exchangelib_writes(account: Account, soap: Soap) -> None:
@@ -135,7 +140,8 @@ def exchangelib_looks_up(account: Account, soap: Soap) -> None:
         for scope in ("ActiveDirectory", "ContactsActiveDirectory"):
             for entry in (ANNAS, "a", "nobody"):
                 account.protocol.resolve_names([entry], return_full_contact_data=True, search_scope=scope, shape=shape)
-    list(account.protocol.expand_dl("alle-mitarbeiter@example.com"))
+    for group in ("alle-mitarbeiter", "vertrieb", "noch-leer"):
+        list(account.protocol.expand_dl(f"{group}@example.com"))
 
 
 def bare_requests_of_every_shape(account: Account, soap: Soap) -> None:
@@ -149,9 +155,23 @@ def bare_requests_of_every_shape(account: Account, soap: Soap) -> None:
                 '<m:ParentFolderIds><t:DistinguishedFolderId Id="root"/></m:ParentFolderIds></m:FindFolder>',
                 as_=ANNAS,
             )
+        people_of_every_shape(soap, shape)
     for address in (ANNAS, "nils.berg@example.com", "mei.tanaka@example.com"):
         soap.ask(
             f"<m:GetUserPhoto><m:Email>{address}</m:Email><m:SizeRequested>HR240x240</m:SizeRequested></m:GetUserPhoto>"
+        )
+
+
+def people_of_every_shape(soap: Soap, shape: str) -> None:
+    everybody = etree.tostring(operations.find_people(0)).decode()
+    asked = everybody[everybody.index("<t:AdditionalProperties") : everybody.index("</m:PersonaShape>")]
+    for folder, query in ((_CONTACTS, ""), ('<t:DistinguishedFolderId Id="directory"/>', "anna")):
+        searched = f"<m:QueryString>{query}</m:QueryString>" if query else ""
+        soap.ask(
+            f"<m:FindPeople><m:PersonaShape><t:BaseShape>{shape}</t:BaseShape>{asked}</m:PersonaShape>"
+            '<m:IndexedPageItemView MaxEntriesReturned="20" Offset="0" BasePoint="Beginning"/>'
+            f"<m:ParentFolderId>{folder}</m:ParentFolderId>{searched}</m:FindPeople>",
+            as_=ANNAS,
         )
 
 

@@ -16,7 +16,7 @@ from tests.ews_clients import (
     ANNAS,
     Soap,
 )
-from tests.simulators.company.cast import ANNA, MEI, item_id
+from tests.simulators.company.cast import ANNA, BOARD, MEI, SUPPLIER, item_id
 from tests.simulators.company.model import Company
 
 JURGENS = "juergen.muessig@example.com"
@@ -86,6 +86,69 @@ class TestDirectory:
             as_=ANNAS,
         )
         assert answer.texts("//t:Persona/t:DisplayName") == ["Nils Berg"]
+
+    def test_the_whole_address_list_is_not_shown_to_whoever_names_nobody(self, soap: Soap) -> None:
+        body = (
+            '<m:FindPeople><m:IndexedPageItemView MaxEntriesReturned="5" Offset="5" BasePoint="Beginning"/>'
+            "<m:ParentFolderId>{}</m:ParentFolderId></m:FindPeople>"
+        )
+        directory = body.format('<t:DistinguishedFolderId Id="directory"/>')
+        assert soap.ask(directory).codes == ["ErrorInvalidOperation"]
+        soap.simulator.shows_whole_directory = True
+        for folder in ('<t:DistinguishedFolderId Id="directory"/>', '<t:AddressListId Id="any"/>'):
+            answer = soap.ask(body.format(folder))
+            assert len(answer.texts("//t:Persona")) == 3
+            assert answer.texts("//m:TotalNumberOfPeopleInView") == ["8"]
+
+    def test_more_than_a_hundred_are_cut_off_and_said_to_be(self, soap: Soap, company: Company) -> None:
+        for number in range(101):
+            company.add_person(mail=f"x{number}@example.com", display_name=f"Xaver {number}", mailbox=False)
+        resolve = (
+            '<m:ResolveNames ReturnFullContactData="true" SearchScope="ActiveDirectory">'
+            "<m:UnresolvedEntry>{}</m:UnresolvedEntry></m:ResolveNames>"
+        )
+        for entry, last, count in (("x", "false", 100), ("x10", "true", 2), ("smtp:x9", "true", 11)):
+            answer = soap.ask(resolve.format(entry))
+            assert answer.attributes("//m:ResolutionSet", "IncludesLastItemInRange") == [last]
+            assert len(answer.texts("//t:Resolution/t:Mailbox/t:Name")) == count
+
+    def test_an_alias_is_found_with_its_scheme_alone(self, soap: Soap) -> None:
+        resolve = (
+            '<m:ResolveNames ReturnFullContactData="false" SearchScope="ActiveDirectory">'
+            "<m:UnresolvedEntry>{}</m:UnresolvedEntry></m:ResolveNames>"
+        )
+        assert soap.ask(resolve.format("a.becker@example.com")).codes == ["ErrorNameResolutionNoResults"]
+        assert soap.ask(resolve.format("smtp:a.becker")).texts("//t:EmailAddress") == [ANNAS]
+
+    def test_somebody_outside_is_in_the_address_list_and_in_lists(self, anna: Account, company: Company) -> None:
+        company.add_member(BOARD, SUPPLIER)
+        members = {one.email_address: one.mailbox_type for one in anna.protocol.expand_dl("vorstand@example.com")}
+        assert members == {ANNAS: "Mailbox", "mei.tanaka@example.com": "Mailbox", "hakon@fjord.example": "Contact"}
+        (found,) = anna.protocol.resolve_names(["hakon@fjord.example"], search_scope="ActiveDirectory")
+        assert found.mailbox_type == "Contact"
+
+    def test_a_list_shows_the_lists_in_it(self, anna: Account) -> None:
+        kinds = {one.email_address: one.mailbox_type for one in anna.protocol.expand_dl("vertrieb@example.com")}
+        assert kinds["vertrieb-nord@example.com"] == "PublicDL"
+
+
+class TestPublicFolders:
+    def test_an_unmodified_client_walks_them(self, anna: Account) -> None:
+        root = anna.public_folders_root
+        assert {folder.name for folder in root.children} == {"Vertrieb", "Lieferanten"}
+        customers = root / "Vertrieb" / "Kunden"
+        assert {contact.display_name for contact in customers.all()} == {"Greta Großkunde", "Karl Kleinkunde"}
+        assert {folder.name for folder in customers.children} == {"Nord", "Protokolle"}
+        (greta,) = customers.filter(display_name="Greta Großkunde")
+        assert [attachment.is_contact_photo for attachment in greta.attachments] == [True]
+
+    def test_a_deep_search_is_refused(self, soap: Soap) -> None:
+        answer = soap.ask(
+            '<m:FindFolder Traversal="Deep"><m:FolderShape><t:BaseShape>IdOnly</t:BaseShape></m:FolderShape>'
+            '<m:ParentFolderIds><t:DistinguishedFolderId Id="publicfoldersroot"/></m:ParentFolderIds></m:FindFolder>'
+        )
+        assert answer.codes == ["ErrorInvalidOperation"]
+        assert "public folders" in answer.texts("//m:MessageText")[0]
 
 
 class TestUserPhotos:
