@@ -108,6 +108,19 @@ class Pace:
             self._client.sleep(seconds)
 
 
+class _LaterError(Exception):
+    """A part is to be sent again, after so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+def _put_off(seconds: float) -> None:
+    # A part does not sleep in its own back-off: others that travel with it need not wait.
+    raise _LaterError(seconds)
+
+
 @dataclass(slots=True)
 class Part:
     """A read on its way, sent again until it has an outcome."""
@@ -123,8 +136,7 @@ class Part:
     @classmethod
     def of(cls, client: GraphClient, read: Read) -> Part:
         """A read that has not been sent yet."""
-        # A part does not sleep in its own back-off: it only notes until when it has to wait.
-        return cls(read, Backoff(lambda _: None, client.now, client.policy), alone=read.alone)
+        return cls(read, Backoff(_put_off, client.now, client.policy), alone=read.alone)
 
 
 def read_batch(client: GraphClient, reads: Sequence[Read], *, limit: int = JSON_LIMIT) -> list[Outcome]:
@@ -142,13 +154,13 @@ def read_batch(client: GraphClient, reads: Sequence[Read], *, limit: int = JSON_
     """
     pace = Pace(client)
     parts = [Part.of(client, read) for read in reads]
+    left = limit  # together those that are read alone must not hold more than a batch would
     while waiting := [part for part in parts if part.outcome is None]:
         pace.wait_until(min(part.due for part in waiting))
         ready = [part for part in waiting if part.due <= pace.elapsed]
         if not send_together(client, ready, pace, limit=limit):
-            left = limit  # together they must not hold more than a batch would
             for part in ready:
-                left -= send_alone(client, part, limit=left)
+                left -= send_alone(client, part, pace, limit=left)
     return [part.outcome for part in parts if part.outcome is not None]
 
 
@@ -174,8 +186,8 @@ def send_together(client: GraphClient, parts: Sequence[Part], pace: Pace, *, lim
     return True
 
 
-def send_alone(client: GraphClient, part: Part, *, limit: int) -> int:
-    """Reads a part by itself, to its outcome; gives the bytes of its answer, as far as they are known.
+def send_alone(client: GraphClient, part: Part, pace: Pace, *, limit: int) -> int:
+    """Sends a part by itself; gives the bytes of its answer, as far as they are known. It may have to be sent again.
 
     Raises:
         TooLargeError: The answer is larger than `limit`.
@@ -184,10 +196,16 @@ def send_alone(client: GraphClient, part: Part, *, limit: int) -> int:
     read = part.read
     try:
         if not read.binary:
-            answer = client.get_json(read.path, prefer=read.prefer, mailbox=read.mailbox, limit=limit)
+            answer = client.get_json(
+                read.path, prefer=read.prefer, mailbox=read.mailbox, limit=limit, putting_off=part.backoff
+            )
             part.outcome = Reply({}, answer)
             return 0
-        found = client.get_bytes(read.path, limit=limit, prefer=read.prefer, mailbox=read.mailbox)
+        found = client.get_bytes(
+            read.path, limit=limit, prefer=read.prefer, mailbox=read.mailbox, putting_off=part.backoff
+        )
+    except _LaterError as later:
+        part.due = pace.elapsed + later.seconds
     except Refusal as refusal:
         part.outcome = refusal
     except (CredentialRejected, Unreachable):
@@ -270,9 +288,9 @@ def _accept(part: Part, headers: Mapping[str, str], body: Any, elapsed: float) -
 
 
 def _pause(part: Part, asked: float | None, failure: ConnectorError, elapsed: float) -> None:
-    before = part.backoff.waited
     try:
         pause(part.backoff, asked, failure)
+    except _LaterError as later:
+        part.due = elapsed + later.seconds
     except ConnectorError as final:
         part.outcome = final
-    part.due = elapsed + part.backoff.waited - before

@@ -41,7 +41,11 @@ _DOTS: Final = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request, without the token. `weight` is what it counts for in `requests`, `units` for the directory."""
+    """A request, without the token.
+
+    `weight` is what it counts for in `requests`, `units` for the directory; `putting_off` takes the waits that the
+    server asks for, where they are not just slept.
+    """
 
     method: str
     path: str
@@ -50,6 +54,7 @@ class Ask:
     limit: int = JSON_LIMIT
     weight: int = 1
     units: int = 0
+    putting_off: Backoff | None = None
 
 
 class GraphClient:
@@ -85,6 +90,7 @@ class GraphClient:
         mailbox: str = "",
         policy: RetryPolicy | None = None,
         limit: int = JSON_LIMIT,
+        putting_off: Backoff | None = None,
     ) -> Json:
         """Reads a JSON object.
 
@@ -94,6 +100,7 @@ class GraphClient:
             mailbox: Key of the mailbox that the request reads.
             policy: How to retry, if not as usual.
             limit: Bytes of the answer at most.
+            putting_off: Takes the waits that the server asks for, where they are not just slept.
 
         Raises:
             Refusal: The server says no.
@@ -102,12 +109,15 @@ class GraphClient:
         """
         headers = {"Accept": "application/json", "Prefer": prefer} if prefer else {"Accept": "application/json"}
         with self._slots.taken([mailbox] if mailbox else []):
-            return self._json(Ask("GET", path, headers, limit=limit, units=units(path)), policy)[0]
+            ask = Ask("GET", path, headers, limit=limit, units=units(path), putting_off=putting_off)
+            return self._json(ask, policy)[0]
 
-    def get_bytes(self, path: str, *, limit: int, prefer: str, mailbox: str) -> Answer:
+    def get_bytes(
+        self, path: str, *, limit: int, prefer: str, mailbox: str, putting_off: Backoff | None = None
+    ) -> Answer:
         """Reads a body as it is; raises as `get_json` does, `TooLargeError` beyond `limit` bytes."""
         headers = {"Accept": "*/*", "Prefer": prefer} if prefer else {"Accept": "*/*"}
-        ask = Ask("GET", path, headers, limit=limit, units=units(path))
+        ask = Ask("GET", path, headers, limit=limit, units=units(path), putting_off=putting_off)
         with self._slots.taken([mailbox] if mailbox else []):
             return self._answer(ask, Backoff(self.sleep, self.now, self.policy))[0]
 
@@ -201,7 +211,7 @@ class GraphClient:
                 token = self.tokens.instead_of(token, code=code_of(answer))
             elif is_passing(answer.status):
                 asked = retry_after(answer.headers.get("Retry-After"), self.now())
-                pause(backoff, asked, fault_of(answer.status, code_of(answer)))
+                pause(ask.putting_off or backoff, asked, fault_of(answer.status, code_of(answer)))
             else:
                 raise Refusal(answer.status, code_of(answer))
 

@@ -188,7 +188,7 @@ class _Driver:
                 part.alone = True
         part = parts[0]
         try:
-            send_alone(self._client, part, limit=_ALONE_LIMIT)
+            send_alone(self._client, part, self._pace, limit=_ALONE_LIMIT)
         except TooLargeError:
             part.outcome = TooLargePartError("The server's answer is larger than what is read.")
 
