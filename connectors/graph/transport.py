@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import re
 import ssl
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
-import requests
-from urllib3.exceptions import HTTPError, NewConnectionError
+import urllib3
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError, SSLError
 
 from connectors.graph import wire
 from connectors.port import Unreachable
-from connectors.trust import TrustAdapter, proxy_from_environment, tls_context
+from connectors.trust import proxy_from_environment, tls_context
 
 CONNECT_SECONDS: Final = 10.0
 SILENCE_SECONDS: Final = 30.0  # between two pieces of an answer
 ANSWER_SECONDS: Final = 300.0  # for a whole answer: a server that drips must not hold a thread
-_POOL: Final = 16
+_CONNECTIONS: Final = 16  # kept open to one host
 _ALWAYS: Final = {"User-Agent": "syncvault", "Accept-Encoding": "gzip"}
 _BLOCK: Final = 256 * 1024
+_TIMEOUT: Final = urllib3.Timeout(connect=CONNECT_SECONDS, read=SILENCE_SECONDS)
 _NO_TUNNEL: Final = re.compile(r"Tunnel connection failed: (\d{3})")  # what http.client says of a proxy's refusal
 _NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"})
 _PROXY_ADVICE: Final = (
@@ -83,11 +86,10 @@ class Transport:
     """
 
     def __init__(self, ca_pem: str = "", *, uses_proxy: bool = True) -> None:
-        # The adapter without a session around it: no cookies, no bundles or passwords from the environment, and
-        # redirects come back as they are, where a session would read their whole body.
-        self._adapter = TrustAdapter(tls_context(ca_pem), pool_connections=4, pool_maxsize=_POOL, max_retries=0)
+        self._context = tls_context(ca_pem)
         self._uses_proxy = uses_proxy
-        self._known_proxies: dict[str, dict[str, str]] = {}
+        self._hosts: dict[str, _Host] = {}  # by origin
+        self._opening = threading.Lock()
 
     def send(
         self, method: str, origin: str, path: str, *, headers: Mapping[str, str], body: bytes | None, limit: int
@@ -107,59 +109,88 @@ class Transport:
             TooLargeError: The answer is larger than `limit`.
             Unreachable: The server's certificate is not trusted, or the proxy refuses or is none.
         """
-        proxies = self._proxies(origin)
-        prepared = requests.PreparedRequest()
-        prepared.prepare(method, origin + path, headers={**_ALWAYS, **headers}, data=body)
-        if path.isascii():
-            prepared.url = origin + path  # links are opaque: requests would write their escapes anew
+        host = self._host(origin)
         started = time.monotonic()
         outcome: int | str = "broken"
         content = b""
         try:
-            with self._adapter.send(
-                prepared, stream=True, timeout=(CONNECT_SECONDS, SILENCE_SECONDS), verify=True, proxies=proxies
+            # The pool without a session around it: no cookies, no bundles or passwords from the environment, and
+            # redirects come back as they are. It takes a third less time than requests too.
+            with host.connections.urlopen(
+                method,
+                path,
+                body=body,
+                headers={**_ALWAYS, **headers},
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=_TIMEOUT,
+                preload_content=False,
             ) as response:
                 content = _read(response, limit, started + ANSWER_SECONDS)
-                outcome = response.status_code
-                return Answer(response.status_code, response.headers, content)
-        except (requests.RequestException, HTTPError, OSError) as error:
+                outcome = response.status
+                return Answer(response.status, response.headers, content)
+        except (HTTPError, OSError, ValueError) as error:  # ValueError: a header, the token maybe, that cannot be sent
             # "from None": the messages below hold whole addresses.
             if _distrusted(error):
-                raise _for_all(Unreachable("The server's TLS certificate is not trusted.", code="tls")) from None
-            if proxies:
+                raise Unreachable("The server's TLS certificate is not trusted.", code="tls") from None
+            if host.by_proxy:
                 raise _of_proxy(error) from None
             raise BrokenError(connected=not _never_connected(error)) from None
         finally:
             wire.record(method, path, outcome, len(content), time.monotonic() - started)
 
-    def _proxies(self, origin: str) -> dict[str, str]:
-        """What is between here and an origin; looked up once, since the environment does not change under a run."""
-        if origin not in self._known_proxies:
-            try:
-                proxy = proxy_from_environment(origin) if self._uses_proxy else ""
-            except ValueError:
-                nowhere = Unreachable("HTTPS_PROXY names no proxy.", code="proxy", advice=_PROXY_ADVICE)
-                raise _for_all(nowhere) from None
-            self._known_proxies[origin] = {"https": proxy} if proxy else {}
-        return self._known_proxies[origin]
+    def _host(self, origin: str) -> _Host:
+        """The connections to an origin; the environment does not change under a run, so it is looked at once."""
+        with self._opening:
+            if origin not in self._hosts:
+                self._hosts[origin] = self._open(origin)
+            return self._hosts[origin]
+
+    def _open(self, origin: str) -> _Host:
+        try:
+            proxy = proxy_from_environment(origin) if self._uses_proxy else ""
+        except ValueError:
+            raise Unreachable("HTTPS_PROXY names no proxy.", code="proxy", advice=_PROXY_ADVICE) from None
+        options: dict[str, Any] = {"ssl_context": self._context, "cert_reqs": "CERT_REQUIRED"}
+        options["maxsize"] = _CONNECTIONS
+        manager = _through(proxy, self._context, options) if proxy else urllib3.PoolManager(**options)
+        return _Host(manager.connection_from_url(origin), by_proxy=bool(proxy))
 
     def close(self) -> None:
         """Ends the connections."""
-        self._adapter.close()
+        for host in self._hosts.values():
+            host.connections.close()
 
 
-def _read(response: requests.Response, limit: int, deadline: float) -> bytes:
+@dataclass(frozen=True, slots=True)
+class _Host:
+    connections: urllib3.HTTPConnectionPool
+    by_proxy: bool
+
+
+def _through(proxy: str, context: ssl.SSLContext, options: Mapping[str, Any]) -> urllib3.ProxyManager:
+    """Connections through a proxy, which is told the user and password that its address names, and nobody else is."""
+    parts = urlsplit(proxy)
+    headers = {}
+    if parts.username:
+        user, password = unquote(parts.username), unquote(parts.password or "")
+        headers = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}")
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, proxy_ssl_context=context, **options)
+
+
+def _read(response: urllib3.BaseHTTPResponse, limit: int, deadline: float) -> bytes:
     length = response.headers.get("Content-Length", "")
     if length.isdecimal() and int(length) > limit:
         raise TooLargeError
     pieces: list[bytes] = []
     size = 0
-    for piece in response.iter_content(_BLOCK):
+    for piece in response.stream(_BLOCK, decode_content=True):
         size += len(piece)
         if size > limit:
             raise TooLargeError
         if time.monotonic() > deadline:
-            raise requests.ReadTimeout
+            raise TimeoutError
         pieces.append(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -169,9 +200,7 @@ def _distrusted(error: BaseException) -> bool:
 
 
 def _never_connected(error: BaseException) -> bool:
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    return any(isinstance(cause, NewConnectionError) for cause in _causes(error))
+    return any(isinstance(cause, NewConnectionError | ConnectTimeoutError) for cause in _causes(error))
 
 
 def _of_proxy(error: BaseException) -> Unreachable | BrokenError:
@@ -184,7 +213,7 @@ def _of_proxy(error: BaseException) -> Unreachable | BrokenError:
     if any(isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS for cause in causes):
         message = "The proxy answers in the server's place, without TLS."
         return _for_all(Unreachable(message, code="proxy", advice=_PROXY_ADVICE))
-    never = isinstance(error, requests.exceptions.ProxyError | requests.exceptions.SSLError) or _never_connected(error)
+    never = isinstance(error, ProxyError | SSLError) or _never_connected(error)
     return BrokenError(connected=not never, by_proxy=True)
 
 
@@ -195,7 +224,7 @@ def _for_all(error: Unreachable) -> Unreachable:
 
 
 def _causes(error: BaseException | None, depth: int = 0) -> Iterator[BaseException]:
-    # requests wraps urllib3, which wraps ssl and socket: as argument, as reason, or as cause.
+    # urllib3 wraps ssl and socket: as argument, as reason, or as cause.
     if error is None or depth > 8:
         return
     yield error

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from connectors.graph.transport import Answer, Transport
 from connectors.trust import TrustAdapter
 
 # The sign-in holds a secret and cannot be repeated; the connection's own headers are made by whoever sends.
@@ -32,20 +33,30 @@ class Exchange:
 @contextmanager
 def recorded(found: list[Exchange]) -> Iterator[None]:
     """Notes what both adapters send inside the block."""
-    sends, lock = TrustAdapter.send, threading.Lock()
+    through_requests, through_urllib3, lock = TrustAdapter.send, Transport.send, threading.Lock()
 
-    def send(self: TrustAdapter, request: Any, *args: Any, **options: Any) -> Any:
-        response = sends(self, request, *args, **options)
-        if _SIGN_IN not in request.url and _CONFIGURATION not in request.url:
+    def note(method: str, url: str, headers: Mapping[str, str], body: bytes | str | None, status: int) -> None:
+        if _SIGN_IN not in url and _CONFIGURATION not in url:
+            sent = {name: value for name, value in headers.items() if name.lower() not in _OWN_HEADERS}
+            text = body if isinstance(body, str) else (body or b"").decode()
             with lock:
-                found.append(_exchange(request, response.status_code))
+                found.append(Exchange(method, url, sent, text, status))
+
+    def onprem(self: TrustAdapter, request: Any, *args: Any, **options: Any) -> Any:
+        response = through_requests(self, request, *args, **options)
+        note(request.method, request.url, request.headers, request.body, response.status_code)
         return response
 
-    TrustAdapter.send = send  # type: ignore[method-assign]
+    def online(self: Transport, method: str, origin: str, path: str, **options: Any) -> Answer:
+        answer = through_urllib3(self, method, origin, path, **options)
+        note(method, origin + path, options["headers"], options["body"], answer.status)
+        return answer
+
+    TrustAdapter.send, Transport.send = onprem, online  # type: ignore[method-assign]
     try:
         yield
     finally:
-        TrustAdapter.send = sends  # type: ignore[method-assign]
+        TrustAdapter.send, Transport.send = through_requests, through_urllib3  # type: ignore[method-assign]
 
 
 def save(path: Path, found: list[Exchange]) -> None:
@@ -54,9 +65,3 @@ def save(path: Path, found: list[Exchange]) -> None:
 
 def load(path: Path) -> list[Exchange]:
     return [Exchange(**each) for each in json.loads(path.read_text())]
-
-
-def _exchange(request: Any, status: int) -> Exchange:
-    headers = {name: value for name, value in request.headers.items() if name.lower() not in _OWN_HEADERS}
-    body = request.body or b""
-    return Exchange(request.method, request.url, headers, body if isinstance(body, str) else body.decode(), status)
