@@ -251,14 +251,12 @@ class TenantRun:
 
     def _minimise(self) -> bool:
         """Takes what is not wanted any more from the contacts that this run did not bring; False if one is damaged."""
-        try:
-            stripped, photos = self._target.minimise()
-        except DamagedError as error:
+        done = self._target.minimise()
+        self.summary.changed += done.stripped
+        self.summary.photos += done.photos
+        for error in done.damaged:
             self._add_failure(Failure.of(error))
-            return False
-        self.summary.changed += stripped
-        self.summary.photos += photos
-        return True
+        return not done.damaged
 
     def _remove(self, stored_before: int, unread: Set[bytes]) -> None:
         self._stop.check()

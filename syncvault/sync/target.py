@@ -9,6 +9,7 @@ from connectors.selection import Selection
 from syncvault.sync.scope import scope_of
 from syncvault.vault.content import minimising, pages, photos, removals, sources
 from syncvault.vault.content.diff import Tally
+from syncvault.vault.content.minimising import Minimised
 from syncvault.vault.content.pages import IncomingPage
 from syncvault.vault.content.photos import DuePhoto, LookedAt
 from syncvault.vault.content.removals import Outlook
@@ -59,7 +60,7 @@ class Target(Protocol):
     def store_photos(self, looks: Sequence[LookedAt]) -> int:
         """See `vault.photos.store`."""
 
-    def minimise(self) -> tuple[int, int]:
+    def minimise(self) -> Minimised:
         """See `vault.minimising.apply`."""
 
     def release(self, closed: Set[bytes]) -> int:
@@ -133,7 +134,7 @@ class VaultTarget:
         """See `Target`."""
         return photos.store(self._vault, self._tenant, looks)
 
-    def minimise(self) -> tuple[int, int]:
+    def minimise(self) -> Minimised:
         """See `Target`."""
         fields, photos = self._selection.fields, self._selection.photos
         return minimising.apply(self._vault, self._tenant, fields, photos=photos)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -14,6 +15,7 @@ from syncvault.errors import BusyError
 from syncvault.sync.summary import Status, Summary
 from syncvault.vault import tenants
 from syncvault.vault.content import contacts, minimising, sources
+from syncvault.vault.content.minimising import Minimised
 from syncvault.vault.model import Scope, Tenant
 from syncvault.vault.vault import Vault
 from tests.integration.fake_exchange import FakeExchange, FakeFolder
@@ -66,7 +68,7 @@ def test_a_narrower_profile_strips_what_is_stored_and_keeps_ids(vault: Vault, te
     changes = {change.fields for change in said.changes or () if change.kind == "contact"}
     assert changes == {("job_title", "notes", "spouse")}
     assert fields(vault, narrow) == {"w": {"display_name", "surname"}, "v": {"display_name", "surname"}}
-    assert minimising.apply(vault, narrow, {"display_name", "surname"}, photos=True) == (0, 0)
+    assert minimising.apply(vault, narrow, {"display_name", "surname"}, photos=True) == Minimised()
     assert rows(vault.data, "contacts", "id") == before
 
 
@@ -118,7 +120,7 @@ def test_what_an_interrupted_run_brought_goes_though_the_wish_was_taken_back(
     assert all("notes" not in names for names in fields(vault, business).values())
 
 
-def test_a_damaged_contact_only_puts_off_what_is_to_be_stripped(
+def test_a_damaged_contact_is_told_and_keeps_no_other_from_being_stripped(
     vault: Vault, exchange: FakeExchange, tenant: Tenant
 ) -> None:
     full = want(vault, tenant, profile="full")
@@ -128,10 +130,14 @@ def test_a_damaged_contact_only_puts_off_what_is_to_be_stripped(
     (whole,) = (one.id for one in contacts.stream(vault, narrow) if one.fields.get("surname") == "w")
     (blob,) = (blob for one, blob in rows(vault.data, "contacts", "id, blob") if one == whole)
     execute(vault.data, "UPDATE contacts SET blob = ? WHERE id = ?", blob[:-1], whole)
-    assert "damaged" in {failure.code for failure in sync(vault, narrow).failures}
+    said, done = sync(vault, narrow, dry_run=True), sync(vault, narrow)
+    assert counts(said) == counts(done)
+    assert [failure for failure in done.failures if str(UUID(bytes=whole)) in failure.message]
     execute(vault.data, "UPDATE contacts SET blob = ? WHERE id = ?", blob, whole)
+    business = {"display_name", "surname", "job_title"}
+    assert fields(vault, narrow) == {"v": business, "w": business | {"notes", "spouse"}}
     sync(vault, narrow)
-    assert fields(vault, narrow)["v"] == {"display_name", "surname", "job_title"}
+    assert fields(vault, narrow) == {"v": business, "w": business}
 
 
 def test_photos_go_when_they_are_not_wanted_and_come_back_when_they_are(

@@ -2,44 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
-from typing import Any
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import orjson
 
 from syncvault.crypto.record import row_version
+from syncvault.errors import DamagedError
 from syncvault.store import contacts as contact_rows
 from syncvault.store import manifests
 from syncvault.store import photos as photo_rows
 from syncvault.store.contacts import ContactChange, ContactRow, PhotoDueChange
-from syncvault.vault.content.diff import PLACES, open_contacts
+from syncvault.vault.content.diff import PLACES, open_contact, open_contacts
 from syncvault.vault.keyring.keys import TenantKeys
 from syncvault.vault.model import Tenant
 from syncvault.vault.sealing import or_nothing, to_instant, to_json
 from syncvault.vault.vault import Vault
 
+_NAMED: Final = 20  # damaged contacts; a table that is broken as a whole has no need to be listed
 
-def apply(vault: Vault, tenant: Tenant, fields: Set[str], *, photos: bool) -> tuple[int, int]:
-    """Strips stored contacts, a page at a time; a contact that holds nothing beyond is not touched.
+
+@dataclass(slots=True)
+class Minimised:
+    """What it came to: contacts stripped, photos removed, and the contacts that do not open, the first ones of them."""
+
+    stripped: int = 0
+    photos: int = 0
+    damaged: list[DamagedError] = field(default_factory=list)
+
+
+def apply(vault: Vault, tenant: Tenant, fields: Set[str], *, photos: bool) -> Minimised:
+    """Strips stored contacts, a page at a time; a contact that holds nothing beyond, or is damaged, is not touched.
 
     Args:
         vault: The vault.
         tenant: Whose contacts.
         fields: Names of the fields that may stay.
         photos: Whether photos may stay.
-
-    Returns:
-        How many contacts were stripped, and how many photos removed.
-
-    Raises:
-        DamagedError: A contact does not open.
     """
     keys = vault.keys.tenant(tenant.id)
-    stripped = removed = 0
+    done = Minimised()
     for page in contact_rows.stream(vault.read, tenant.id):
         leaner = [
             _stripped(keys, tenant, row, kept)
-            for row, plain in zip(page, open_contacts(keys, page), strict=True)
+            for row, plain in whole(keys, page, done.damaged)
             if (kept := without_unwanted(plain, fields)) is not None
         ]
         gone = [] if photos else _pictured(vault, page)
@@ -53,8 +60,25 @@ def apply(vault: Vault, tenant: Tenant, fields: Set[str], *, photos: bool) -> tu
                 photo_rows.delete(tx, gone)
                 # Looked at again as soon as photos are wanted again.
                 contact_rows.set_photo_due_many(tx, [PhotoDueChange(vault.instant, each, tenant.id) for each in gone])
-        stripped, removed = stripped + len(leaner), removed + len(gone)
-    return stripped, removed
+        done.stripped += len(leaner)
+        done.photos += len(gone)
+    return done
+
+
+def whole(
+    keys: TenantKeys, page: Sequence[ContactRow], damaged: list[DamagedError]
+) -> Iterator[tuple[ContactRow, bytes]]:
+    """The contacts of a page that open, with their content; the first of those that do not are added to `damaged`."""
+    try:
+        yield from zip(page, open_contacts(keys, page), strict=True)
+    except DamagedError:
+        for row in page:
+            try:
+                plain = open_contact(keys, row)
+            except DamagedError as error:
+                damaged += [error] if len(damaged) < _NAMED else []
+            else:
+                yield row, plain
 
 
 def without_unwanted(plain: bytes, fields: Set[str]) -> dict[str, Any] | None:

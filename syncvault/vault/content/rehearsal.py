@@ -21,8 +21,9 @@ from syncvault.store import mailboxes as mailbox_rows
 from syncvault.store import photos as photo_rows
 from syncvault.store import removals as removal_rows
 from syncvault.store import sources as source_rows
-from syncvault.vault.content import pages, photos, sources
-from syncvault.vault.content.diff import CARD, CONTACT, Incoming, Tally, content_of, open_contact, open_contacts
+from syncvault.vault.content import minimising, pages, photos, sources
+from syncvault.vault.content.diff import CARD, CONTACT, Incoming, Tally, content_of, open_contact
+from syncvault.vault.content.minimising import Minimised
 from syncvault.vault.content.pages import IncomingPage, RoundState
 from syncvault.vault.content.photos import DuePhoto, LookedAt
 from syncvault.vault.content.rehearsed import (
@@ -188,24 +189,26 @@ class Rehearsal:
                 count += 1
         return count
 
-    def minimise(self) -> tuple[int, int]:
+    def minimise(self) -> Minimised:
         """See `minimising.apply`."""
-        stripped = removed = 0
+        done = Minimised()
         for page in contact_rows.stream(self._vault.read, self._tenant.id):
             with self._vault.read() as tx:
                 pictured = set() if self._photos else set(photo_rows.details(tx, [row.id for row in page]))
-            for row, plain in zip(page, open_contacts(self._keys, page), strict=True):
+            for row, plain in minimising.whole(self._keys, page, done.damaged):
                 mailbox = self._mailboxes[row.mailbox_id]
                 box = self._box(mailbox)
                 came = row.remote_ix in box.entries
                 unwanted = set() if came else orjson.loads(plain)["fields"].keys() - self._fields
                 if unwanted:
                     self._ledger.note(row.id, row.kind, mailbox, unwanted, is_new=False)
-                    stripped += 1
-                if row.id in pictured and not box.lost_photo(row.id):
+                    done.stripped += 1
+            for row in page:
+                mailbox = self._mailboxes[row.mailbox_id]
+                if row.id in pictured and not self._box(mailbox).lost_photo(row.id):
                     self._ledger.note_also(row.id, row.kind, mailbox, PHOTO)
-                    removed += 1
-        return stripped, removed
+                    done.photos += 1
+        return done
 
     def release(self, closed: Set[bytes]) -> int:
         """See `removals.release`."""
