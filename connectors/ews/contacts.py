@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
 from lxml import etree
 
-from connectors.ews.codes import FOLDER_GONE
+from connectors.ews.codes import FOLDER_GONE, UNSUPPORTED
 from connectors.ews.folders import acting_as, contact_folders
-from connectors.ews.items import Found, fetch
+from connectors.ews.items import Found, fetch, listed
 from connectors.ews.mapping import contact_from, has_picture, is_private
 from connectors.ews.operations import (
     MAX_CHANGES,
@@ -29,6 +29,7 @@ from connectors.port import (
     Page,
     ProtocolViolation,
     Removal,
+    ServerFault,
     Upsert,
     Wanted,
 )
@@ -37,6 +38,7 @@ from connectors.selection import Selection
 MALFORMED: Final = "malformed"
 NOT_A_CONTACT: Final = "not_a_contact"
 PRIVATE: Final = "private"
+_LISTED: Final = "listed"  # the checkpoint of a folder that Exchange does not synchronise
 
 _T: Final = f"{{{TYPES}}}"
 _CONTACT: Final = f"{_T}Contact"
@@ -51,6 +53,9 @@ def changes(session: EwsSession, wanted: Wanted, selection: Selection, page_size
     folders = [folder for folder in listed if selection.takes_folder(folder.path)]
     present = {folder.id for folder in folders}
     yield from (FolderGone(folder_id) for folder_id in known if folder_id not in present)
+    again = [folder.id for folder in folders if known.get(folder.id) == _LISTED]
+    if again:
+        raise CheckpointExpired("These folders are read in full.", folder_id=again[0], others=again[1:])
     for folder in folders:
         yield from _Round(session, acting_as(mailbox), folder, selection).pages(known.get(folder.id, ""), page_size)
 
@@ -79,7 +84,13 @@ class _Round:
         """The pages from a checkpoint on. While one is taken in, the next is asked for, and never one more."""
         limit = min(page_size or MAX_CHANGES, MAX_CHANGES)
         with ThreadPoolExecutor(1, thread_name_prefix="ews") as ahead:  # has no thread before there is a next page
-            brought = self._ask(checkpoint, limit)
+            try:
+                brought = self._ask(checkpoint, limit)
+            except ServerFault as error:
+                if self.address or error.code not in UNSUPPORTED:
+                    raise
+                yield from self._listed(limit)
+                return
             while brought is not None:
                 coming = None if brought.last else ahead.submit(self._ask, brought.state, limit)
                 page = self._page(brought, stored_before=bool(checkpoint))
@@ -89,6 +100,20 @@ class _Round:
                     return
                 brought = coming.result()
             yield from [FolderGone(self.folder.id)] if checkpoint else []
+
+    def _listed(self, limit: int) -> Iterator[Page]:
+        """The pages of a public folder that cannot be synchronised: all there is, each time.
+
+        Microsoft, "Public folder access with EWS in Exchange", points to FindItem and GetItem instead.
+        """
+        said = _Said.listed(
+            listed(self.session, self.address, self.folder.id), skips_private=not self.selection.private
+        )
+        item_ids, fields = list(said.wanted), self.selection.fields
+        for start in range(0, len(item_ids) or 1, limit):
+            found = list(fetch(self.session, self.address, item_ids[start : start + limit], fields))
+            yield self._page(_Brought(said, found, _LISTED, start + limit >= len(item_ids)), stored_before=False)
+            said = _Said(wanted=said.wanted)  # what is left out is counted once
 
     def _ask(self, state: str, limit: int) -> _Brought | None:
         """The step that follows a state; None if the folder is gone."""
@@ -172,27 +197,36 @@ class _Said:
                 said._take(change)
         return said
 
+    @classmethod
+    def listed(cls, items: Iterable[etree._Element], *, skips_private: bool) -> _Said:
+        """All of a folder, each item as if it were new."""
+        said = cls(skips_private=skips_private)
+        for item in items:
+            said._note("Create", item, item)
+        return said
+
     @property
     def empty(self) -> bool:
         return not (self.wanted or self.private or self.removed or self.foreign or self.nameless)
 
     def _take(self, change: etree._Element) -> None:
         kind = change.tag.rpartition("}")[2]
-        if kind == "ReadFlagChange":
-            return
-        identity = next(change.iter(_ITEM_ID), None)
+        if kind != "ReadFlagChange":
+            self._note(kind, change, next(change.iterchildren("*"), None))
+
+    def _note(self, kind: str, named: etree._Element, item: etree._Element | None) -> None:
+        identity = next(named.iter(_ITEM_ID), None)
         item_id = "" if identity is None else identity.get("Id", "")
         if not item_id:
             self.nameless += 1
             return
         for earlier in (self.wanted, self.private, self.removed, self.foreign):
             earlier.pop(item_id, None)
-        self._bucket(kind, change)[item_id] = kind == "Update"
+        self._bucket(kind, item)[item_id] = kind == "Update"
 
-    def _bucket(self, kind: str, change: etree._Element) -> dict[str, bool]:
+    def _bucket(self, kind: str, item: etree._Element | None) -> dict[str, bool]:
         if kind == "Delete":
             return self.removed
-        item = next((child for child in change if isinstance(child.tag, str)), None)
         if item is None or item.tag not in {_CONTACT, _ITEM}:
             return self.foreign
         return self.private if self.skips_private and is_private(item) else self.wanted

@@ -1,4 +1,7 @@
-"""The fields of items that are named: GetItem in chunks, every item answered once whatever goes wrong with another."""
+"""Items by name: what lies in a folder, by FindItem; and their fields, by GetItem in chunks.
+
+Every item that is asked for is answered once, whatever goes wrong with another.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from typing import Final
 from lxml import etree
 
 from connectors.ews.codes import PASSING, failure
-from connectors.ews.operations import MESSAGES, get_contacts
-from connectors.ews.session import ANSWER_LIMIT, AnswerTooLargeError, EwsSession
+from connectors.ews.operations import MESSAGES, TYPES, find_items, get_contacts
+from connectors.ews.session import ANSWER_LIMIT, AnswerTooLargeError, EwsSession, only
 from connectors.ews.soap import Message
-from connectors.port import ProtocolViolation
+from connectors.port import ProtocolViolation, ServerFault
 
 Found = tuple[str, etree._Element | None]  # an item's ID, and its element or None if it cannot be read
 
@@ -19,6 +22,7 @@ Found = tuple[str, etree._Element | None]  # an item's ID, and its element or No
 FETCHED_AT_ONCE: Final = 256
 CHUNK_LIMIT: Final = 16 * 1024 * 1024  # bytes; beyond it, less is asked for at once
 
+_LISTINGS: Final = 5
 _ITEMS: Final = f"{{{MESSAGES}}}Items"
 _OF_THE_ITEM: Final = frozenset({
     "ErrorAccessDenied",
@@ -35,6 +39,29 @@ _OF_THE_ITEM: Final = frozenset({
     "ErrorVirusDetected",
     "ErrorVirusMessageDeleted",
 })  # fmt: skip
+
+
+def listed(session: EwsSession, address: str, folder_id: str) -> list[etree._Element]:
+    """What lies in a folder: an element for each item, with its ID and whether it is private.
+
+    Raises:
+        ServerFault: The folder changes all the time, so that a page could have missed what slipped to the one before.
+        ConnectorError: It cannot be listed.
+    """
+    for _ in range(_LISTINGS):
+        found: list[etree._Element] = []
+        totals: set[str | None] = set()
+        is_last = False
+        while not is_last:
+            message = only(session.call(find_items(folder_id, len(found)), act_as=address), act_as=address)
+            root = message.find("RootFolder")
+            page = [] if root is None else list(root.iterfind(f"{{{TYPES}}}Items/*"))
+            found += page
+            totals.add(None if root is None else root.get("TotalItemsInView"))
+            is_last = root is None or not page or root.get("IncludesLastItemInRange", "true") in {"true", "1"}
+        if len(totals) == 1:
+            return found
+    raise ServerFault("The folder changes faster than it can be listed.", code="folder-changing")
 
 
 def fetch(session: EwsSession, address: str, item_ids: Sequence[str], fields: frozenset[str]) -> Iterator[Found]:

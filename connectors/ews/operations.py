@@ -119,6 +119,17 @@ def sync_folder_items(folder_id: str, state: str, limit: int) -> etree._Element:
     return _m("SyncFolderItems", *parts)
 
 
+def find_items(folder_id: str, offset: int) -> etree._Element:
+    """FindItem of what lies in a folder, a page of it from `offset` on: IDs, and whether an item is private."""
+    return _m(
+        "FindItem",
+        _m("ItemShape", _t("BaseShape", "IdOnly"), _properties(("item:Sensitivity",))),
+        _m("IndexedPageItemView", MaxEntriesReturned=str(MAX_CHANGES), Offset=str(offset), BasePoint="Beginning"),
+        _m("ParentFolderIds", _t("FolderId", Id=folder_id)),
+        Traversal="Shallow",
+    )
+
+
 def get_contacts(item_ids: Iterable[str], fields: frozenset[str]) -> etree._Element:
     """GetItem with what fills the fields and nothing else, notes as plain text; and whether an item is private."""
     asked = ["item:Sensitivity", *(uri for name, uri in _PLAIN.items() if name in fields)]

@@ -15,7 +15,7 @@ from syncvault.vault.vault import Vault
 from tests.integration.vault_parts import rows, sync
 from tests.simulators.company import cast
 from tests.simulators.company.growth import grown_company
-from tests.simulators.company.model import Company
+from tests.simulators.company.model import PUBLIC, Company
 from tests.simulators.company.pictures import jpeg
 from tests.simulators.onprem.server import OnpremSimulator
 
@@ -118,3 +118,33 @@ class TestRequests:
         assert request.count(b"FieldURI=") == 2
         assert b"contacts:DisplayName" in request
         assert b"item:Sensitivity" in request
+
+
+class TestAPublicFolderThatIsNotSynchronised:
+    @pytest.fixture
+    def customers(self, vault: Vault, house: Tenant, onprem: OnpremSimulator) -> Tenant:
+        sources.add(vault, house, "public-folder", "Vertrieb/Kunden")
+        onprem.faults.response("ErrorInvalidOperation", operation="SyncFolderItems", times=100)
+        assert sync(vault, house).failures == []
+        return house
+
+    def test_it_is_listed_in_every_run_and_no_row_is_written_again(
+        self, vault: Vault, customers: Tenant, onprem: OnpremSimulator
+    ) -> None:
+        before = rows(vault.data, "contacts", "id, blob")
+        assert len(before) == 4
+        summary = sync(vault, customers)
+        assert (summary.status, summary.added, summary.changed, summary.removed) == ("ok", 0, 0, 0)
+        assert rows(vault.data, "contacts", "id, blob") == before
+        assert onprem.recorder.counts["FindItem"] == 6  # three folders, twice
+
+    def test_what_changed_or_went_is_found(
+        self, vault: Vault, customers: Tenant, onprem: OnpremSimulator, company: Company
+    ) -> None:
+        north = cast.folder_id(PUBLIC, "Vertrieb/Kunden/Nord")
+        kept = company.add_contact(PUBLIC, north, display_name="Neu im Norden")
+        company.remove_contact(PUBLIC, cast.item_id(PUBLIC, "Karl Kleinkunde"))
+        summary = sync(vault, customers)
+        assert (summary.added, summary.removed) == (1, 1)
+        company.set_private(PUBLIC, kept.id, True)
+        assert sync(vault, customers).removed == 1

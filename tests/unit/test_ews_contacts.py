@@ -14,6 +14,7 @@ from connectors.port import (
     CheckpointExpired,
     FolderGone,
     Mailbox,
+    MailboxKind,
     NoMailbox,
     Page,
     ProtocolViolation,
@@ -72,6 +73,16 @@ def contact(item_id: str, name: str = "", sensitivity: str = "Normal", picture: 
 
 def items(*contacts: str) -> str:
     return answer("GetItem", *(f"<m:Items>{one}</m:Items>" for one in contacts))
+
+
+def found_below(*folders: str) -> str:
+    return answer("FindFolder", f"<m:RootFolder><t:Folders>{''.join(folders)}</t:Folders></m:RootFolder>")
+
+
+def found(*item_ids: str, last: bool = True, total: int = 3) -> str:
+    entries = "".join(f'<t:Contact><t:ItemId Id="{item_id}"/></t:Contact>' for item_id in item_ids)
+    attributes = f'TotalItemsInView="{total}" IncludesLastItemInRange="{str(last).lower()}"'
+    return answer("FindItem", f"<m:RootFolder {attributes}><t:Items>{entries}</t:Items></m:RootFolder>")
 
 
 def asked(request: Seen) -> list[str]:
@@ -449,3 +460,35 @@ def test_folders_that_were_pulled_before_do_not_vanish_with_their_list(wire: Wir
 
     with pytest.raises(ServerFault):
         list(outcomes(connector, ANNA, {"top": "s1", "customers": "s1"}))
+
+
+class TestAPublicFolderThatIsNotSynchronised:
+    BOX = Mailbox("\\sales", "Sales", kind=MailboxKind.PUBLIC_FOLDER)
+    REFUSAL = messages("SyncFolderItems", error("SyncFolderItems", "ErrorInvalidOperation"))
+
+    @pytest.fixture(autouse=True)
+    def folders(self, wire: Wire) -> None:
+        wire.reply(found_below(folder("f", "Sales")), found_below())
+
+    def test_it_is_listed_page_by_page(self, wire: Wire, connector: EwsConnector) -> None:
+        wire.reply(self.REFUSAL, found("a", "b", last=False), found("c"), items(*map(contact, "abc")))
+        (page,) = outcomes(connector, self.BOX)
+        assert [one.id for one in page.upserts] == ["a", "b", "c"]
+        assert wire.seen[4].find("string(//m:IndexedPageItemView/@Offset)") == "2"
+
+    def test_it_is_listed_anew_when_it_changed_meanwhile(self, wire: Wire, connector: EwsConnector) -> None:
+        wire.reply(self.REFUSAL, found("a", "b", last=False), found("d", total=2))
+        wire.reply(found("a", "c", "d"), items(*map(contact, "acd")))
+        (page,) = outcomes(connector, self.BOX)
+        assert [one.id for one in page.upserts] == ["a", "c", "d"]
+
+    def test_it_ends_when_it_changes_all_the_time(self, wire: Wire, connector: EwsConnector) -> None:
+        wire.reply(self.REFUSAL, *[found("a", last=False), found("b", total=2)] * 5)
+        with pytest.raises(ServerFault, match="faster"):
+            list(outcomes(connector, self.BOX))
+
+    def test_it_is_read_in_full_each_time(self, wire: Wire, connector: EwsConnector) -> None:
+        wire.reply(self.REFUSAL, found("a"), items(contact("a")), found_below(folder("f", "Sales")), found_below())
+        (page,) = outcomes(connector, self.BOX)
+        with pytest.raises(CheckpointExpired):
+            list(outcomes(connector, self.BOX, {"f": page.checkpoint}))

@@ -17,6 +17,7 @@ REQUESTS = {
     "folders below": operations.find_contact_folders(0),
     "first sync": operations.sync_folder_items("AAMkAGI=", "", 512),
     "next sync": operations.sync_folder_items("AAMkAGI=", "H4sIAAA=", 100),
+    "items": operations.find_items("AAMkAGI=", 512),
     "contacts": operations.get_contacts(["AAMk1", "AAMk2"], FULL),
     "names of contacts": operations.get_contacts(["AAMk1"], frozenset({"display_name"})),
     "attachment lists": operations.get_attachment_lists(["AAMk1"]),
