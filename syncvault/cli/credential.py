@@ -48,7 +48,8 @@ def check(context: typer.Context, tenant: TenantArgument, _json: AsJson = False)
     with call.open_vault() as vault:
         found = living(vault, tenant)
         stored = credentials.load(vault, found)
-        checked = checking.check(found.facts, stored, sources.listing(vault, found))
+        with registration.refused_once(vault, found, stored):
+            checked = checking.check(found.facts, stored, sources.listing(vault, found))
     ends = checked.identity.expires_at or stored.expires_at
     data: dict[str, Any] = {
         "tenant": tenant,

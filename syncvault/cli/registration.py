@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,6 +19,7 @@ from syncvault.vault.model import (
     Credential,
     OnlineConnection,
     OnpremConnection,
+    Tenant,
     TenantKind,
     TenantProfile,
 )
@@ -98,6 +101,34 @@ def settled(facts: TenantProfile, opened_by: Credential) -> TenantProfile:
     found = connect.discover(connection, opened_by)
     note(f"Autodiscover names {shown(found)}")
     return replace(facts, connection=replace(connection, ews_url=found))
+
+
+@contextmanager
+def refused_once(vault: Vault, tenant: Tenant, stored: Credential) -> Iterator[None]:
+    """Around what sends a stored credential by hand: a service account's, once refused, waits in quarantine.
+
+    Without this, whoever watches tenants with `credential check` would lock the account.
+
+    Raises:
+        InputError: It was refused before, and has not been replaced.
+        ExchangeError: It is refused now, or something else went wrong.
+    """
+    from syncvault.sync.connect import ExchangeError
+    from syncvault.vault import tenants
+
+    can_be_locked = tenant.facts.kind is TenantKind.ONPREM
+    if can_be_locked and tenant.quarantine is not None:
+        raise InputError(
+            f"The server refused the credential ({tenant.quarantine.code}); it is not sent again.",
+            advice="Replace it, or give the same once the account is in order: "
+            f"syncvault credential rotate {tenant.facts.name}",
+        )
+    try:
+        yield
+    except ExchangeError as error:
+        if can_be_locked and error.refuses_credential:
+            tenants.quarantine(vault, tenant, refused=stored, code=error.code, advice=error.advice)
+        raise
 
 
 def probe(facts: TenantProfile, opened_by: Credential) -> Identity:

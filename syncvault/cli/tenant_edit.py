@@ -15,7 +15,7 @@ from syncvault.cli.call import AsJson, Call, begin
 from syncvault.cli.given import Given, Parser, given_options, one_of
 from syncvault.cli.lookup import living
 from syncvault.cli.rows import tenant_rows
-from syncvault.errors import InputError, UsageError
+from syncvault.errors import UsageError
 from syncvault.vault.model import OnpremConnection, Tenant, TenantProfile
 
 if TYPE_CHECKING:
@@ -127,10 +127,8 @@ def _judged(vault: Vault, tenant: Tenant, wanted: TenantProfile, given: Given) -
     if not given.texts["autodiscover"]:
         return ""
     service_account.domain(connection.username, given)
-    if tenant.quarantine is not None:  # to sign in again with what was refused could lock the account
-        advice = f"Run first: syncvault credential rotate {tenant.facts.name}"
-        raise InputError("The tenant's credential was refused; autodiscover would send it again.", advice=advice)
-    return connect.discover(connection, stored)
+    with registration.refused_once(vault, tenant, stored):
+        return connect.discover(connection, stored)
 
 
 def _edited(facts: TenantProfile, texts: Mapping[str, Any], changed: set[str]) -> TenantProfile:

@@ -6,7 +6,7 @@ import ssl
 import time
 from typing import TYPE_CHECKING, ClassVar
 
-from connectors.port import Connector, ConnectorError, Identity
+from connectors.port import Connector, ConnectorError, CredentialRejected, Identity
 from connectors.selection import Selection
 from connectors.throttle import Sleep
 from syncvault.errors import InputError, SyncvaultError
@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
 
 class ExchangeError(SyncvaultError):
-    """Exchange, or what stands before it, refused or failed; `code` is its own word for it."""
+    """Exchange, or what stands before it, refused or failed; `code` is its own word for it.
+
+    `refuses_credential` tells whether it was the credential itself that was refused.
+    """
 
     code: ClassVar[str] = "exchange"
 
     def __init__(self, failure: ConnectorError) -> None:
         said = failure.message
         super().__init__(said if failure.code in said else f"{said} ({failure.code})", advice=failure.advice)
+        self.refuses_credential = isinstance(failure, CredentialRejected)
         self.code = failure.code  # type: ignore[misc]  # the server's code, where others have one per class
 
 

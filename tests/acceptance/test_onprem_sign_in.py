@@ -94,6 +94,15 @@ def test_a_refused_password_is_never_sent_twice_and_waits_for_one_that_is_taken(
     assert onprem.refused_logins == 2
 
 
+def test_whoever_watches_with_checks_locks_no_account(house: Shell, onprem: OnpremSimulator) -> None:
+    onprem.set_password("Another-Horse-8-Battery")
+    first = house("credential", "check", "house", "--json")
+    assert (first.code, first.error["code"]) == (1, "http-401")
+    assert house("credential", "check", "house").code == 1
+    assert status(house("sync", "house", "--json")) == "quarantined"
+    assert onprem.refused_logins == 1
+
+
 def test_a_certificate_that_nobody_vouches_for_fails_the_run_and_blames_no_password(
     house: Shell, onprem: OnpremSimulator, other_authority: Authority
 ) -> None:
