@@ -72,6 +72,8 @@ def test_contacts_of_the_organisation_are_cards_that_no_mailbox_belongs_to(cloud
     assert (card["company"], card["job_title"]) == (supplier.company, supplier.job_title)
     assert (card["business_phones"], card["mobile_phone"]) == ([supplier.business_phone], supplier.mobile_phone)
     assert card["email_addresses"] == [supplier.mail]
+    held = cloud.did("tenant", "show", "cloud", "--json").data
+    assert (held["mailboxes"], held["contacts"]) == (0, len(company.org_contacts))
 
 
 @pytest.mark.slow

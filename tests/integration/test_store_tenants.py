@@ -166,6 +166,16 @@ def test_counts_are_per_tenant(data_db: Database) -> None:
         assert set(tenants.class_counts(tx, rows.new_id()).values()) == {0}
 
 
+def test_of_mailboxes_those_count_that_were_opened_however_many_folders_they_have(data_db: Database) -> None:
+    owner = populate(data_db)
+    listed, opened = rows.mailbox(owner), rows.mailbox(owner)
+    with data_db.write() as tx:
+        mailboxes.insert_many(tx, [listed, opened])
+        for place in (rows.folder(opened), rows.folder(opened)):
+            folders.insert(tx, place)
+        assert tenants.counts(tx)[owner.id].mailboxes == 2
+
+
 def test_removing_a_tenant_takes_everything_of_it_and_nothing_of_others(data_db: Database) -> None:
     owner, other = populate(data_db), populate(data_db)
     with data_db.write() as tx:
