@@ -88,11 +88,12 @@ def contact_folders(server: Server, key: str, begun: Checkpoints, *, by_name: bo
                 return Folders((unnamed.folder, *_tree(rows, None)), unnamed, tuple(rows))
             (named,) = yield [_named(key)]
             return (yield from _with_name(key, named, rows, known, today))
-        if listed.no_mailbox or listed.status not in UNKNOWN_HERE:
+        if listed.no_mailbox or not (listed.lost_state or listed.status in UNKNOWN_HERE):
             raise listed
-    folders = yield from _by_level(server, key, today)
-    server.flat_folders = False  # only now: a mailbox that is not there refuses everything
-    return folders
+        folders = yield from _by_level(server, key, today)
+        server.flat_folders = listed.lost_state  # only now: a mailbox that is not there refuses everything
+        return folders
+    return (yield from _by_level(server, key, today))
 
 
 def named_folders(server: Server, key: str, folders: Folders) -> Asking[Folders]:

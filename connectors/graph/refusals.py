@@ -29,6 +29,10 @@ GROUPS: Final = (
     " for groups with hidden membership Member.Read.Hidden too."
 )
 
+_LOST: Final = (
+    "Nothing to do if it passes: the next run begins anew. If it stays so, ask Microsoft's support, with the code."
+)
+
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,79}")
 _NO_MAILBOX: Final = frozenset(
     {
@@ -111,4 +115,8 @@ def explain(refusal: Refusal, *, advice: str) -> ConnectorError:
         return MailboxGone("The user does not exist in this directory.", code=code)
     if 300 <= refusal.status < 400:
         return ProtocolViolation("The server redirects, and redirects are not followed.", code=code)
-    return ServerFault(f"Graph refused the request with HTTP {refusal.status}.", code=code or f"http-{refusal.status}")
+    message, advice = f"Graph refused the request with HTTP {refusal.status}.", ""
+    if refusal.lost_state:
+        message = f"Graph lost its place in a list, or in changes that it keeps track of (HTTP {refusal.status})."
+        advice = _LOST
+    return ServerFault(message, code=code or f"http-{refusal.status}", advice=advice)

@@ -20,6 +20,7 @@ from connectors.port import (
     MailboxKind,
     NoMailbox,
     Page,
+    ServerFault,
     Step,
     Wanted,
 )
@@ -153,7 +154,7 @@ class Lot:
         elif error is None or (isinstance(error, NoMailbox) and not self._target.was_read(mailbox)):
             self._done(mailbox)  # nobody expects anything of a person who never had one
         else:
-            self._fail(mailbox, Failure.of(error, mailbox.ref))
+            self._fail(mailbox, Failure.of(_as_it_is(error), mailbox.ref))
 
     def _fail(self, mailbox: StoredMailbox, failure: Failure) -> None:
         self._pulled.failures.append(failure)
@@ -190,6 +191,18 @@ def _is_urgent(step: Step) -> bool:
     """Whether the engine has to act on a step before the reading goes on."""
     outcome = step.outcome
     return isinstance(outcome, FolderGone) or (isinstance(outcome, Ended) and outcome.error is not None)
+
+
+def _as_it_is(error: ConnectorError) -> ConnectorError:
+    """An error in the words that fit once the folder has been read from its beginning, to no avail."""
+    if not isinstance(error, CheckpointExpired):
+        return error
+    return ServerFault(
+        "The server loses its place in a folder's changes again and again.",
+        code=error.code,
+        advice="Nothing to do if it passes: the next run begins the folder anew. If it stays so, have whoever runs the"
+        " server (Microsoft's support, with the code) look at the mailbox.",
+    )
 
 
 def to_port(mailbox: StoredMailbox) -> Mailbox:

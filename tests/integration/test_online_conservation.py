@@ -72,6 +72,7 @@ class OnlineSite(Site):
         "html",
         "stalled",
         "dripping",
+        "huge",
     )
 
     def __init__(self, authority: Authority) -> None:
@@ -135,7 +136,7 @@ class OnlineSite(Site):
         return named | {one.object_id: (_outside(one), None) for one in self.company.org_contacts.values()}
 
     def arm(self, fault: str, rate: float) -> None:
-        once = 1 if fault in {"stalled", "dripping"} else None  # these cost real time
+        once = 1 if fault in {"stalled", "dripping", "huge"} else None  # these cost real time
         self._simulator.faults.arm(fault, rate=rate, seconds=0.001, times=once)
 
     def misshape(self, pattern: str) -> None:

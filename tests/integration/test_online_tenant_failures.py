@@ -15,7 +15,7 @@ from tests.conftest import Authority
 from tests.integration.conservation import fresh_place
 from tests.integration.online_tenant import Holding, OnlineTenant, company_of
 
-MANY = 90  # mailboxes: several lots
+MANY = 45  # mailboxes: more than a lot
 ATTEMPTS = 7  # of a request that meets a passing fault
 TOKENS = "oauth2/v2.0/token"
 
@@ -86,6 +86,24 @@ def test_a_host_that_goes_down_in_the_middle_is_told_once(
         lambda request: answer(request) if next(given) < 4 else tenant.simulator._server.stop() or answer(request),
     )
     assert only_failure(tenant.run()) == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "word"),
+    [("contacts/delta", "again and again"), (r"/users\?", "lost its place")],
+    ids=["folder", "list"],
+)
+def test_a_server_that_keeps_losing_its_place_is_told_with_what_to_do(
+    pattern: str, word: str, tenant: OnlineTenant
+) -> None:
+    body = {"error": {"code": "syncStateNotFound", "message": "x"}}
+    tenant.simulator.faults.fail_next(pattern, status=410, body=body, times=10_000)
+    failures = tenant.run().failures
+    assert failures
+    for failure in failures:
+        assert failure.code == "syncStateNotFound"
+        assert word in failure.message
+        assert "support" in failure.advice
 
 
 def test_the_next_run_makes_it_good(tenant: OnlineTenant) -> None:

@@ -134,6 +134,14 @@ class TestAllAtOnce:
             assert set(paths_of(read_to_its_end(reader, Wanted(Mailbox("u"))))) == TREE
         assert len([path for path in graph.asked if path.startswith(FLAT)]) == 1
 
+    def test_a_mailbox_that_lost_its_place_in_it_alone_is_asked_level_by_level(self) -> None:
+        graph = level_by_level(ROWS)
+        graph.scripts[FLAT] = [refusal(410, "syncStateNotFound"), folder_rows(*ROWS)]
+        reader = ContactReader(graph.client, EVERYTHING)
+        for _ in range(2):
+            assert set(paths_of(read_to_its_end(reader, Wanted(Mailbox("u"))))) == TREE
+        assert len([path for path in graph.asked if path.startswith(FLAT)]) == 2
+
     @pytest.mark.parametrize(
         ("said", "error"),
         [
