@@ -3,12 +3,13 @@
 Surface:
 
     of_mailbox(tx, mailbox_id) -> list[FolderState]                  folder, checkpoint row or None
+    of_mailboxes(tx, mailbox_ids) -> dict[bytes, list[FolderState]]  the same of many; those without any left out
     mailboxes(tx, tenant_id) -> set[bytes]                           those that have folders
     by_ids(tx, folder_ids) -> dict[bytes, FolderRow]
-    insert(tx, row: FolderRow) -> None
+    insert(tx, *rows: FolderRow) -> None
     update(tx, folder_id, blob) -> bool                              a renamed folder; it is back if it was gone
     set_gone(tx, folder_id) -> None
-    set_checkpoint(tx, row: CheckpointRow) -> None                   inserts or replaces
+    set_checkpoint(tx, *rows: CheckpointRow) -> None                 inserts or replaces
     clear_checkpoint(tx, folder_id) -> None
     begin_round(tx, folder_id) -> None                               a full round: forgets checkpoint and seen
     add_seen(tx, rows: Sequence[SeenRow]) -> int                     repetitions are ignored
@@ -84,10 +85,21 @@ _ONCE: Final = " ON CONFLICT (contact_id) DO NOTHING"
 
 def of_mailbox(tx: Transaction, mailbox_id: bytes) -> list[FolderState]:
     """The mailbox's folders with their checkpoints."""
-    folders = fetch(tx, FolderRow, "folders", "WHERE mailbox_id = ? ORDER BY id", mailbox_id)
-    where = "WHERE folder_id IN (SELECT id FROM folders WHERE mailbox_id = ?)"
-    checkpoints = {row.folder_id: row for row in fetch(tx, CheckpointRow, "checkpoints", where, mailbox_id)}
-    return [FolderState(folder, checkpoints.get(folder.id)) for folder in folders]
+    return of_mailboxes(tx, [mailbox_id]).get(mailbox_id, [])
+
+
+def of_mailboxes(tx: Transaction, mailbox_ids: Sequence[bytes]) -> dict[bytes, list[FolderState]]:
+    """The folders of those of the mailboxes that have any, with their checkpoints."""
+    found: dict[bytes, list[FolderState]] = {}
+    for marks, part in in_lists(mailbox_ids):
+        folders = fetch(tx, FolderRow, "folders", f"WHERE mailbox_id IN ({marks}) ORDER BY id", *part)
+        if not folders:
+            continue
+        where = f"WHERE folder_id IN (SELECT id FROM folders WHERE mailbox_id IN ({marks}))"  # noqa: S608  (marks only)
+        checkpoints = {row.folder_id: row for row in fetch(tx, CheckpointRow, "checkpoints", where, *part)}
+        for folder in folders:
+            found.setdefault(folder.mailbox_id, []).append(FolderState(folder, checkpoints.get(folder.id)))
+    return found
 
 
 def by_ids(tx: Transaction, folder_ids: Sequence[bytes]) -> dict[bytes, FolderRow]:
@@ -104,9 +116,9 @@ def mailboxes(tx: Transaction, tenant_id: bytes) -> set[bytes]:
     return set(run(tx, statement, tenant_id).scalars())
 
 
-def insert(tx: Transaction, row: FolderRow) -> None:
-    """Stores a new folder."""
-    insert_rows(tx, "folders", [row])
+def insert(tx: Transaction, *rows: FolderRow) -> None:
+    """Stores new folders."""
+    insert_rows(tx, "folders", rows)
 
 
 def update(tx: Transaction, folder_id: bytes, blob: bytes) -> bool:
@@ -119,9 +131,9 @@ def set_gone(tx: Transaction, folder_id: bytes) -> None:
     run(tx, "UPDATE folders SET gone = 1 WHERE id = ?", folder_id)
 
 
-def set_checkpoint(tx: Transaction, row: CheckpointRow) -> None:
-    """Stores the checkpoint after a page, in the page's own transaction."""
-    upsert(tx, "checkpoints", "folder_id", [row])
+def set_checkpoint(tx: Transaction, *rows: CheckpointRow) -> None:
+    """Stores the checkpoints after some pages, in the pages' own transaction."""
+    upsert(tx, "checkpoints", "folder_id", rows)
 
 
 def clear_checkpoint(tx: Transaction, folder_id: bytes) -> None:

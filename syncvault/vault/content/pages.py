@@ -126,8 +126,8 @@ def finish(vault: Vault, tenant: Tenant, mailboxes: Sequence[StoredMailbox]) -> 
     whose checkpoint had been forgotten nobody could ask whether it is gone.
     """
     with vault.read() as tx:
-        states = (state for mailbox in mailboxes for state in folder_rows.of_mailbox(tx, mailbox.id))
-        gone = [state for state in states if _is_lost(state)]
+        found = folder_rows.of_mailboxes(tx, [mailbox.id for mailbox in mailboxes])
+    gone = [state for states in found.values() for state in states if _is_lost(state)]
     if gone:
         with vault.writing(tenant) as (tx, changes):
             for state in gone:
@@ -150,17 +150,23 @@ def _begin_round(tx: Transaction, changes: Changes, state: FolderState) -> None:
     folder_rows.begin_round(tx, state.folder.id)
 
 
+# SQLite's driver binds exact strings without looking for an adapter.
+_CONTACT_CLASS: Final = DataClass.CONTACT.value
+_CHECKPOINT_CLASS: Final = DataClass.CHECKPOINT.value
+_FOLDER_CLASS: Final = DataClass.MAILBOX.value
 _BEGINNING: Final = (None, RoundState(is_full=True, sweeps=False))  # of a folder that was never pulled
 
 
 class _Reading(NamedTuple):
     """A page, and what is stored before it: its folder, where the round stands, and the items that it names.
 
-    `renamed` counts the contacts of a folder that the page calls by another name.
+    `folder_ix` is the index of the server's folder ID. `renamed` counts the contacts of a folder that the page calls by
+    another name.
     """
 
     mailbox: StoredMailbox
     page: IncomingPage
+    folder_ix: bytes
     state: FolderState | None
     reached: str | None
     round: RoundState
@@ -170,18 +176,14 @@ class _Reading(NamedTuple):
     left: list[ContactRow]
 
 
-@dataclass(slots=True)
-class _Work:
-    """What a page comes to, ready to be written."""
+class _Work(NamedTuple):
+    """What a page comes to, ready to be written; the checkpoint is still to be sealed."""
 
-    state: FolderState | None
+    reading: _Reading
     folder: FolderRow
-    round: RoundState
     diff: Diff
     pending: list[PendingRow]
-    seen: list[SeenRow]
-    checkpoint: CheckpointRow
-    last: bool
+    checkpoint: bytes
 
 
 def store_pages(vault: Vault, tenant: Tenant, came: Sequence[tuple[StoredMailbox, IncomingPage]], scope: str) -> Tally:
@@ -192,22 +194,24 @@ def store_pages(vault: Vault, tenant: Tenant, came: Sequence[tuple[StoredMailbox
     """
     keys = vault.keys.tenant(tenant.id)
     with vault.read() as tx:
-        readings = [_read(tx, keys, mailbox, page) for mailbox, page in came]
+        states = folder_rows.of_mailboxes(tx, [mailbox.id for mailbox, _ in came])
+        readings = [_read(tx, keys, mailbox, page, states.get(mailbox.id, [])) for mailbox, page in came]
     total, works = Tally(), list[_Work]()
     for reading in readings:
         work = _compared(vault, tenant, keys, reading, scope)
         total.take_in(work.diff.tally)
-        if _is_news(reading, work):
+        if _is_news(work):
             works.append(work)
     if works:
+        checkpoints = _sealed_checkpoints(keys, tenant, works)
         with vault.writing(tenant) as (tx, changes):
-            for work in works:
-                _write(tx, changes, work)
+            _write(tx, changes, works, checkpoints)
     return total
 
 
-def _read(tx: Transaction, keys: TenantKeys, mailbox: StoredMailbox, page: IncomingPage) -> _Reading:
-    states = folder_rows.of_mailbox(tx, mailbox.id)
+def _read(
+    tx: Transaction, keys: TenantKeys, mailbox: StoredMailbox, page: IncomingPage, states: Sequence[FolderState]
+) -> _Reading:
     folder_ix = keys.index.of(Label.FOLDER, page.folder_id)
     state = next((one for one in states if one.folder.folder_ix == folder_ix), None)
     reached, progress = _BEGINNING if state is None else round_state(tx, keys, state)
@@ -216,40 +220,39 @@ def _read(tx: Transaction, keys: TenantKeys, mailbox: StoredMailbox, page: Incom
         renamed = folder_rows.count_contacts(tx, state.folder.id)
     latest = {keys.index.of(Label.ITEM, entry.id): entry for entry in page.upserts}
     if not states:  # nothing of the mailbox is stored yet
-        return _Reading(mailbox, page, None, reached, progress, renamed, latest, {}, [])
+        return _Reading(mailbox, page, folder_ix, None, reached, progress, renamed, latest, {}, [])
     left = contact_rows.by_remote(tx, mailbox.id, [keys.index.of(Label.ITEM, item) for item in page.removals])
     stored = read_stored(tx, mailbox, list(latest))
-    return _Reading(mailbox, page, state, reached, progress, renamed, latest, stored, list(left.values()))
+    return _Reading(mailbox, page, folder_ix, state, reached, progress, renamed, latest, stored, list(left.values()))
 
 
 def _compared(vault: Vault, tenant: Tenant, keys: TenantKeys, reading: _Reading, scope: str) -> _Work:
-    page, mailbox = reading.page, reading.mailbox
+    page = reading.page
     purge_at = to_instant(tenant.purge_at)
     is_full, sweeps = reading.round
-    folder = _folder_row(keys, tenant, mailbox, page, reading.state)
-    standing = Standing(tenant, mailbox, folder.id, purge_at=purge_at, now=vault.instant)
+    folder = _folder_row(keys, tenant, reading)
+    standing = Standing(tenant, reading.mailbox, folder.id, purge_at=purge_at, now=vault.instant)
     pending = [
-        PendingRow(row.id, tenant.id, folder.id, DataClass.CONTACT, purge_at)
+        PendingRow(row.id, tenant.id, folder.id, _CONTACT_CLASS, purge_at)
         for row in reading.left
         if row.folder_id == folder.id and row.remote_ix not in reading.latest
     ]
     diff = compare(keys, standing, reading.latest, reading.stored)
     if reading.renamed:
         _count_renamed(diff, reading, folder.id, leaving=len(pending))
-    brought = reading.latest if sweeps else ()
     is_open = is_full and not page.last
     token = to_json({"token": page.checkpoint, "full": is_open, "sweeps": sweeps and is_open, "scope": scope})
-    sealed = keys.cipher.seal(Place.CHECKPOINT, folder.id, token)
-    return _Work(
-        state=reading.state,
-        folder=folder,
-        round=reading.round,
-        diff=diff,
-        pending=pending,
-        seen=[SeenRow(folder.id, ix, tenant.id, DataClass.CHECKPOINT, purge_at) for ix in brought],
-        checkpoint=CheckpointRow(folder.id, tenant.id, sealed, DataClass.CHECKPOINT, purge_at),
-        last=page.last,
-    )
+    return _Work(reading, folder, diff, pending, token)
+
+
+def _sealed_checkpoints(keys: TenantKeys, tenant: Tenant, works: Sequence[_Work]) -> list[CheckpointRow]:
+    folder_ids = [work.folder.id for work in works]
+    sealed = keys.cipher.seal_rows(Place.CHECKPOINT, folder_ids, [work.checkpoint for work in works])
+    purge_at = to_instant(tenant.purge_at)
+    return [
+        CheckpointRow(folder_id, tenant.id, blob, _CHECKPOINT_CLASS, purge_at)
+        for folder_id, blob in zip(folder_ids, sealed, strict=True)
+    ]
 
 
 def _count_renamed(diff: Diff, reading: _Reading, folder_id: bytes, *, leaving: int) -> None:
@@ -261,33 +264,50 @@ def _count_renamed(diff: Diff, reading: _Reading, folder_id: bytes, *, leaving: 
     diff.tally.unchanged -= len(here) - counted
 
 
-def _is_news(reading: _Reading, work: _Work) -> bool:
+def _is_news(work: _Work) -> bool:
     """Whether anything happened; else not even the checkpoint moved."""
+    reading = work.reading
     if work.diff.has_effect or work.pending or reading.round.is_full or reading.reached != reading.page.checkpoint:
         return True
     return reading.state is None or reading.state.folder != work.folder
 
 
-def _write(tx: Transaction, changes: Changes, work: _Work) -> None:
-    state, folder = work.state, work.folder
-    if state is None:
-        folder_rows.insert(tx, folder)
-        changes.added("folders", [folder.blob])
-    elif state.folder.gone or state.folder.blob != folder.blob:
+def _write(tx: Transaction, changes: Changes, works: Sequence[_Work], checkpoints: Sequence[CheckpointRow]) -> None:
+    """Writes what pages came to, table by table: a statement over many rows costs little more than over one."""
+    fresh = [work.folder for work in works if work.reading.state is None]
+    folder_rows.insert(tx, *fresh)
+    changes.added("folders", [folder.blob for folder in fresh])
+    total = Diff()
+    for work in works:
+        _rewrite_folder(tx, changes, work)
+        total.take_in(work.diff)
+    write(tx, changes, total)
+    removal_rows.add(tx, [row for work in works for row in work.pending])
+    for work, checkpoint in zip(works, checkpoints, strict=True):
+        if work.reading.round.sweeps:
+            _sweep(tx, work, checkpoint)
+    replaced = [work.reading.state.checkpoint for work in works if work.reading.state is not None]
+    changes.gone("checkpoints", [checkpoint.blob for checkpoint in replaced if checkpoint is not None])
+    changes.added("checkpoints", [checkpoint.blob for checkpoint in checkpoints])
+    folder_rows.set_checkpoint(tx, *checkpoints)
+
+
+def _rewrite_folder(tx: Transaction, changes: Changes, work: _Work) -> None:
+    """Writes a folder that has another name, or is back."""
+    state, folder = work.reading.state, work.folder
+    if state is not None and (state.folder.gone or state.folder.blob != folder.blob):
         folder_rows.update(tx, folder.id, folder.blob)
         changes.gone("folders", [state.folder.blob])
         changes.added("folders", [folder.blob])
-    write(tx, changes, work.diff)
-    removal_rows.add(tx, work.pending)
-    if work.round.sweeps:
-        folder_rows.add_seen(tx, work.seen)
-        if work.last:
-            folder_rows.pend_unseen(tx, folder.id)
-            folder_rows.clear_seen(tx, folder.id)
-    if state is not None and state.checkpoint is not None:
-        changes.gone("checkpoints", [state.checkpoint.blob])
-    changes.added("checkpoints", [work.checkpoint.blob])
-    folder_rows.set_checkpoint(tx, work.checkpoint)
+
+
+def _sweep(tx: Transaction, work: _Work, checkpoint: CheckpointRow) -> None:
+    """Notes what a full round has seen; at its end, what it has not seen awaits removal."""
+    folder_id, tenant_id, _, data_class, purge_at = checkpoint
+    folder_rows.add_seen(tx, [SeenRow(folder_id, ix, tenant_id, data_class, purge_at) for ix in work.reading.latest])
+    if work.reading.page.last:
+        folder_rows.pend_unseen(tx, folder_id)
+        folder_rows.clear_seen(tx, folder_id)
 
 
 def store_cards(vault: Vault, tenant: Tenant, cards: Sequence[tuple[StoredMailbox, Mapping[str, Any]]]) -> Tally:
@@ -315,18 +335,15 @@ def round_state(tx: Transaction, keys: TenantKeys, state: FolderState) -> tuple[
     return plain["token"], RoundState(is_full=plain["full"], sweeps=plain["sweeps"])
 
 
-def _folder_row(
-    keys: TenantKeys, tenant: Tenant, mailbox: StoredMailbox, page: IncomingPage, state: FolderState | None
-) -> FolderRow:
+def _folder_row(keys: TenantKeys, tenant: Tenant, reading: _Reading) -> FolderRow:
     """The folder's row: as it stands, or with its new name, or new."""
-    plain = to_json({"id": page.folder_id, "path": page.folder_path})
-    folder_ix = keys.index.of(Label.FOLDER, page.folder_id)
+    plain = to_json({"id": reading.page.folder_id, "path": reading.page.folder_path})
     folder_id, version = uuid4().bytes, 1
-    if state is not None:
-        row = state.folder
+    if reading.state is not None:
+        row = reading.state.folder
         if open_bytes(keys.cipher, Place.FOLDER, row.id, row.blob, row.mailbox_id, row.folder_ix) == plain:
             return row
         folder_id, version = row.id, row_version(row.blob) + 1
-    blob = keys.cipher.seal(Place.FOLDER, folder_id, plain, mailbox.id, folder_ix, row_version=version)
-    purge_at = to_instant(tenant.purge_at)
-    return FolderRow(folder_id, tenant.id, mailbox.id, folder_ix, blob, 0, DataClass.MAILBOX, purge_at)
+    bound = (reading.mailbox.id, reading.folder_ix)
+    blob = keys.cipher.seal(Place.FOLDER, folder_id, plain, *bound, row_version=version)
+    return FolderRow(folder_id, tenant.id, *bound, blob, 0, _FOLDER_CLASS, to_instant(tenant.purge_at))
