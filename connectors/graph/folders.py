@@ -90,10 +90,10 @@ def contact_folders(server: Server, key: str, begun: Checkpoints, *, by_name: bo
             return (yield from _with_name(key, named, rows, known, today))
         if listed.no_mailbox or not (listed.lost_state or listed.status in UNKNOWN_HERE):
             raise listed
-        folders = yield from _by_level(server, key, today)
+        folders = yield from _by_level(server, key, begun, today)
         server.flat_folders = listed.lost_state  # only now: a mailbox that is not there refuses everything
         return folders
-    return (yield from _by_level(server, key, today))
+    return (yield from _by_level(server, key, begun, today))
 
 
 def named_folders(server: Server, key: str, folders: Folders) -> Asking[Folders]:
@@ -154,7 +154,7 @@ def _tree(rows: Iterable[Row], default: Folder | None) -> list[Folder]:
 # -- level by level, where a server does not list them all at once ----------------------------------------------
 
 
-def _by_level(server: Server, key: str, today: date) -> Asking[Folders]:
+def _by_level(server: Server, key: str, begun: Checkpoints, today: date) -> Asking[Folders]:
     first = [
         _list(f"{paths.user(key)}/contactFolders", key),
         _named(key),
@@ -174,23 +174,45 @@ def _by_level(server: Server, key: str, today: date) -> Asking[Folders]:
         expanded.add(top.id)
     for row in rows:
         _add(found, [row], f"{top.path}/" if top and row.parent == top.id else "")
+    is_whole = True
     while level := [folder for folder in found.values() if folder.id not in expanded]:
-        yield from _descend(server, key, found, level)
+        is_whole &= yield from _descend(server, key, found, level)
         expanded.update(folder.id for folder in level)
+    if not is_whole:
+        yield from _keep(key, found, begun.keys() - found.keys() - {paths.DEFAULT_FOLDER})
     return Folders(tuple(found.values()), Default(top, named=True, asked=today) if top else None)
 
 
-def _descend(server: Server, key: str, found: dict[str, Folder], level: list[Folder]) -> Asking[None]:
+def _descend(server: Server, key: str, found: dict[str, Folder], level: list[Folder]) -> Asking[bool]:
+    """Adds the folders below those of a level; False if some of these do not say what is below them."""
     reads = [_list(f"{paths.folder(key, folder.id)}/childFolders", key) for folder in level]
     outcomes = yield reads
     lists = yield from followed(server.client, reads, outcomes, _entry, _MOST)
+    is_whole = True
     for folder, listed in zip(level, lists, strict=True):
         if not isinstance(listed, Refusal):
             _add(found, _standing(listed), f"{folder.path}/")
-        elif not _childless(listed):
+        elif _childless(listed):
+            is_whole = False
+        else:
             raise listed
     if len(found) > _MOST:
         raise ProtocolViolation("A mailbox has more folders than any can have.")
+    return is_whole
+
+
+def _keep(key: str, found: dict[str, Folder], known: Iterable[str]) -> Asking[None]:
+    """Adds those known folders that are still there, though no list names them."""
+    reads = [_one(key, folder_id) for folder_id in sorted(known)]
+    outcomes = (yield reads) if reads else []
+    rows = [_row(needed(said).json()) for said in outcomes if not (isinstance(said, Refusal) and said.no_folder)]
+    left = {row.id: row for row in rows}
+    while left:
+        # Those are next whose parents have their paths; in a ring nobody has.
+        for row in [row for row in left.values() if row.parent not in left] or list(left.values()):
+            above = found.get(row.parent)
+            _add(found, [row], f"{above.path}/" if above else "")
+            del left[row.id]
 
 
 def _childless(refusal: Refusal) -> bool:
@@ -248,7 +270,11 @@ def _whose(key: str, refusal: Refusal) -> Asking[ConnectorError]:
 
 def _named(key: str) -> Read:
     # `contacts` is the well-known name of the default folder, which the lists leave out ("List contactFolders").
-    return Read(f"{paths.folder(key, paths.DEFAULT_FOLDER)}?{_SELECT}", key, paths.IMMUTABLE)
+    return _one(key, paths.DEFAULT_FOLDER)
+
+
+def _one(key: str, folder_id: str) -> Read:
+    return Read(f"{paths.folder(key, folder_id)}?{_SELECT}", key, paths.IMMUTABLE)
 
 
 def _list(path: str, key: str) -> Read:

@@ -15,6 +15,7 @@ from connectors.port import (
     MailboxGone,
     NoMailbox,
     NotPermitted,
+    Page,
     ProtocolViolation,
     ServerFault,
     Wanted,
@@ -317,6 +318,35 @@ class TestLevelByLevel:
             }
         )
         assert len(paths_of(pull(graph))) == 2
+
+    @pytest.mark.parametrize(
+        "said", [refusal(404, "ResourceNotFound"), refusal(405, ""), refusal(501, "x"), refusal(400, "BadRequest")]
+    )
+    def test_nor_do_folders_below_others_seem_gone_that_it_listed_before(self, said: Answer) -> None:
+        graph = level_by_level(ROWS)
+        known = {step.folder.id: step.checkpoint for step in pull(graph) if isinstance(step, Page)}
+        graph = level_by_level(ROWS)
+        graph.scripts |= {f"{FOLDERS}/{folder_id}/childFolders": said for folder_id in ("contacts", *"DABCE")}
+        graph.scripts |= {f"{FOLDERS}/{row['id']}": answer(row) for row in ROWS if row["id"] != "B"}
+        graph.scripts |= {f"{FOLDERS}/B": refusal(404, "ErrorItemNotFound"), f"{DELTA}?$deltatoken=1": page()}
+        steps = pull(graph, known)
+        assert set(paths_of(steps)) == TREE - {"Contacts/Kunden/Nord"}
+        assert [step for step in steps if isinstance(step, FolderGone)] == [FolderGone("B")]
+
+    def test_and_nothing_seems_gone_while_a_server_says_nothing_of_single_folders(self) -> None:
+        graph = level_by_level(ROWS)
+        graph.scripts |= {f"{FOLDERS}/A/childFolders": refusal(405, ""), f"{FOLDERS}/B": refusal(405, "")}
+        with pytest.raises(ServerFault):
+            pull(graph, {"B": "/users/u/x"})
+
+    def test_every_request_gives_ids_in_their_lasting_form(self) -> None:
+        graph = level_by_level(ROWS)
+        graph.scripts[DEFAULT] = refusal(405, "")
+        graph.scripts["/v1.0/users/u/contacts"] = NOTHING
+        pull(graph)
+        assert {"Immutable" in part.get("headers", {}).get("Prefer", "") for post in graph.posts for part in post} == {
+            True
+        }
 
     def test_a_folder_that_is_not_listed_any_more_is_gone(self) -> None:
         steps = pull(graph_with({}), {"D": "", "old": "/users/u/x"})
