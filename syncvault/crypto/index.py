@@ -6,12 +6,13 @@ gives unrelated indexes.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import unicodedata
 from enum import Enum
 from functools import lru_cache
 from typing import Final
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 INDEX_SIZE: Final = 16
 
@@ -37,13 +38,13 @@ class BlindIndex:
     __slots__ = ("_prepared",)
 
     def __init__(self, key: bytes) -> None:
-        self._prepared = hmac.new(key, digestmod=hashlib.sha256)
+        self._prepared = HMAC(key, SHA256())
 
     def of(self, label: Label, value: str) -> bytes:
         """The index of a value that is already normalised, or compared to the letter (server IDs)."""
         state = self._prepared.copy()
         state.update(label.prefix + value.encode("utf-8", "surrogatepass"))
-        return state.digest()[:INDEX_SIZE]
+        return state.finalize()[:INDEX_SIZE]
 
 
 def normalise_address(address: str) -> str:
