@@ -13,7 +13,12 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 RUNTIME = [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["postgres"]]
 BUILD, DEVELOPMENT = PROJECT["dependency-groups"]["build"], PROJECT["dependency-groups"]["dev"]
-WANTED = {"requirements.txt": RUNTIME + BUILD, "requirements-dev.txt": RUNTIME + BUILD + DEVELOPMENT}
+WANTED = {
+    "requirements.txt": RUNTIME + BUILD,
+    "requirements-dev.txt": RUNTIME + BUILD + DEVELOPMENT,
+    "requirements-kerberos.txt": PROJECT["project"]["optional-dependencies"]["kerberos"],
+    "scripts/requirements-kerberos-build.txt": PROJECT["dependency-groups"]["kerberos"],
+}
 
 
 def pins(file: str) -> dict[str, str]:
