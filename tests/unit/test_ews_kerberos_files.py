@@ -27,6 +27,7 @@ def test_a_keytab_names_the_principals_it_has_keys_of() -> None:
 def test_a_deleted_entry_and_what_was_never_written_are_passed_over() -> None:
     assert keytab_principals(with_hole(KEYTAB)) == (SERVICE,)
     assert keytab_principals(KEYTAB + bytes(512)) == (ACCOUNT, SERVICE)
+    assert keytab_principals(KEYTAB + bytes(4) + struct.pack(">i", 5) + b"stale") == (ACCOUNT, SERVICE)
     assert keytab_principals(KEYTAB[:2]) == ()
 
 
