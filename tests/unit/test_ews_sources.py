@@ -103,11 +103,14 @@ class TestBrowsing:
         wire.replies += [by_beginning("a@x.example", "z@x.example")] * 42
         assert keys(connector, GAL) == ["a@x.example", "z@x.example"]
 
+    @pytest.mark.parametrize(
+        ("code", "raised"), [("ErrorServerBusy", Throttled), ("ErrorInternalServerError", ServerFault)]
+    )
     def test_a_busy_directory_is_not_taken_for_one_that_cannot_be_browsed(
-        self, wire: Wire, connector: EwsConnector
+        self, wire: Wire, connector: EwsConnector, code: str, raised: type[ConnectorError]
     ) -> None:
-        wire.replies += [fault("ErrorServerBusy")] * 50
-        with pytest.raises(Throttled):
+        wire.replies += [fault(code)] * 50
+        with pytest.raises(raised):
             keys(connector, GAL)
         assert set(wire.operations) == {"FindPeople"}
 
@@ -194,7 +197,6 @@ class TestMembers:
             (fault("ErrorNameResolutionNoMailbox"), SourceGone),
             (fault("ErrorInvalidSmtpAddress"), SourceGone),
             (fault("ErrorAccessDenied"), NotPermitted),
-            (members(("a@example.com", "Mailbox"), whole="false"), ProtocolViolation),
         ],
     )
     def test_a_list_that_is_not_told_fails(
@@ -203,6 +205,24 @@ class TestMembers:
         wire.reply(said)
         with pytest.raises(raised):
             keys(connector, LIST)
+
+    def test_a_list_that_is_told_in_part_fails(self, wire: Wire, connector: EwsConnector) -> None:
+        wire.reply(members(("a@example.com", "Mailbox"), whole="false"))
+        with pytest.raises(ProtocolViolation, match="all members"):
+            keys(connector, LIST)
+
+    def test_lists_in_each_other_are_asked_for_once(self, wire: Wire, connector: EwsConnector) -> None:
+        wire.reply(members(("ALL@example.com", "PublicDL"), ("sales@example.com", "PublicDL")))
+        wire.reply(members(("all@example.com", "PublicDL"), ("Sales@example.com", "PublicDL")))
+        assert keys(connector, LIST) == []
+        assert wire.operations == ["ExpandDL", "ExpandDL"]
+
+    def test_a_member_whom_the_directory_calls_somebody_outside_is_one(
+        self, wire: Wire, connector: EwsConnector
+    ) -> None:
+        wire.reply(members(("anna@example.com", "Mailbox")))
+        wire.reply(found(entry("anna@example.com", "Anna").replace(">Mailbox<", ">Contact<")))
+        assert keys(connector, LIST) == []
 
     def test_a_directory_that_is_closed_hides_no_member(self, wire: Wire, connector: EwsConnector) -> None:
         wire.reply(members(("anna@example.com", "Mailbox")), fault("ErrorAccessDenied"), TOP)
@@ -262,8 +282,14 @@ class TestPublicFolders:
 
     def test_a_list_of_folders_that_goes_round_in_circles_ends(self, wire: Wire, connector: EwsConnector) -> None:
         wire.replies += [answer("FindFolder", level(folder("x", "Other"), last="false"))] * 9
-        with pytest.raises(ProtocolViolation):
+        with pytest.raises(ProtocolViolation, match="advance"):
             keys(connector, FOLDER)
+
+    def test_a_folder_below_itself_is_read_once(self, wire: Wire, connector: EwsConnector) -> None:
+        own = answer("FindFolder", level(folder("1", "Sales", "IPF.Note")))
+        wire.reply(own, own)
+        assert list(outcomes(connector, self.BOX)) == []
+        assert wire.replies == []
 
     @pytest.mark.parametrize("code", ["ErrorFolderNotFound", "ErrorItemNotFound"])
     def test_a_house_without_public_folders_has_none_at_the_path(
