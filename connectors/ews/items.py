@@ -11,15 +11,14 @@ from typing import Final
 from lxml import etree
 
 from connectors.ews.codes import PASSING, failure
-from connectors.ews.operations import MESSAGES, TYPES, find_items, get_contacts
+from connectors.ews.operations import MAX_CHANGES, MESSAGES, TYPES, find_items, get_contacts
 from connectors.ews.session import ANSWER_LIMIT, AnswerTooLargeError, EwsSession, only
 from connectors.ews.soap import Message
 from connectors.port import ProtocolViolation, ServerFault
 
 Found = tuple[str, etree._Element | None]  # an item's ID, and its element or None if it cannot be read
 
-# A request that Exchange works on for long is one that a time-out ends; a chunk of these usually has less than a MiB.
-FETCHED_AT_ONCE: Final = 256
+FETCHED_AT_ONCE: Final = MAX_CHANGES  # all that a page of changes names: usually less than two MiB
 CHUNK_LIMIT: Final = 16 * 1024 * 1024  # bytes; beyond it, less is asked for at once
 
 _LISTINGS: Final = 5
