@@ -156,7 +156,7 @@ def _public_folder(session: EwsSession, path: str) -> tuple[Found, str] | None:
     A name may hold a `/` itself: folders whose names go on behind one are tried where no shorter name leads on.
     """
     try:
-        return _descend(session, (), path.strip("/").casefold(), "")
+        return _descend(session, "", path.strip("/").casefold(), "")
     except MailboxGone as error:
         message = "Exchange shows public folders only to accounts with a mailbox; the service account has none."
         raise NotPermitted(message, code=error.code, advice="Give the service account a mailbox.") from None
@@ -166,22 +166,20 @@ def _public_folder(session: EwsSession, path: str) -> tuple[Found, str] | None:
         raise
 
 
-def _descend(session: EwsSession, parents: Sequence[str], rest: str, above: str) -> tuple[Found, str] | None:
-    for child in sorted((child for _, child in _children(session, parents)), key=lambda child: len(child.name)):
+def _descend(session: EwsSession, parent: str, rest: str, above: str) -> tuple[Found, str] | None:
+    for child in sorted(_pages(session, parent, 0), key=lambda child: len(child.name)):
         name, path = child.name.casefold(), f"{above}{child.name}"
         if name == rest:
             return child, path
         if name and rest.startswith(f"{name}/"):
-            found = _descend(session, [child.id], rest[len(name) + 1 :], f"{path}/")
+            found = _descend(session, child.id, rest[len(name) + 1 :], f"{path}/")
             if found is not None:
                 return found
     return None
 
 
 def _children(session: EwsSession, parents: Sequence[str]) -> Iterator[tuple[str, Found]]:
-    """The folders right below some, each with the ID of its parent; without parents those at the top."""
-    if not parents:
-        yield from (("", child) for child in _rest_of(session, "", 0))
+    """The folders right below some, each with the ID of its parent."""
     for start in range(0, len(parents), _PARENTS_AT_ONCE):
         some = parents[start : start + _PARENTS_AT_ONCE]
         messages = session.call(find_public_folders(some, 0)).messages
@@ -195,10 +193,11 @@ def _children(session: EwsSession, parents: Sequence[str]) -> Iterator[tuple[str
             found, offset = _page(message, 0)
             yield from ((parent, child) for child in found)
             if offset is not None:
-                yield from ((parent, child) for child in _rest_of(session, parent, offset))
+                yield from ((parent, child) for child in _pages(session, parent, offset))
 
 
-def _rest_of(session: EwsSession, parent: str, offset: int | None) -> Iterator[Found]:
+def _pages(session: EwsSession, parent: str, offset: int | None) -> Iterator[Found]:
+    """The folders right below one, or without a parent those at the top, from an offset on."""
     seen: set[str] = set()
     while offset is not None:
         operation = find_public_folders([parent] if parent else [], offset)
