@@ -135,6 +135,14 @@ def test_entries_from_before_they_were_signed_say_so(vault: Vault) -> None:
     assert_verifies(document)
 
 
+def test_a_log_without_any_signed_entry_is_exported_too(vault: Vault) -> None:
+    statement = "INSERT INTO audit (seq, at, uid, role, verb, outcome, data_class, purge_at)"
+    execute(vault.data, f"{statement} VALUES (1, 1, 0, 'root', 'init', 'ok', 'audit-entry', 9999999999)")
+    document = exported(vault)
+    assert [(one["seq"], one["signature"]) for one in document["entries"]] == [(1, None)]
+    assert document["stretches"] == []
+
+
 def test_a_damaged_entry_is_neither_listed_nor_exported(trail: Vault) -> None:
     execute(trail.data, "UPDATE audit SET tenant_id = ? WHERE seq = 3", b"short")
     for look in (audit.listing, audit.export):

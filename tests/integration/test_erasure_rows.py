@@ -14,6 +14,7 @@ from syncvault.policy.catalogue import RULE_VERSION
 from syncvault.retention import purge as retention
 from syncvault.service import health
 from syncvault.store import ledger as ledger_rows
+from syncvault.store.ledger import LedgerRow
 from syncvault.vault import tenants
 from syncvault.vault.content import contacts, sources
 from syncvault.vault.erasing import erasing_rows, erasure, ledger, outstanding
@@ -162,12 +163,26 @@ def test_a_receipt_is_never_older_than_what_it_answers(vault: Vault, filled: Ten
     assert outstanding.finalize(vault, kept.content).statement.issued_at == vault.now
 
 
-@pytest.mark.parametrize("detail", [{}, {"contacts": ["zz"], "mailboxes": []}, {"contacts": [1], "mailboxes": []}])
-def test_a_ledger_that_cannot_be_understood_stops_it(
-    vault: Vault, filled: Tenant, detail: dict[str, list[object]]
-) -> None:
+@pytest.mark.parametrize(
+    "detail",
+    [
+        "{}",
+        '{"contacts":["zz"],"mailboxes":[]}',
+        '{"contacts":[1],"mailboxes":[]}',
+        "[1]",
+        "7",
+        '"finished"',
+        "{",
+        '{"finished":[1]}',
+    ],
+)
+def test_a_ledger_that_cannot_be_understood_stops_it(vault: Vault, filled: Tenant, detail: str) -> None:
     with vault.key_data.write() as tx:
-        ledger.add(vault, tx, "rows_erased", filled.id, detail)
+        before = ledger_rows.last(tx)
+        seq = ledger_rows.append(tx, vault.instant, "rows_erased", filled.id, detail)
+        entry = LedgerRow(seq, vault.instant, "rows_erased", filled.id, detail)
+        signature = ledger.signed(vault.keys.receipt_seed, entry, before).signature
+        ledger_rows.set_signature(tx, seq, signature or b"")
     with pytest.raises(DamagedError, match=f"^The erasure ledger cannot be understood.*{UUID(bytes=filled.id)}"):
         erase_contacts(vault, filled, ids(vault, filled, "a2"), role="root")
     assert len(held(vault, filled)["ann"]) == 4

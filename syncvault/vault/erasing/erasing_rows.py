@@ -208,9 +208,9 @@ def _entries(vault: Vault, tenant: Tenant) -> list[_Entry]:
         found = [row for row in ledger_rows.of_tenant(tx, tenant.id) if row.event == "rows_erased"]
     if found:
         ledger.require_genuine(vault, tenant.id, "rows_erased")
-    said = [(row, _detail(row)) for row in found]
-    finished = {detail["finished"] for _, detail in said if "finished" in detail}
     try:
+        said = [(row, _detail(row)) for row in found]
+        finished = {detail["finished"] for _, detail in said if "finished" in detail}
         return [
             _Entry(row, detail, _named(detail), row.seq in finished) for row, detail in said if "finished" not in detail
         ]
@@ -223,8 +223,7 @@ def _named(detail: dict[str, Any]) -> _Named:
 
 
 def _detail(row: LedgerRow) -> dict[str, Any]:
-    try:
-        detail: dict[str, Any] = orjson.loads(row.detail)
-    except ValueError:
-        raise DamagedError(f"Entry {row.seq} of the erasure ledger cannot be understood.") from None
+    detail = orjson.loads(row.detail)
+    if not isinstance(detail, dict):
+        raise TypeError
     return detail

@@ -101,8 +101,13 @@ def listing(vault: Vault) -> Iterator[Entry]:
 
 def export(vault: Vault) -> Iterator[bytes]:
     """The trail as a JSON document that anybody can verify without a secret, in pieces."""
-    until = max((one.last_seq for one in _pins(vault)), default=0)
-    after, separator = _since(_pins(vault)) - 1, b"\n"
+    pins = _pins(vault)
+    after, separator = _since(pins) - 1, b"\n"
+    if pins:
+        until = max(one.last_seq for one in pins)
+    else:  # no entry was signed yet, but some may be from before that
+        with vault.read() as tx:
+            until = rows.newest(tx)
     head = {"format": EXPORT_FORMAT, "vault": str(UUID(bytes=vault.id))}
     yield orjson.dumps(head)[:-1] + b',"entries":['
     while True:
