@@ -9,6 +9,7 @@ import pytest
 from connectors.contact import Contact
 from connectors.ews.connector import EwsConnector
 from connectors.port import (
+    CheckpointExpired,
     Connector,
     FolderGone,
     Mailbox,
@@ -252,6 +253,20 @@ class TestPublicFolders:
         company.add_folder(PUBLIC, "Ein", cast.folder_id(PUBLIC, "Vertrieb"))
         (mailbox,) = mailboxes(connector, Source(SourceKind.PUBLIC_FOLDER, "vertrieb/ein/aus"))
         assert names(Copy(mailbox).pull(connector).holdings) == ["Schalter"]
+
+    def test_a_server_that_does_not_synchronise_them_is_asked_for_all(
+        self, harness: EwsHarness, connector: Connector
+    ) -> None:
+        harness.simulator.syncs_public_folders = False
+        copy = Copy(CUSTOMERS_BOX).pull(connector)
+        assert names(copy.holdings) == ["Gast Nr. 1", "Greta Großkunde", "Karl Kleinkunde", "Ole Nordkunde"]
+        harness.company.remove_contact(PUBLIC, cast.item_id(PUBLIC, "Karl Kleinkunde"))
+        with pytest.raises(CheckpointExpired) as expired:
+            copy.pull(connector)
+        for folder_id in expired.value.folder_ids:
+            copy.forget(folder_id)
+        assert names(copy.pull(connector).holdings) == ["Gast Nr. 1", "Greta Großkunde", "Ole Nordkunde"]
+        assert acted_for(harness) == set()
 
     @pytest.mark.slow
     def test_many_folders_come_by_the_page(self, harness: EwsHarness, connector: Connector) -> None:

@@ -184,6 +184,18 @@ class TestPublicFolders:
         assert rows(vault.data, "contacts") == before
 
     @pytest.mark.usefixtures("customers")
+    def test_a_server_that_stops_to_synchronise_them_costs_nothing_but_requests(
+        self, vault: Vault, house: Tenant, onprem: OnpremSimulator, company: Company
+    ) -> None:
+        before = rows(vault.data, "contacts")
+        onprem.syncs_public_folders = False
+        for _ in range(2):
+            assert sync(vault, house).failures == []
+            assert rows(vault.data, "contacts") == before
+        company.remove_contact(PUBLIC, cast.item_id(PUBLIC, "Karl Kleinkunde"))
+        assert rehearsed(vault, house).removed == 1
+
+    @pytest.mark.usefixtures("customers")
     def test_a_path_that_is_gone_is_told_once_and_takes_nothing_with_it(
         self, vault: Vault, house: Tenant, company: Company
     ) -> None:

@@ -145,6 +145,15 @@ class OnpremSimulator(Application):
     def shows_whole_directory(self, shows: bool) -> None:
         self._state.shows_whole_directory = shows
 
+    @property
+    def syncs_public_folders(self) -> bool:
+        """Whether SyncFolderItems works in public folders, which Exchange's documentation does not promise."""
+        return self._state.syncs_public_folders
+
+    @syncs_public_folders.setter
+    def syncs_public_folders(self, syncs: bool) -> None:
+        self._state.syncs_public_folders = syncs
+
     # -- requests ------------------------------------------------------------------------------------------------
 
     def new_sign_in(self) -> ConnectionSignIn:

@@ -36,6 +36,7 @@ class State:
     faults: Faults
     photo_absent_status: int = 404
     shows_whole_directory: bool = False  # to FindPeople without a query
+    syncs_public_folders: bool = True  # "SyncFolderItems": not supported there, though servers have done it
     files: dict[str, list[StoredFile]] = field(default_factory=dict)  # by item ID
     extended: dict[str, dict[tuple[tuple[str, str], ...], str]] = field(default_factory=dict)  # by item ID
     baselines: dict[str, tuple[int, frozenset[str]]] = field(default_factory=dict)  # by folder ID, for Create or Update

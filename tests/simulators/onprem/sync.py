@@ -13,7 +13,7 @@ import hmac
 import json
 from dataclasses import dataclass, replace
 
-from tests.simulators.company.model import Change, ContactFolder, Item
+from tests.simulators.company.model import PUBLIC, Change, ContactFolder, Item
 from tests.simulators.onprem.fields import Wanted
 from tests.simulators.onprem.folders import total
 from tests.simulators.onprem.items import content, element
@@ -86,6 +86,8 @@ class _Round:
 
 def _items(call: Call) -> str:
     mailbox, view = _folder(call)
+    if mailbox.owner == PUBLIC and not call.state.syncs_public_folders:
+        raise EwsError("ErrorInvalidOperation", "Public folders cannot be synchronised.")
     key, epoch = call.state.company.directory_id, call.state.faults.sync_epoch(mailbox.address)
     # A tilde and what follows means nothing: pages that come again have states of their own (`odd_answers`).
     state = value(call.body, "m:SyncState").partition("~")[0]
