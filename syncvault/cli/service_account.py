@@ -80,6 +80,7 @@ def sign_in(given: Given, before: OnpremConnection | None = None) -> SignIn:
         raise UsageError("The credential was given twice.", advice=_advice(given, auth))
     if auth != "oauth":
         return SignIn(auth)
+    require_address(str(given.texts.get("username") or (before.username if before else "")), given.label("username"))
     known = before or OnpremConnection("", "")  # which names none, unless it signed in so already
     return SignIn(
         auth,
@@ -88,6 +89,21 @@ def sign_in(given: Given, before: OnpremConnection | None = None) -> SignIn:
         or given.required("client-id", values.filled_text),
         given.optional("token-scope", values.filled_text, known.token_scope),
     )
+
+
+def require_address(username: str, name: str) -> None:
+    """Makes sure that the account is named by its mailbox: a token of an application belongs to nobody.
+
+    Raises:
+        UsageError: It is named in another way.
+    """
+    try:
+        values.address(username, name)
+    except UsageError:
+        raise UsageError(
+            f"{name} has to be the address of the service account's mailbox where it signs in by OAuth.",
+            advice="Give it like svc-contacts@example.com; of a registered tenant by `syncvault tenant edit`.",
+        ) from None
 
 
 def ways(given: Given, before: OnpremConnection | None = None) -> tuple[str, ...]:

@@ -145,6 +145,8 @@ def _edited(facts: TenantProfile, texts: Mapping[str, Any], changed: set[str]) -
     }
     if isinstance(facts.connection, OnpremConnection):
         _require_same_credential(facts.connection.auth, parts.get("auth", facts.connection.auth), changed)
+        if facts.connection.auth == "oauth" and "username" in parts:
+            service_account.require_address(parts["username"], "--username")
     if "no-proxy" in changed:
         parts["uses_proxy"] = not texts["no-proxy"]
     if "ca-bundle" in changed:

@@ -22,7 +22,7 @@ from syncvault.vault.model import Credential, CredentialKind, OnpremConnection, 
 from tests.kerberos_samples import ACCOUNT, CACHE, KEYTAB
 
 URL, TOKENS = "https://mail.example.com/EWS/Exchange.asmx", "https://adfs.example.com/adfs/oauth2/token"
-FACTS = {"name": "house", "admin-mail": "admin@example.com", "paid-until": "2027-01-01", "username": "EXAMPLE\\svc"}
+FACTS = {"name": "house", "admin-mail": "admin@example.com", "paid-until": "2027-01-01", "username": "svc@example.com"}
 OAUTH = {"token-url": TOKENS, "client-id": "contacts"}
 
 
@@ -47,7 +47,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
         ([], {}, "--ews-url is missing", "https://mail.example.com"),
         (["--autodiscover"], {"ews-url": URL}, "--autodiscover does not go with --ews-url", "one of them"),
         (["--autodiscover", "--no-probe"], {}, "does not go with --no-probe", "one of them"),
-        (["--autodiscover"], {}, "user@domain", "--username svc-contacts@example.com"),
+        (["--autodiscover"], {"username": "EXAMPLE\\svc"}, "user@domain", "--username svc-contacts@example.com"),
         (["--autodiscover"], {"username": "svc@localhost"}, "user@domain", "--ews-url"),
         ([], {"ews-url": URL, "auth": "digest"}, "--auth", "ntlm, basic, kerberos, oauth"),
         ([], {"ews-url": URL, "auth": "kerberos"}, "--auth kerberos needs", "--keytab or --ccache"),
@@ -69,8 +69,14 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
         ([], {"ews-url": URL, "secret-file": "/none", "ccache": "/none"}, "exclude each other", "one of them"),
         (["--password-stdin"], {"ews-url": URL, "password-file": "/none"}, "given twice", "--password-file"),
         ([], {"ews-url": URL, "auth": "oauth", "keytab": "/none"}, "does not go with --auth oauth", "--secret-file"),
-        ([], {"ews-url": URL, "auth": "oauth"}, "--token-url is missing", "https://adfs.example.com"),
-        ([], {"ews-url": URL, "token-url": TOKENS}, "--client-id is missing", "04b07795"),
+        (
+            [],
+            {"ews-url": URL, **OAUTH, "username": "EXAMPLE\\svc"},
+            "has to be the address",
+            "svc-contacts@example.com",
+        ),
+        ([], {"ews-url": URL, **OAUTH, "token-url": "", "auth": "oauth"}, "--token-url is missing", "https://adfs."),
+        ([], {"ews-url": URL, **OAUTH, "client-id": ""}, "--client-id is missing", "04b07795"),
         ([], {"ews-url": URL, **OAUTH, "token-url": "http://adfs.example.com/t"}, "--token-url", "https://adfs"),
         ([], {"ews-url": URL, "auth": "ntlm", **OAUTH}, "--token-url does not go with --auth ntlm", "password"),
         ([], {"ews-url": URL, "auth": "ntlm", "secret-expires": "2027-01-01"}, "--secret-expires does not", "password"),
@@ -196,8 +202,8 @@ def test_a_keytab_without_a_key_of_the_account_is_refused_before_anything_is_sen
 
 # -- another credential for a tenant that is registered -------------------------------------------------------------
 
-BASIC = OnpremConnection(URL, "EXAMPLE\\svc", "basic")
-WITH_OAUTH = OnpremConnection(URL, "EXAMPLE\\svc", "oauth", token_url=TOKENS, client_id="contacts", token_scope="s")
+BASIC = OnpremConnection(URL, "svc@example.com", "basic")
+WITH_OAUTH = OnpremConnection(URL, "svc@example.com", "oauth", token_url=TOKENS, client_id="contacts", token_scope="s")
 WITH_KERBEROS = OnpremConnection(URL, "EXAMPLE\\svc", "kerberos")
 
 
@@ -234,6 +240,7 @@ def test_another_client_secret_keeps_where_tokens_come_from_unless_told_otherwis
     [
         (WITH_KERBEROS, {}, "--auth kerberos needs"),
         (BASIC, {"secret-file": "f"}, "--token-url is missing"),
+        (WITH_KERBEROS, {"secret-file": "f"}, "has to be the address"),
         (BASIC, {"keytab": "f", "auth": "basic"}, "--keytab does not go with --auth basic"),
     ],
 )
@@ -267,7 +274,11 @@ def write(tmp_path: Path, files: dict[str, Path]) -> Callable[..., Path]:
         (['keytab = "keytab"'], "kerberos", CredentialKind.KEYTAB),
         (['ccache = "ccache"', 'auth = "kerberos"'], "kerberos", CredentialKind.TICKET_CACHE),
         (
-            ['secret-file = "secret-file"', f'token-url = "{TOKENS}"', 'client-id = "contacts"'],
+            [
+                'secret-file = "secret-file"',
+                f'token-url = "{TOKENS}"',
+                'client-id = "contacts"',
+            ],
             "oauth",
             CredentialKind.SECRET,
         ),
@@ -285,9 +296,7 @@ def test_an_import_file_takes_every_way_to_sign_in(
 
 
 def test_an_import_file_may_leave_the_address_to_autodiscover(write: Callable[..., Path]) -> None:
-    path = write("autodiscover = true", 'password-file = "password-file"')
-    path.write_text(path.read_text().replace("EXAMPLE\\\\svc", "svc@example.com"))
-    (candidate,) = read_import(path)
+    (candidate,) = read_import(write("autodiscover = true", 'password-file = "password-file"'))
     assert candidate.profile.connection == OnpremConnection("", "svc@example.com")
 
 
