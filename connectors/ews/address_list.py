@@ -20,7 +20,7 @@ from connectors.ews import personas
 from connectors.ews.codes import PASSING
 from connectors.ews.directory import MAILBOXES, MOST_RESOLUTIONS, Entry, resolutions
 from connectors.ews.operations import PEOPLE_PER_PAGE, TYPES, find_people
-from connectors.ews.session import EwsSession, only
+from connectors.ews.session import AnswerTooLargeError, EwsSession, only
 from connectors.ews.soap import Message
 from connectors.port import MailboxGone, NotPermitted, ProtocolViolation, ServerFault
 
@@ -91,7 +91,10 @@ def _searched(session: EwsSession, seen: set[str]) -> Iterator[Entry]:
     waiting = list(reversed(_LETTERS.replace("@", "")))
     while waiting:
         beginning = waiting.pop()
-        found, is_whole = resolutions(session, beginning)
+        try:
+            found, is_whole = resolutions(session, beginning)
+        except AnswerTooLargeError:  # servers put pictures into it
+            found, is_whole = [], False
         for entry in found:
             if entry.kind in _PERSONS:
                 yield from _unseen(entry, seen)

@@ -112,8 +112,7 @@ class TenantRun:
             named: set[bytes] = set()
             try:
                 members = self._connector.resolve(Source(SourceKind(source.kind), source.ref, _to_filter(source)))
-                for chunk in _chunks(members, _NAMED_AT_ONCE):
-                    self._stop.check()
+                for chunk in _chunks(self._stoppable(members), _NAMED_AT_ONCE):
                     wanted = [card for card in chunk if card.mailbox.enabled or source.kind != SourceKind.GROUP]
                     pulled.update(card.mailbox.key for card in wanted)
                     disabled.update(card.mailbox.key for card in chunk if not card.mailbox.enabled)
@@ -130,6 +129,11 @@ class TenantRun:
                 self._target.finish_source(source.id, named)
         self.summary.skipped += len(disabled - pulled)
         return unresolved - pulled
+
+    def _stoppable(self, cards: Iterable[Card]) -> Iterator[Card]:
+        for card in cards:  # each may cost a request
+            self._stop.check()
+            yield card
 
     def _name(self, source: StoredSource, cards: Sequence[Card]) -> list[bytes]:
         """Records whom a source names, and stores the cards that came along."""

@@ -9,6 +9,7 @@ from connectors.contact import PostalAddress
 from connectors.ews.connector import EwsConnector
 from connectors.ews.operations import TYPES
 from connectors.ews.personas import addresses_of, card_from, is_person
+from connectors.ews.session import ANSWER_LIMIT
 from connectors.port import (
     ConnectorError,
     CredentialRejected,
@@ -144,6 +145,11 @@ class TestSearching:
         with pytest.raises(ServerFault) as caught:
             keys(connector, GAL)
         assert caught.value.code == "address-list-cut-off"
+
+    def test_an_answer_too_large_to_hold_is_asked_for_in_parts(self, wire: Wire, connector: EwsConnector) -> None:
+        wire.reply(people(), f"{HEAD}{' ' * (ANSWER_LIMIT + 1)}{TAIL}")
+        wire.replies += [by_beginning("anna@x.example", "bo@x.example")] * 100
+        assert sorted(keys(connector, GAL)) == ["anna@x.example", "bo@x.example"]
 
     def test_groups_are_no_people_and_people_outside_are(self, wire: Wire, connector: EwsConnector) -> None:
         def typed(kind: str) -> str:
