@@ -23,13 +23,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from syncvault.store import mailboxes
 from syncvault.store.engine import Transaction
-from syncvault.store.folders import FolderRow
-from syncvault.store.mailboxes import MailboxRow
-from syncvault.store.statements import changed, fetch, fetch_one, in_lists, insert, run, run_many, value
+from syncvault.store.statements import changed, every, fetch, fetch_one, in_lists, insert, run, run_many, value
 
 
 class ContactRow(NamedTuple):
@@ -60,12 +58,10 @@ class ContactChange(NamedTuple):
 
 
 class PhotoDue(NamedTuple):
-    """A contact whose photo is to be looked at, with what the request for it needs."""
+    """A contact whose photo is to be looked at, and the details of the one that is stored; None if none is."""
 
     contact: ContactRow
-    mailbox: MailboxRow
-    folder: FolderRow | None
-    details: bytes | None  # the stored photo's, None if there is none
+    details: bytes | None
 
 
 class _Owned(NamedTuple):
@@ -220,19 +216,10 @@ def counts(tx: Transaction, tenant_id: bytes, mailbox_id: bytes | None = None) -
     return {str(kind): int(count) for kind, count in found}
 
 
-def _prefixed(prefix: str, kind: type[Any]) -> str:
-    return ", ".join(f"{prefix}.{name}" for name in kind._fields)
-
-
 _PHOTO_DUE: Final = (
-    f"SELECT {_prefixed('c', ContactRow)}, {_prefixed('m', MailboxRow)}, {_prefixed('f', FolderRow)}, p.details"  # noqa: S608
-    " FROM contacts c JOIN mailboxes m ON m.id = c.mailbox_id"
-    " LEFT JOIN folders f ON f.id = c.folder_id LEFT JOIN photos p ON p.contact_id = c.id"
-    " WHERE c.tenant_id = ? AND c.photo_due_at <= ?"
+    f"SELECT {', '.join(f'c.{name}' for name in ContactRow._fields)}, p.details"  # noqa: S608  (names are code)
+    " FROM contacts c LEFT JOIN photos p ON p.contact_id = c.id WHERE c.tenant_id = ? AND c.photo_due_at <= ?"
 )
-_MAILBOX_AT: Final = len(ContactRow._fields)
-_FOLDER_AT: Final = _MAILBOX_AT + len(MailboxRow._fields)
-_DETAILS_AT: Final = _FOLDER_AT + len(FolderRow._fields)
 
 
 def photo_due(
@@ -243,14 +230,8 @@ def photo_due(
     if after is not None:
         statement += " AND (c.photo_due_at, c.id) > (?, ?)"
         values += [after.contact.photo_due_at, after.contact.id]
-    found = run(tx, f"{statement} ORDER BY c.photo_due_at, c.id LIMIT ?", *values, limit)
-    return [_photo_due(tuple(row)) for row in found]
-
-
-def _photo_due(row: tuple[Any, ...]) -> PhotoDue:
-    folder = None if row[_FOLDER_AT] is None else FolderRow._make(row[_FOLDER_AT:_DETAILS_AT])
-    contact, mailbox = ContactRow._make(row[:_MAILBOX_AT]), MailboxRow._make(row[_MAILBOX_AT:_FOLDER_AT])
-    return PhotoDue(contact, mailbox, folder, row[_DETAILS_AT])
+    found = every(tx, f"{statement} ORDER BY c.photo_due_at, c.id LIMIT ?", *values, limit)
+    return [PhotoDue(ContactRow._make(row[:-1]), row[-1]) for row in found]
 
 
 def set_all_photos_due(tx: Transaction, tenant_id: bytes, at: int) -> int:

@@ -7,6 +7,7 @@ Surface:
     get(tx, tenant_id, mailbox_id) -> MailboxRow | None
     by_key(tx, tenant_id, key_ix) -> MailboxRow | None
     by_keys(tx, tenant_id, key_ixs) -> dict[bytes, MailboxRow]       by key_ix
+    by_ids(tx, mailbox_ids) -> dict[bytes, MailboxRow]
     by_address(tx, tenant_id, address_ix) -> list[MailboxRow]
     of_tenant(tx, tenant_id) -> list[MailboxRow]                     ordered by id
     ids_of_tenant(tx, tenant_id) -> list[bytes]
@@ -74,6 +75,14 @@ def by_keys(tx: Transaction, tenant_id: bytes, key_ixs: Sequence[bytes]) -> dict
     for marks, part in in_lists(key_ixs):
         rows = fetch(tx, MailboxRow, "mailboxes", f"WHERE tenant_id = ? AND key_ix IN ({marks})", tenant_id, *part)
         found.update((row.key_ix, row) for row in rows)
+    return found
+
+
+def by_ids(tx: Transaction, mailbox_ids: Sequence[bytes]) -> dict[bytes, MailboxRow]:
+    """Those of the mailboxes that exist."""
+    found: dict[bytes, MailboxRow] = {}
+    for marks, part in in_lists(mailbox_ids):
+        found.update((row.id, row) for row in fetch(tx, MailboxRow, "mailboxes", f"WHERE id IN ({marks})", *part))
     return found
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, CursorResult
 
 Row = TypeVar("Row", bound=NamedTuple)  # a named tuple whose fields are columns, in any order
 
-_LIST_SIZES: Final = (1, 8, 64, 512)
+_LIST_SIZES: Final = (1, 4, 16, 32, 64, 128, 256, 512)
 
 
 @cache
@@ -95,11 +95,17 @@ def value(tx: Connection, sql: str, *values: Any) -> Any:
     return None if row is None else row[0]
 
 
+def every(tx: Connection, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    """All rows that a statement gives."""
+    with _executed(tx, sql, values) as cursor:
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
 def fetch(tx: Connection, kind: type[Row], table: str, rest: str = "", *values: Any) -> list[Row]:
     """The rows of a table as named tuples; `rest` is what follows FROM."""
-    with _executed(tx, _select(kind._fields, table, rest), values) as cursor:
-        # `_make` without its check of the length, which `_select` sees to: that spares a Python call for each row.
-        return list(map(partial(tuple.__new__, kind), cursor.fetchall()))
+    # `_make` without its check of the length, which `_select` sees to: that spares a Python call for each row.
+    return list(map(partial(tuple.__new__, kind), every(tx, _select(kind._fields, table, rest), *values)))
 
 
 def fetch_one(tx: Connection, kind: type[Row], table: str, rest: str, *values: Any) -> Row | None:

@@ -13,13 +13,14 @@ import orjson
 from syncvault.crypto.place import Place
 from syncvault.policy.catalogue import DataClass
 from syncvault.store import contacts as contact_rows
+from syncvault.store import folders as folder_rows
+from syncvault.store import mailboxes as mailbox_rows
 from syncvault.store import manifests
 from syncvault.store import photos as rows
-from syncvault.store.contacts import PhotoDue, PhotoDueChange
-from syncvault.store.folders import FolderRow
-from syncvault.store.mailboxes import MailboxRow
+from syncvault.store.contacts import ContactRow, PhotoDue, PhotoDueChange
+from syncvault.store.engine import Transaction
 from syncvault.store.photos import PhotoRow
-from syncvault.vault.content.diff import open_contact
+from syncvault.vault.content.diff import open_contacts
 from syncvault.vault.content.pages import open_folder
 from syncvault.vault.content.sources import StoredMailbox, open_mailbox
 from syncvault.vault.keyring.keys import TenantKeys
@@ -32,6 +33,7 @@ _SPREAD_SECONDS: Final = 24 * 3600  # people whose photos were first looked at i
 _NEVER: Final = 253_402_300_799  # the end of year 9999
 _RANDOM: Final = SystemRandom()
 _PAGE: Final = 400
+_CLASS: Final = DataClass.PHOTO.value  # SQLite's driver binds exact strings without looking for an adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,11 @@ def due(vault: Vault, tenant: Tenant, *, everything: bool = False, dry_run: bool
     while True:
         with vault.read() as tx:
             found = contact_rows.photo_due(tx, tenant.id, until, after=after, limit=_PAGE)
+            opened.read(tx, [entry.contact for entry in found])
         if not found:
             return
         after = found[-1]
-        found.sort(key=lambda entry: entry.folder is None)
-        yield [opened.due(entry) for entry in found]
+        yield [*opened.items(found), *opened.cards(found)]
 
 
 def store(vault: Vault, tenant: Tenant, looks: Sequence[LookedAt]) -> int:
@@ -93,28 +95,27 @@ def store(vault: Vault, tenant: Tenant, looks: Sequence[LookedAt]) -> int:
     fetched = [look for look in looks if look.content]
     with vault.read() as tx:
         present = contact_rows.ids_among(tx, tenant.id, [look.contact_id for look in fetched])
-        stored = {
-            contact_id: open_details(keys, contact_id, blob)
-            for contact_id, blob in rows.details(tx, [look.contact_id for look in fetched]).items()
-        }
-    fresh: list[PhotoRow] = []
+        before = rows.details(tx, [look.contact_id for look in fetched])
+    known = {contact_id: open_details(keys, contact_id, blob) for contact_id, blob in before.items()}
+    fresh: list[tuple[LookedAt, dict[str, Any]]] = []
     renamed: list[tuple[bytes, bytes]] = []
     for look in fetched:
-        details = _details(look)
-        known = stored.get(look.contact_id)
-        if look.contact_id not in present or details == known:
+        details, stored = _details(look), known.get(look.contact_id)
+        if look.contact_id not in present or details == stored:
             continue
-        if known is not None and known["sha256"] == details["sha256"]:
-            renamed.append((look.contact_id, _sealed_details(keys, look.contact_id, details)))
+        if stored is not None and stored["sha256"] == details["sha256"]:
+            sealed = keys.cipher.seal(Place.PHOTO_DETAILS, look.contact_id, to_json(details))
+            renamed.append((look.contact_id, sealed))
         else:
-            fresh.append(_row(keys, tenant, look, details))
+            fresh.append((look, details))
+    sealed_rows = _rows(keys, tenant, fresh)
     next_look = [PhotoDueChange(_next_look(vault.instant, look), look.contact_id, tenant.id) for look in looks]
     without = [look.contact_id for look in looks if look.content == b""]
+    replaced = [look.contact_id for look, _ in fresh if look.contact_id in known]
     with vault.writing(tenant) as (tx, changes):
-        changes.gone("photos", manifests.tags_of(tx, "photos", [*without, *(row.contact_id for row in fresh)]))
-        changes.added("photos", (record for row in fresh for record in (row.details, row.content)))
-        rows.put_many(tx, fresh)
-        before = rows.details(tx, [contact_id for contact_id, _ in renamed])
+        changes.gone("photos", manifests.tags_of(tx, "photos", [*without, *replaced]))
+        changes.added("photos", [record for row in sealed_rows for record in (row.details, row.content)])
+        rows.put_many(tx, sealed_rows)
         for contact_id, sealed in renamed:
             if rows.set_details(tx, contact_id, sealed):
                 changes.gone("photos", [before[contact_id]])
@@ -147,44 +148,50 @@ def _details(look: LookedAt) -> dict[str, Any]:
     return {"etag": look.etag, "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
 
 
-def _sealed_details(keys: TenantKeys, contact_id: bytes, details: dict[str, Any]) -> bytes:
-    return keys.cipher.seal(Place.PHOTO_DETAILS, contact_id, to_json(details))
-
-
-def _row(keys: TenantKeys, tenant: Tenant, look: LookedAt, details: dict[str, Any]) -> PhotoRow:
-    return PhotoRow(
-        contact_id=look.contact_id,
-        tenant_id=tenant.id,
-        details=_sealed_details(keys, look.contact_id, details),
-        content=keys.cipher.seal(Place.PHOTO_CONTENT, look.contact_id, look.content or b""),
-        data_class=DataClass.PHOTO,
-        purge_at=to_instant(tenant.purge_at),
-    )
+def _rows(keys: TenantKeys, tenant: Tenant, fresh: Sequence[tuple[LookedAt, dict[str, Any]]]) -> list[PhotoRow]:
+    ids = [look.contact_id for look, _ in fresh]
+    sealed = keys.cipher.seal_rows(Place.PHOTO_DETAILS, ids, [to_json(details) for _, details in fresh])
+    contents = keys.cipher.seal_rows(Place.PHOTO_CONTENT, ids, [look.content or b"" for look, _ in fresh])
+    purge_at = to_instant(tenant.purge_at)
+    return [
+        PhotoRow(contact_id, tenant.id, details, content, _CLASS, purge_at)
+        for contact_id, details, content in zip(ids, sealed, contents, strict=True)
+    ]
 
 
 class _Opened:
-    """Opens what is due, each mailbox and each folder once: most of their contacts follow on other pages."""
+    """Opens what is due; each mailbox and each folder once: most of their contacts follow on other pages."""
 
     def __init__(self, keys: TenantKeys) -> None:
         self._keys = keys
         self._mailboxes: dict[bytes, StoredMailbox] = {}
         self._folder_ids: dict[bytes, str] = {}
 
-    def due(self, entry: PhotoDue) -> DuePhoto:
-        contact, folder_id, item_id, etag = entry.contact, "", "", ""
-        if entry.folder is not None:
-            folder_id = self._folder_id(entry.folder)
-            item_id = orjson.loads(open_contact(self._keys, contact))["id"]
-        if entry.details is not None:
-            etag = open_details(self._keys, contact.id, entry.details)["etag"]
-        return DuePhoto(contact.id, self._mailbox(entry.mailbox), folder_id, item_id, etag)
+    def read(self, tx: Transaction, contacts: Sequence[ContactRow]) -> None:
+        """Reads where contacts stand, as far as it is not known."""
+        unknown = {row.mailbox_id for row in contacts} - self._mailboxes.keys()
+        for mailbox in mailbox_rows.by_ids(tx, list(unknown)).values():
+            self._mailboxes[mailbox.id] = open_mailbox(self._keys, mailbox)
+        new = {row.folder_id for row in contacts if row.folder_id is not None} - self._folder_ids.keys()
+        for folder in folder_rows.by_ids(tx, list(new)).values():
+            self._folder_ids[folder.id] = open_folder(self._keys, folder)["id"]
 
-    def _mailbox(self, row: MailboxRow) -> StoredMailbox:
-        if row.id not in self._mailboxes:
-            self._mailboxes[row.id] = open_mailbox(self._keys, row)
-        return self._mailboxes[row.id]
+    def items(self, found: Sequence[PhotoDue]) -> Iterator[DuePhoto]:
+        """The photos of contacts; one whose folder is not there cannot be asked for."""
+        wanted = [
+            (entry, folder_id)
+            for entry in found
+            if entry.contact.folder_id is not None and (folder_id := self._folder_ids.get(entry.contact.folder_id))
+        ]
+        plains = open_contacts(self._keys, [entry.contact for entry, _ in wanted])
+        for (entry, folder_id), plain in zip(wanted, plains, strict=True):
+            yield self._due(entry, folder_id, orjson.loads(plain)["id"])
 
-    def _folder_id(self, row: FolderRow) -> str:
-        if row.id not in self._folder_ids:
-            self._folder_ids[row.id] = open_folder(self._keys, row)["id"]
-        return self._folder_ids[row.id]
+    def cards(self, found: Sequence[PhotoDue]) -> Iterator[DuePhoto]:
+        """The photos of people."""
+        return (self._due(entry, "", "") for entry in found if entry.contact.folder_id is None)
+
+    def _due(self, entry: PhotoDue, folder_id: str, item_id: str) -> DuePhoto:
+        contact = entry.contact
+        etag = "" if entry.details is None else open_details(self._keys, contact.id, entry.details)["etag"]
+        return DuePhoto(contact.id, self._mailboxes[contact.mailbox_id], folder_id, item_id, etag)
