@@ -16,11 +16,11 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from lxml import etree
-from requests import RequestException, Response, Session
+from requests import Response, Session
 from requests.auth import AuthBase
-from requests.exceptions import SSLError
-from spnego.exceptions import SpnegoError
 
+from connectors.ews.breaks import PassingFaultError, translated
+from connectors.ews.guard import Guard
 from connectors.ews.settings import EwsCredential, EwsSettings
 from connectors.ews.sign_in import SignIn, way_to_sign_in
 from connectors.ews.transport import bare_session, trusted
@@ -36,6 +36,7 @@ _ANSWER_LIMIT: Final = 1024 * 1024
 _BLOCK: Final = 64 * 1024
 _TIMEOUTS: Final = (10.0, 30.0)
 _LONGEST_ANSWER: Final = 60.0
+_NOBODY_THERE: Final = frozenset({"unreachable", "timed-out"})
 _HOPS: Final = 3  # places asked, one leading to the next
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -94,6 +95,7 @@ class _Search:
         self._settings = EwsSettings("", username, credential, ca_pem)
         self._domain = domain
         self._context: ssl.SSLContext = trusted(self._settings)
+        self._guard: Guard | None = None
         name = username.rpartition("\\")[2].partition("@")[0]
         self._address = username if username.lower().endswith(f"@{domain}") else f"{name}@{domain}"
 
@@ -140,7 +142,9 @@ class _Search:
             now=utc_now,
         )
         try:
-            with bare_session(self._context) as session:
+            # One guard for all places: once refused, or its verdict lost, the credential is shown nowhere any more.
+            self._guard = self._guard or Guard(lambda: CredentialRejected(sign_in.refused, code="http-401"))
+            with bare_session(self._context, self._guard) as session:
                 status, location, body = self._post(session, url, address, sign_in, None)
                 if status == HTTPStatus.UNAUTHORIZED:
                     status, location, body = self._post(session, url, address, sign_in, sign_in.auth())
@@ -160,15 +164,18 @@ class _Search:
         self, session: Session, url: str, address: str, sign_in: SignIn, auth: AuthBase | None
     ) -> tuple[int, str, bytes]:
         try:
-            with session.post(
-                url,
-                data=_request(address),
-                headers={"X-AnchorMailbox": address} if address.isascii() and address.isprintable() else {},
-                auth=auth,
-                allow_redirects=False,
-                timeout=_TIMEOUTS,
-                stream=True,
-            ) as response:
+            with (
+                translated(known=False),
+                session.post(
+                    url,
+                    data=_request(address),
+                    headers={"X-AnchorMailbox": address} if address.isascii() and address.isprintable() else {},
+                    auth=auth,
+                    allow_redirects=False,
+                    timeout=_TIMEOUTS,
+                    stream=True,
+                ) as response,
+            ):
                 offered = response.headers.get("WWW-Authenticate", "").lower()
                 if response.status_code == HTTPStatus.UNAUTHORIZED and auth is None and sign_in.scheme not in offered:
                     raise _NotHereError(
@@ -178,17 +185,15 @@ class _Search:
                     )
                 log.debug("autodiscover: HTTP %d", response.status_code)
                 return response.status_code, response.headers.get("Location", ""), _whole(response)
-        except SSLError as error:
-            trouble = "certificate is not trusted" if "CERTIFICATE_VERIFY_FAILED" in str(error) else "TLS failed"
-            raise _NotHereError(
-                Unreachable(f"Autodiscover's {trouble}.", code="untrusted-certificate", advice=_CERTIFICATE_ADVICE)
-            ) from None
-        except RequestException:
-            raise _NotHereError from None
-        except (KeyError, AttributeError, ValueError, PermissionError, SpnegoError):
-            raise ProtocolViolation(
-                "Autodiscover does not answer the sign-in as agreed.", code="sign-in-method", advice=_ADVICE
-            ) from None
+        except PassingFaultError as fault:
+            raise _NotHereError(fault.error) from None
+        except Unreachable as error:
+            if error.code in _NOBODY_THERE:
+                raise _NotHereError from None
+            if "certificate" in error.code:
+                advice = _CERTIFICATE_ADVICE if error.code == "untrusted-certificate" else _ADVICE
+                raise _NotHereError(Unreachable(error.message, code=error.code, advice=advice)) from None
+            raise
 
 
 def _normal(domain: str) -> str:

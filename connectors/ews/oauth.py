@@ -14,10 +14,10 @@ from http import HTTPStatus
 from typing import Any, Final, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
-from requests import PreparedRequest, RequestException, Response, Session
+from requests import PreparedRequest, Response, Session
 from requests.auth import AuthBase
-from requests.exceptions import SSLError
 
+from connectors.ews.breaks import PassingFaultError, translated
 from connectors.ews.settings import OAuthClient
 from connectors.ews.sign_in import SignIn, send_again
 from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, ServerFault, Throttled, Unreachable
@@ -39,6 +39,8 @@ _ADFS_PATH: Final = "/adfs/oauth2/token"
 _PASSING: Final = frozenset({"temporarily_unavailable", "server_error"})
 _ABOUT_SCOPE: Final = frozenset({"invalid_scope", "invalid_resource", "invalid_target"})
 _ENDPOINT_ADVICE: Final = "Check the address of the token endpoint, such as https://sts.example.com/adfs/oauth2/token"
+
+_CERTIFICATE_ADVICE: Final = "Check when the certificate ends and for which names it is, and this machine's clock."
 
 
 class OAuthSignIn(SignIn):
@@ -132,20 +134,21 @@ class OAuthSignIn(SignIn):
             session.adapters.clear()
             session.mount("https://", TrustAdapter(self._context, max_retries=0))
             try:
-                with session.post(
-                    self._url,
-                    data=self._form,
-                    headers={"Accept": "application/json", "User-Agent": "syncvault"},
-                    allow_redirects=False,
-                    timeout=_TIMEOUTS,
-                    stream=True,
-                ) as response:
+                with (
+                    translated(known=False),
+                    session.post(
+                        self._url,
+                        data=self._form,
+                        headers={"Accept": "application/json", "User-Agent": "syncvault"},
+                        allow_redirects=False,
+                        timeout=_TIMEOUTS,
+                        stream=True,
+                    ) as response,
+                ):
                     return response.status_code, response.headers, _whole(response)
-            except SSLError as error:
-                trouble = "certificate is not trusted" if "CERTIFICATE_VERIFY_FAILED" in str(error) else "TLS failed"
-                raise Unreachable(f"The token endpoint's {trouble}.", code="untrusted-certificate") from None
-            except RequestException:
-                raise Unreachable("The token endpoint cannot be reached.", code="token-endpoint") from None
+            except (PassingFaultError, Unreachable) as fault:
+                # Not tried again: it may have been judged, and refused.
+                raise _unreached(fault.error if isinstance(fault, PassingFaultError) else fault) from None
 
 
 class _BearerAuth(AuthBase):
@@ -193,6 +196,16 @@ def _whole(response: Response) -> bytes:
         if len(body) > _ANSWER_LIMIT:
             raise ProtocolViolation("The token endpoint answers with more than a token.", advice=_ENDPOINT_ADVICE)
     return body
+
+
+def _unreached(error: ConnectorError) -> Unreachable:
+    if error.code == "untrusted-certificate":
+        return Unreachable("The token endpoint's certificate is not trusted.", code=error.code)
+    if "certificate" in error.code:
+        return Unreachable(
+            "The token endpoint's certificate does not hold.", code=error.code, advice=_CERTIFICATE_ADVICE
+        )
+    return Unreachable("The token endpoint cannot be reached.", code="token-endpoint", advice=_ENDPOINT_ADVICE)
 
 
 def _read(body: bytes) -> Mapping[str, Any]:

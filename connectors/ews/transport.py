@@ -111,7 +111,7 @@ def trusted(settings: EwsSettings) -> ssl.SSLContext:
         raise Unreachable("The CA bundle holds no usable certificate.") from None
 
 
-def bare_session(context: ssl.SSLContext) -> requests.Session:
+def bare_session(context: ssl.SSLContext, guard: Guard | None = None) -> requests.Session:
     """A session that speaks https with the tenant's trust, signs in nobody, and takes nothing from the environment."""
     session = requests.Session()
     session.trust_env = False
@@ -119,9 +119,9 @@ def bare_session(context: ssl.SSLContext) -> requests.Session:
     session.headers["User-Agent"] = USER_AGENT
     session.adapters.clear()
     # One connection per session: NTLM signs in a connection.
-    session.mount(
-        "https://", SignInAdapter(context, pool_connections=1, pool_maxsize=1, pool_block=True, max_retries=0)
-    )
+    adapter = SignInAdapter(context, pool_connections=1, pool_maxsize=1, pool_block=True, max_retries=0)
+    adapter.guard = guard
+    session.mount("https://", adapter)
     return session
 
 

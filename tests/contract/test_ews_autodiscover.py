@@ -17,7 +17,7 @@ from tests.simulators.company.model import Company
 from tests.simulators.onprem.autodiscover import error, page, redirect_address, redirect_url, settings
 from tests.simulators.onprem.server import OnpremSimulator
 from tests.simulators.onprem.sign_in import ALL_SCHEMES
-from tests.simulators.onprem.transport import Outgoing
+from tests.simulators.onprem.transport import Incoming, Outgoing
 
 FOUND = "https://mail.example.com/EWS/Exchange.asmx"
 NAMES = ("autodiscover.example.com", "example.com", "mail.example.com", "www.example.com")
@@ -248,14 +248,14 @@ def test_a_place_that_does_not_offer_our_way_to_sign_in_is_said_to(company: Comp
 def test_a_place_that_nobody_vouches_for_never_sees_the_password(company: Company, authority: Authority) -> None:
     stranger = OnpremSimulator(company, trustme.CA(), schemes=("Basic",), names=NAMES)
     misnamed = OnpremSimulator(company, authority.ca, schemes=("Basic",))
-    for simulator in (stranger, misnamed):
+    for simulator, code in ((stranger, "untrusted-certificate"), (misnamed, "certificate-name")):
         simulator.start()
         with dialled(dict.fromkeys(NAMES, simulator.port)), pytest.raises(Unreachable) as caught:
             ews.discover(simulator.username, Password(b"secret", "basic"), "example.com", ca_pem=authority.ca_pem)
         simulator.stop()
 
-        assert caught.value.code == "untrusted-certificate"
-        assert "--ca-bundle" in caught.value.advice
+        assert caught.value.code == code
+        assert "--ews-url" in caught.value.advice
         assert not simulator.autodiscover.hosts
 
 
@@ -267,3 +267,18 @@ def test_logs_hold_neither_the_account_nor_the_domain(discover: Discover, caplog
     assert "autodiscover: HTTP 200" in caplog.text
     for word in ("svc-contacts", "example.com", "TlRMTVNTUAAD"):
         assert word not in caplog.text
+
+
+def test_a_sign_in_whose_verdict_was_lost_is_not_tried_at_the_next_place(
+    exchange: OnpremSimulator, discover: Discover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    respond = exchange.respond
+
+    def break_off(incoming: Incoming) -> Outgoing:
+        return Outgoing(200, end="reset") if incoming.headers.get("Authorization") else respond(incoming)
+
+    monkeypatch.setattr(exchange, "respond", break_off)
+
+    error = failure_of(discover, credential=Password(b"secret", "basic"))
+
+    assert error.code == "sign-in-unanswered"
