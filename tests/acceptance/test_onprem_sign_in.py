@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from connectors import ews
 from syncvault.__main__ import main
 from tests.acceptance.conftest import Answer, Shell
 from tests.conftest import Authority
+from tests.kerberos_realm import ACCOUNT, REALM, kerberos_realm
 from tests.kerberos_samples import CACHE, KEYTAB
+from tests.parts import require_modules
 from tests.simulators.company.cast import small_company
 from tests.simulators.onprem.server import OnpremSimulator
+from tests.simulators.onprem.sign_in import ALL_SCHEMES
 
 pytestmark = pytest.mark.slow
 
@@ -41,15 +45,22 @@ def other_authority(tmp_path: Path) -> Authority:
     return Authority(ca, ca_file, ca_file.read_text())
 
 
+@contextmanager
+def exchange(authority: Authority, **options: Any) -> Iterator[OnpremSimulator]:
+    """Another Exchange than that of the fixture."""
+    simulator = OnpremSimulator(small_company(), authority.ca, **options)
+    simulator.start()
+    try:
+        yield simulator
+    finally:
+        simulator.stop()
+
+
 @pytest.fixture
 def elsewhere(other_authority: Authority) -> Iterator[OnpremSimulator]:
     """Another company's Exchange, with an authority and a service account of its own."""
-    simulator = OnpremSimulator(
-        small_company(), other_authority.ca, username="OTHER\\svc-phonebook", password="Battery-7-Staple"
-    )
-    simulator.start()
-    yield simulator
-    simulator.stop()
+    with exchange(other_authority, username="OTHER\\svc-phonebook", password="Battery-7-Staple") as simulator:
+        yield simulator
 
 
 def status(answer: Answer) -> str:
@@ -137,10 +148,8 @@ def test_two_tenants_keep_their_authorities_and_accounts_apart_in_one_process(
     assert (onprem.refused_logins, elsewhere.refused_logins) == (0, 1)
 
 
-def test_basic_is_used_only_where_it_was_asked_for(vault: Shell, onprem: OnpremSimulator, authority: Authority) -> None:
-    simulator = OnpremSimulator(small_company(), authority.ca, schemes=("Basic",))
-    simulator.start()
-    try:
+def test_basic_is_used_only_where_it_was_asked_for(vault: Shell, authority: Authority) -> None:
+    with exchange(authority, schemes=("Basic",)) as simulator:
         options = [*vault.onprem_options(simulator), "--password-stdin", "--json"]
         refused = vault("tenant", "add-onprem", "plain", *options, given=simulator.password)
         assert (refused.code, refused.error["code"], simulator.refused_logins) == (1, "sign-in-method", 0)
@@ -148,9 +157,43 @@ def test_basic_is_used_only_where_it_was_asked_for(vault: Shell, onprem: OnpremS
         assert vault.did("tenant", "show", "plain", "--json").data["auth"] == "basic"
         rotated = vault.did("credential", "rotate", "plain", "--password-stdin", "--json", given=simulator.password)
         assert (rotated.data["kind"], rotated.data["auth"]) == ("password", "basic")
-    finally:
-        simulator.stop()
     assert "sends the password itself" in " ".join(vault("tenant", "add-onprem", "--help").out.split())
+
+
+def test_an_account_signs_in_by_keytab_tickets_tokens_and_password_in_turn(
+    vault: Shell, authority: Authority, tmp_path: Path
+) -> None:
+    require_modules("gssapi")
+    (tmp_path / "realm").mkdir()
+    with kerberos_realm(tmp_path / "realm") as realm:
+        service = realm.keytab(f"HTTP/localhost@{REALM}")
+        with exchange(authority, host="localhost", schemes=ALL_SCHEMES, keytab=service) as simulator:
+            options = ["--ews-url", simulator.url, "--username", simulator.upn, "--admin-mail", "admin@example.com"]
+            keytab = ("--auth", "kerberos", "--keytab", str(realm.keytab(ACCOUNT)))
+            vault.did("tenant", "add-onprem", "house", *options, *vault.common_options(), *keytab)
+            vault.did("source", "add", "house", "--mailbox", ANNA)
+
+            def pulls(*rotated: str, given: str = "") -> tuple[str, str]:
+                """How the tenant signs in once this was rotated in, and syncs."""
+                now = vault.did("credential", "rotate", "house", *rotated, "--json", given=given).data
+                assert status(vault.did("sync", "house", "--json")) == "ok"
+                return now["kind"], now["auth"]
+
+            assert status(vault.did("sync", "house", "--json")) == "ok"
+            assert pulls("--ccache", str(realm.ticket_cache())) == ("ccache", "kerberos")
+            client = ("--token-url", simulator.token_url, "--client-id", simulator.tokens.client_id, "--secret-stdin")
+            assert pulls(*client, given=simulator.tokens.client_secret) == ("secret", "oauth")
+            assert pulls("--password-stdin", given=simulator.password) == ("password", "ntlm")
+            assert pulls(*keytab) == ("keytab", "kerberos")
+            assert simulator.refused_logins == 0
+
+            realm.keytab(ACCOUNT, new_keys=True)  # the account has got another password
+            assert status(vault("sync", "house", "--json")) == "quarantined"
+            assert status(vault("sync", "house", "--json")) == "quarantined"
+            assert realm.failed_attempts() == 1
+            again = vault("credential", "rotate", "house", *keytab, "--json")
+            assert (again.code, again.error["code"], realm.failed_attempts()) == (1, "wrong-key", 2)
+            assert pulls("--keytab", str(realm.keytab(ACCOUNT))) == ("keytab", "kerberos")
 
 
 def test_a_check_says_which_sources_the_account_may_read(house: Shell, onprem: OnpremSimulator) -> None:
