@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 VERSIONS: Final = ("Exchange2016", "Exchange2013_SP1", "Exchange2010_SP2")  # newest first; later servers take the first
 ANSWER_LIMIT: Final = 64 * 1024 * 1024  # bytes
+_YOUNG: Final = frozenset({"FindPeople", "GetUserPhoto"})
 _OTHER_VERSION: Final = b"The specified server version is invalid"  # as a bare page with HTTP 500
 _RIDES_OUT: Final = RetryPolicy(deadline=900.0)
 # Until the server has let us in once, few attempts: whoever waits for the first outcome had better know it soon.
@@ -156,9 +157,9 @@ class EwsSession:
     def _wants_another_version(self, request: _Request, fault: Message) -> bool:
         if fault.code in WRONG_VERSION:
             return True
-        # A server that knows versions by its schema alone calls a newer one an invalid request. Photos are younger
-        # than the oldest version: there the same words mean what they say.
-        guess = fault.is_fault and not self._understood and request.name != "GetUserPhoto"
+        # A server that knows versions by its schema alone calls a newer one an invalid request. To operations that are
+        # younger than the oldest version, the same words mean what they say.
+        guess = fault.is_fault and not self._understood and request.name not in _YOUNG
         return guess and fault.code in UNSUPPORTED - {"Server"}
 
     def _learn_version(self, fault: Message, address: str, version: int) -> None:

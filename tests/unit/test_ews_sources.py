@@ -131,13 +131,14 @@ class TestSearching:
 
     def test_a_hundred_are_never_taken_for_all(self, wire: Wire, connector: EwsConnector) -> None:
         hundred = resolving(*((f"a{number}@x.example", "A") for number in range(100)))
-        wire.reply(NO_PEOPLE, NO_PEOPLE, NO_PEOPLE, hundred)
+        wire.reply(NO_PEOPLE, hundred)
         wire.replies += [NOBODY] * 100
         assert len(keys(connector, GAL)) == 100
         asked = [
             request.find("string(//m:UnresolvedEntry)") for request in wire.seen if request.operation == "ResolveNames"
         ]
         assert asked[:3] == ["a", "aa", "ab"]
+        assert wire.seen[-1].find("string(//t:RequestServerVersion/@Version)") == "Exchange2016"
 
     def test_a_server_that_never_tells_all_is_a_failure_not_a_loop(self, wire: Wire, connector: EwsConnector) -> None:
         wire.reply(people())
