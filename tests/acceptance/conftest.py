@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Authority
+from tests.simulators.company.cast import small_company
+from tests.simulators.company.model import Company
 from tests.simulators.online.server import OnlineSimulator
 from tests.simulators.onprem.server import OnpremSimulator
 
@@ -123,6 +127,17 @@ class Shell:
     def add_onprem(self, simulator: OnpremSimulator, name: str = "house") -> Answer:
         options = [*self.onprem_options(simulator), "--password-stdin", "--json"]
         return self.did("tenant", "add-onprem", name, *options, given=simulator.password)
+
+
+@contextmanager
+def exchange(authority: Authority, company: Company | None = None, **options: Any) -> Iterator[OnpremSimulator]:
+    """Another Exchange than that of the fixture."""
+    simulator = OnpremSimulator(company or small_company(), authority.ca, **options)
+    simulator.start()
+    try:
+        yield simulator
+    finally:
+        simulator.stop()
 
 
 @pytest.fixture

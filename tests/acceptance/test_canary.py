@@ -25,12 +25,15 @@ from syncvault.secret import Secret
 from syncvault.vault import tenants
 from syncvault.vault.opening import open_vault
 from tests.acceptance.canaries import Aviary, Canary, Kind
-from tests.acceptance.conftest import ROOT, Shell
+from tests.acceptance.conftest import ROOT, Shell, exchange
 from tests.acceptance.test_damage import spoil
+from tests.kerberos_realm import ACCOUNT, REALM, kerberos_realm
+from tests.parts import require_modules
 from tests.simulators.company.model import Company
 from tests.simulators.company.pictures import jpeg
 from tests.simulators.online.server import OnlineSimulator
 from tests.simulators.onprem.server import OnpremSimulator
+from tests.simulators.onprem.sign_in import ALL_SCHEMES
 
 pytestmark = pytest.mark.slow
 
@@ -190,6 +193,44 @@ def test_nothing_of_an_onprem_tenant_in_a_passphrase_vault_escapes(
     aviary(*opened, "sync", TENANT)
     assert everything_left_behind(aviary, tmp_path) == []
     aviary(*opened, "tenant", "delete", TENANT, "--yes", code=3)  # interim: the passphrase still opens old copies
+    assert everything_left_behind(aviary, tmp_path) == []
+
+
+def test_nothing_of_a_keytab_a_ticket_cache_or_an_oauth_client_escapes(
+    aviary: Aviary, company: Company, owner: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    require_modules("gssapi")
+    shell, options = aviary.shell, contract(aviary)
+    shell.init()
+    with kerberos_realm(tmp_path_factory.mktemp("realm")) as realm:
+        service = {"host": "localhost", "schemes": ALL_SCHEMES, "keytab": realm.keytab(f"HTTP/localhost@{REALM}")}
+        with exchange(shell.authority, company, **service) as simulator:
+            keytab, other = realm.keytab(ACCOUNT), realm.keytab(f"other@{REALM}")
+            for file in (keytab, other):
+                aviary.plant(f"key in {file.name}", Kind.SECRET, file.read_bytes()[-20:-4])
+            aviary.plant("service account", Kind.MASKED, simulator.upn)
+            add = ("tenant", "add-onprem", TENANT, "--ews-url", simulator.url, "--username", simulator.upn, *options)
+            aviary("--debug", *add, "--keytab", str(other), code=1)
+            aviary("--debug", *add, "--keytab", str(keytab))
+            plant_keys(aviary)
+            aviary("source", "add", TENANT, "--mailbox", str(company.people[owner].mail))
+            aviary("--debug", "sync", TENANT)
+            assert everything_left_behind(aviary, tmp_path) == []
+
+            aviary("--debug", "credential", "rotate", TENANT, "--ccache", str(realm.ticket_cache()))
+            secret = aviary.plant("client secret", Kind.SECRET, simulator.tokens.client_secret)
+            where = ("--token-url", simulator.token_url, "--client-id", simulator.tokens.client_id, "--secret-stdin")
+            wrong = aviary.plant("wrong client secret", Kind.SECRET, "Zq7x-Woven-Käfig-4")
+            aviary("--debug", "credential", "rotate", TENANT, *where, given=wrong, code=1)
+            answers = [aviary("--debug", "credential", "rotate", TENANT, *where, given=secret)]
+            answers += [aviary("--debug", *argv) for argv in (("sync", TENANT), ("credential", "check", TENANT))]
+            answers += [aviary(*argv, TENANT) for argv in (("credential", "show"), ("tenant", "show"))]
+    for token in simulator.tokens.given:
+        aviary.plant("token", Kind.SECRET, token)
+    assert simulator.tokens.given
+    assert not any(
+        aviary.escaped_to((one.out + one.err).encode(), "output", allowed=set(Kind) - {Kind.SECRET}) for one in answers
+    )
     assert everything_left_behind(aviary, tmp_path) == []
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,11 @@ import trustme
 
 from connectors import ews
 from syncvault.__main__ import main
-from tests.acceptance.conftest import Answer, Shell
+from tests.acceptance.conftest import Answer, Shell, exchange
 from tests.conftest import Authority
 from tests.kerberos_realm import ACCOUNT, REALM, kerberos_realm
 from tests.kerberos_samples import CACHE, KEYTAB
 from tests.parts import require_modules
-from tests.simulators.company.cast import small_company
 from tests.simulators.onprem.server import OnpremSimulator
 from tests.simulators.onprem.sign_in import ALL_SCHEMES
 
@@ -43,17 +41,6 @@ def other_authority(tmp_path: Path) -> Authority:
     ca_file = tmp_path / "other-ca.pem"
     ca.cert_pem.write_to_path(str(ca_file))
     return Authority(ca, ca_file, ca_file.read_text())
-
-
-@contextmanager
-def exchange(authority: Authority, **options: Any) -> Iterator[OnpremSimulator]:
-    """Another Exchange than that of the fixture."""
-    simulator = OnpremSimulator(small_company(), authority.ca, **options)
-    simulator.start()
-    try:
-        yield simulator
-    finally:
-        simulator.stop()
 
 
 @pytest.fixture
