@@ -144,6 +144,7 @@ _CLIENT = """\
     }}
 [domain_realm]
     localhost = EXAMPLE.COM
+    .example.com = EXAMPLE.COM
 """
 _SERVER = """\
 [kdcdefaults]

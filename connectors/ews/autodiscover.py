@@ -176,8 +176,9 @@ class _Search:
                     stream=True,
                 ) as response,
             ):
-                offered = response.headers.get("WWW-Authenticate", "").lower()
-                if response.status_code == HTTPStatus.UNAUTHORIZED and auth is None and sign_in.scheme not in offered:
+                offers = response.headers.get("WWW-Authenticate", "")
+                is_asked = response.status_code == HTTPStatus.UNAUTHORIZED and auth is None
+                if is_asked and not sign_in.is_offered(offers):
                     raise _NotHereError(
                         ProtocolViolation(
                             "Autodiscover does not offer this way to sign in.", code="sign-in-method", advice=_ADVICE

@@ -2,7 +2,7 @@
 
 Directories count refusals and lock an account after a few. So proofs leave one at a time, each after the verdict on
 the one before, and none leaves any more once one was refused. A connection that breaks while a server judges hides
-its verdict: that counts as a refusal, unless the same credential has been accepted in this run before.
+its verdict: that ends a run which has not been let in yet, and one that has been at the second time running.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ _UNKNOWN_AFTER_ACCEPTANCE: Final = (
     2  # verdicts in a row that may get lost; directories lock after three refusals, at least
 )
 _JUDGED_HERE: Final = frozenset({"ntlm", "basic"})  # others show more than one proof before they know
+
+
+class DoubtError(Exception):
+    """The last verdict got lost: before anything is asked for, it has to be known whether we are still let in."""
 
 
 class Guard:
@@ -81,12 +85,15 @@ class Guard:
             is_connected: Whether the connection that the request belongs to is still there.
 
         Raises:
+            DoubtError: First something else has to be sent with a proof, that asks for nothing.
             ConnectorError: Nothing may leave any more.
         """
         if any(name.lower() == "proxy-authorization" for name in request.headers):
             raise ProtocolViolation("Something on the way asks for a password of its own (HTTP 407).", code="http-407")
         scheme, _, token = (request.headers.get("Authorization") or "").partition(" ")
         scheme = scheme.lower()
+        if token.startswith(_NTLM_RESPONSE):
+            scheme = "ntlm"  # maybe under the name of Negotiate
         if scheme not in _JUDGED_HERE or (scheme == "ntlm" and not token.startswith(_NTLM_RESPONSE)):
             return send()
         with self._door:
@@ -94,6 +101,8 @@ class Guard:
             if scheme == "ntlm" and not is_connected():
                 # It answers a question that was asked on this connection: on another one it would be refused.
                 raise exceptions.ConnectionError("the connection was closed while signing in")
+            if scheme == "basic" and self._unknown and request.method == "POST":
+                raise DoubtError
             return self._judged(send, scheme)
 
     def _judged(self, send: Callable[[], Response], scheme: str) -> Response:
@@ -103,7 +112,7 @@ class Guard:
         except Exception as error:
             if was_never_sent(error):
                 self._unknown -= 1
-            elif self._unknown > (_UNKNOWN_AFTER_ACCEPTANCE if self._accepted else 0):
+            elif self._unknown > self._accepted:
                 self.end(_unknown_verdict())
             raise
         self._unknown = 0

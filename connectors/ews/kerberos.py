@@ -189,11 +189,11 @@ class _NegotiateAuth(AuthBase):
         if response.status_code != HTTPStatus.UNAUTHORIZED:
             self._check(token)
             return response
-        shown = "Authorization" in response.request.headers
-        if shown and token:
-            self._check(token)  # says why, if it can be read
         end_point = end_point_of(response)
-        if offer is None or (shown and end_point == self._end_point):
+        if "Authorization" in response.request.headers and end_point == self._end_point:
+            self._check(token)  # says why, if it can be read
+            return response
+        if offer is None:
             return response
         # Not shown yet, or the connection has been made anew, under another certificate.
         self._is_wanted, self._end_point = True, end_point

@@ -15,7 +15,7 @@ from urllib3.exceptions import ReadTimeoutError
 
 from connectors.ews import breaks, soap
 from connectors.ews.breaks import SIGN_IN_ADVICE, PassingFaultError, translated
-from connectors.ews.guard import Guard, is_refusal
+from connectors.ews.guard import DoubtError, Guard, is_refusal
 from connectors.ews.settings import EwsSettings
 from connectors.ews.soap import AnswerTooLargeError, Message
 from connectors.ews.statuses import is_page, meaning
@@ -48,7 +48,8 @@ class Poster:
     """The connections of one tenant; used from several threads, each with one at a time.
 
     NTLM signs in a connection, so that is done by a request of its own that asks for nothing: what then becomes of
-    the requests themselves says nothing about the password. Other ways show their proof with each request.
+    the requests themselves says nothing about the password. Other ways show their proof with each request; a password
+    that is shown as it is goes with a request that asks for nothing first.
     """
 
     def __init__(self, settings: EwsSettings, *, sleep: Sleep, now: Now) -> None:
@@ -57,6 +58,7 @@ class Poster:
         self._url = settings.ews_url
         self._now = now
         self._signs_connections = self.protocol.sign_in.scheme == "ntlm"
+        self._looks_first = self.protocol.sign_in.scheme == "basic"
         self._idle: list[Session] = []  # the last one used comes first, so that as few as are needed stay signed in
         self._lock = threading.Lock()
         self.requests = 0
@@ -83,9 +85,13 @@ class Poster:
         with self._session() as session:
             for _ in range(_TRIES):
                 is_fresh = self._signs_connections and not session.signed_in  # type: ignore[attr-defined]
-                if is_fresh:
+                if is_fresh or (self._looks_first and not self.guard.accepted):
                     self._sign_in(session)
-                posted = self._exchange(session, body, headers, limit, is_fresh=is_fresh)
+                try:
+                    posted = self._exchange(session, body, headers, limit, is_fresh=is_fresh)
+                except DoubtError:
+                    self._sign_in(session)
+                    continue
                 if posted is not None:
                     return posted
         raise NotPermitted(
@@ -123,7 +129,7 @@ class Poster:
                 self._check_sign_in(response)
                 shown = "Authorization" in response.request.headers
                 head = b"".join(_blocks(response, _HEAD)) if shown else b""
-            if not shown or not self._adapter(session).is_connected:
+            if not shown or (self._signs_connections and not self._adapter(session).is_connected):
                 # A server that does not ask who it is that asks for nothing, or closes what it has let in.
                 self._signs_connections = False
                 return
@@ -186,9 +192,9 @@ class Poster:
 
     def _signed_out(self, session: Session, response: Response, *, is_fresh: bool, is_same: bool) -> None:
         """The connection is another one, or has to say anew whose it is; the request itself shows no proof."""
-        offered = response.headers.get("WWW-Authenticate", "").lower()
-        if self.protocol.sign_in.scheme not in offered:
+        if not self.protocol.sign_in.is_offered(response.headers.get("WWW-Authenticate", "")):
             raise _other_way()
+        session.close()  # once let in, a connection would not be asked again
         session.signed_in = False  # type: ignore[attr-defined]
         if is_fresh and not is_same:
             self._signs_connections = False  # the server closes what it has let in: proofs go with the requests

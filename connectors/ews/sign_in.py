@@ -44,6 +44,10 @@ class SignIn(ABC):
     def auth(self) -> AuthBase:
         """What signs in one connection."""
 
+    def is_offered(self, offers: str) -> bool:
+        """Whether a server offers it (`WWW-Authenticate`)."""
+        return self.scheme in offers.lower()
+
     def close(self) -> None:  # noqa: B027  (most ways hold nothing)
         """Forgets what was made of the credential."""
 
@@ -121,6 +125,10 @@ class NtlmSignIn(_PasswordSignIn):
     """NTLM, bound to the server's certificate: what is sent to one server is of no use at another."""
 
     scheme = "ntlm"
+
+    def is_offered(self, offers: str) -> bool:
+        """Also as one of the ways that `Negotiate` stands for."""
+        return super().is_offered(offers) or "negotiate" in offers.lower()
 
     def auth(self) -> AuthBase:
         """Signs in a connection once; it stays signed in."""

@@ -108,6 +108,15 @@ def test_two_tenants_with_accounts_and_authorities_of_their_own_on_one_host_neve
     assert first.refused_logins == second.refused_logins == 0
 
 
+def test_ntlm_is_shown_also_where_it_is_but_one_of_the_ways_to_negotiate(server: Server, authority: Authority) -> None:
+    exchange = server(schemes=("Negotiate",))
+
+    assert probe(exchange, authority.ca_pem) == exchange.username
+    with pytest.raises(CredentialRejected):
+        probe(exchange, authority.ca_pem, "wrong")
+    assert exchange.refused_logins == exchange.accounts.failed == 1
+
+
 @pytest.mark.parametrize("auth", [HttpNtlmAuth, HTTPBasicAuth])
 def test_the_simulated_account_is_locked_by_three_wrong_passwords_in_a_row(
     server: Server, authority: Authority, auth: Callable[[str, str], requests.auth.AuthBase]

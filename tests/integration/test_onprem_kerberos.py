@@ -24,6 +24,7 @@ from connectors.ews.kerberos import KerberosSignIn
 from connectors.port import ConnectorError, CredentialRejected, Mailbox, ProtocolViolation, Unreachable
 from tests.conftest import Authority
 from tests.kerberos_realm import ACCOUNT, REALM, Realm, kerberos_realm
+from tests.names import dialled
 from tests.parts import require_modules, require_programs
 from tests.reading import outcomes
 from tests.simulators.company import cast
@@ -50,8 +51,8 @@ def server(realm: Realm, company: Company, authority: Authority) -> Iterator[Ser
     with ExitStack() as ending:
 
         def start(ca: trustme.CA = authority.ca, **options: object) -> OnpremSimulator:
-            keytab = realm.keytab(SERVICE)
-            simulator = OnpremSimulator(company, ca, host="localhost", schemes=SCHEMES, keytab=keytab, **options)  # type: ignore[arg-type]
+            options = {"keytab": realm.keytab(SERVICE), "schemes": SCHEMES, **options}
+            simulator = OnpremSimulator(company, ca, host="localhost", **options)  # type: ignore[arg-type]
             simulator.start()
             ending.callback(simulator.stop)
             return simulator
@@ -133,6 +134,26 @@ def test_a_ticket_that_is_not_bound_to_the_certificate_is_refused(
     assert status(None) == 401
     assert status(b"\1" * 32) == 401
     tickets.close()
+
+
+def test_a_connection_made_anew_to_a_server_with_another_certificate_is_bound_to_that(
+    realm: Realm, server: Server, opened: Opener
+) -> None:
+    name = "mail.example.com"
+    realm.administer(f"addprinc -randkey HTTP/{name}@{REALM}")
+    keytab = realm.keytab(f"HTTP/{name}@{REALM}")
+    farm = [server(require_channel_binding=True, names=(name,), keytab=keytab) for _ in range(2)]
+    led_to = {name: farm[0].port}
+    url = f"https://{name}/EWS/Exchange.asmx"
+    connector = opened(farm[0], read(realm.keytab(ACCOUNT)), ews_url=url)
+
+    with dialled(led_to):
+        connector.probe()
+        farm[0].stop()
+        led_to[name] = farm[1].port
+
+        assert connector.probe().server == name
+    assert farm[1].refused_logins == 1  # what was bound to the other certificate
 
 
 def test_two_tenants_with_accounts_authorities_and_keytabs_of_their_own_never_mix(
