@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -69,8 +69,6 @@ class _Brought:
 
     said: _Said
     found: list[Found] = field(repr=False)
-    state: str = field(repr=False)
-    last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +79,19 @@ class _Round:
     selection: Selection
 
     def pages(self, checkpoint: str, page_size: int) -> Iterator[Page | FolderGone]:
-        """The pages from a checkpoint on. While one is taken in, the next is asked for, and never one more."""
+        """The pages from a checkpoint on. While one is taken in, the next is fetched, and never one more."""
         limit = min(page_size or MAX_CHANGES, MAX_CHANGES)
+        try:
+            said = self._sync(checkpoint, limit)
+        except ServerFault as error:
+            if self.address or error.code not in UNSUPPORTED:
+                raise
+            yield from self._listed(limit)
+            return
         with ThreadPoolExecutor(1, thread_name_prefix="ews") as ahead:  # has no thread before there is a next page
-            try:
-                brought = self._ask(checkpoint, limit)
-            except ServerFault as error:
-                if self.address or error.code not in UNSUPPORTED:
-                    raise
-                yield from self._listed(limit)
-                return
+            brought = self._fetched(said)
             while brought is not None:
-                coming = None if brought.last else ahead.submit(self._ask, brought.state, limit)
+                coming = None if brought.said.last else self._begin(brought.said.state, limit, ahead)
                 page = self._page(brought, stored_before=bool(checkpoint))
                 brought = None  # a page of elements takes more memory than one of contacts
                 yield page
@@ -101,22 +100,20 @@ class _Round:
                 brought = coming.result()
             yield from [FolderGone(self.folder.id)] if checkpoint else []
 
-    def _listed(self, limit: int) -> Iterator[Page]:
-        """The pages of a public folder that cannot be synchronised: all there is, each time.
+    def _begin(self, state: str, limit: int, ahead: ThreadPoolExecutor) -> Future[_Brought | None]:
+        """Has the step after a state read meanwhile; whatever becomes of it is told by the future."""
+        synced = ahead.submit(self._sync, state, limit)
+        # What changed is soon said. Were this thread at work by then, the request that takes long would go out late.
+        wait([synced])
+        return ahead.submit(lambda: self._fetched(synced.result()))
 
-        Microsoft, "Public folder access with EWS in Exchange", points to FindItem and GetItem instead.
-        """
-        said = _Said.listed(
-            listed(self.session, self.address, self.folder.id), skips_private=not self.selection.private
-        )
-        item_ids, fields = list(said.wanted), self.selection.fields
-        for start in range(0, len(item_ids) or 1, limit):
-            found = list(fetch(self.session, self.address, item_ids[start : start + limit], fields))
-            yield self._page(_Brought(said, found, _LISTED, start + limit >= len(item_ids)), stored_before=False)
-            said = _Said(wanted=said.wanted)  # what is left out is counted once
+    def _fetched(self, said: _Said | None) -> _Brought | None:
+        if said is None:
+            return None
+        return _Brought(said, list(fetch(self.session, self.address, list(said.wanted), self.selection.fields)))
 
-    def _ask(self, state: str, limit: int) -> _Brought | None:
-        """The step that follows a state; None if the folder is gone."""
+    def _sync(self, state: str, limit: int) -> _Said | None:
+        """What changed since a state; None if the folder is gone."""
         try:
             operation = sync_folder_items(self.folder.id, state, limit)
             message = only(self.session.call(operation, act_as=self.address), act_as=self.address)
@@ -131,15 +128,29 @@ class _Round:
                 ) from None
             raise
         said = _Said.of(message, skips_private=not self.selection.private)
-        new_state = message.text("SyncState")
-        if not new_state:
+        said.state = message.text("SyncState")
+        if not said.state:
             raise ProtocolViolation("Exchange's answer holds no sync state.")
         includes_last = message.truth("IncludesLastItemInRange")
-        last = said.empty if includes_last is None else includes_last
-        if not last and new_state == state:
+        said.last = said.empty if includes_last is None else includes_last
+        if not said.last and said.state == state:
             raise ProtocolViolation("Exchange's sync does not advance.")
-        found = list(fetch(self.session, self.address, list(said.wanted), self.selection.fields))
-        return _Brought(said, found, new_state, last)
+        return said
+
+    def _listed(self, limit: int) -> Iterator[Page]:
+        """The pages of a public folder that cannot be synchronised: all there is, each time.
+
+        Microsoft, "Public folder access with EWS in Exchange", points to FindItem and GetItem instead.
+        """
+        said = _Said.listed(
+            listed(self.session, self.address, self.folder.id), skips_private=not self.selection.private
+        )
+        item_ids, fields = list(said.wanted), self.selection.fields
+        for start in range(0, len(item_ids) or 1, limit):
+            found = list(fetch(self.session, self.address, item_ids[start : start + limit], fields))
+            said.last = start + limit >= len(item_ids)
+            yield self._page(_Brought(said, found), stored_before=False)
+            said = _Said(wanted=said.wanted, state=_LISTED)  # what is left out is counted once
 
     def _page(self, brought: _Brought, *, stored_before: bool) -> Page:
         said, fields = brought.said, self.selection.fields
@@ -164,8 +175,8 @@ class _Round:
             folder=self.folder,
             upserts=tuple(upserts),
             removals=tuple(Removal(item_id) for item_id in (*said.removed, *hidden)),
-            checkpoint=brought.state,
-            last=brought.last,
+            checkpoint=said.state,
+            last=said.last,
             skipped={reason: number for reason, number in skipped.items() if number},
         )
 
@@ -179,6 +190,9 @@ class _Said:
         private: IDs of private items, likewise.
         removed: IDs of what is gone.
         foreign: IDs of what is no contact.
+        nameless: How many have no ID.
+        state: How far this goes.
+        last: Whether there is nothing after it for now.
     """
 
     wanted: dict[str, bool] = field(default_factory=dict)
@@ -187,6 +201,8 @@ class _Said:
     foreign: dict[str, bool] = field(default_factory=dict)
     nameless: int = 0
     skips_private: bool = True
+    state: str = field(default="", repr=False)
+    last: bool = False
 
     @classmethod
     def of(cls, message: Message, *, skips_private: bool) -> _Said:
@@ -200,7 +216,7 @@ class _Said:
     @classmethod
     def listed(cls, items: Iterable[etree._Element], *, skips_private: bool) -> _Said:
         """All of a folder, each item as if it were new."""
-        said = cls(skips_private=skips_private)
+        said = cls(skips_private=skips_private, state=_LISTED)
         for item in items:
             said._note("Create", item, item)
         return said
@@ -208,6 +224,10 @@ class _Said:
     @property
     def empty(self) -> bool:
         return not (self.wanted or self.private or self.removed or self.foreign or self.nameless)
+
+    def names(self, item_id: str) -> bool:
+        """Whether anything is said of an item."""
+        return any(item_id in bucket for bucket in (self.wanted, self.private, self.removed, self.foreign))
 
     def _take(self, change: etree._Element) -> None:
         kind = change.tag.rpartition("}")[2]
