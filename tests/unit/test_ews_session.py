@@ -244,21 +244,21 @@ def test_a_fault_that_stays_is_given_up(wire: Wire, connector: EwsConnector, wai
 
 def test_a_server_that_is_not_there_is_no_passing_fault_at_first(wire: Wire, connector: EwsConnector) -> None:
     reason = NewConnectionError(None, "refused")  # type: ignore[arg-type]
-    wire.reply(exceptions.ConnectionError(MaxRetryError(None, URL, reason)))  # type: ignore[arg-type]
+    wire.reply(exceptions.ConnectionError(MaxRetryError(None, URL, reason)), NOBODY)  # type: ignore[arg-type]
 
     with pytest.raises(Unreachable):
         connector.probe()
 
-    assert len(wire.seen) == 1
+    assert wire.replies == [NOBODY]
 
 
 def test_an_untrusted_certificate_is_not_tried_again(wire: Wire, connector: EwsConnector) -> None:
-    wire.reply(exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"))
+    wire.reply(exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"), NOBODY)
 
     with pytest.raises(Unreachable, match="not trusted"):
         connector.probe()
 
-    assert len(wire.seen) == 1
+    assert wire.replies == [NOBODY]
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_a_lasting_fault_is_not_repeated(
     with pytest.raises(expected) as caught:
         connector.probe()
 
-    assert len(wire.seen) == 1
+    assert connector.requests == 1
     assert "Müller" not in f"{caught.value!r} {caught.value.message}"
 
 
