@@ -5,12 +5,12 @@ Asked as the service account itself, without impersonation: a mailbox that refus
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from lxml import etree
 
-from connectors.contact import Contact, clean_list, clean_text
+from connectors.contact import Contact
 from connectors.ews.codes import NO_ENTRY, failure
 from connectors.ews.mapping import contact_from, plain_address
 from connectors.ews.operations import TYPES, get_contacts_folder, resolve_names
@@ -79,15 +79,12 @@ def has_mailbox(session: EwsSession, address: str) -> bool:
 
 def _entry(mailbox: etree._Element, element: etree._Element | None) -> Entry:
     routing, kind = (_text(mailbox, name) for name in ("RoutingType", "MailboxType"))
-    card = Contact() if element is None else contact_from(element)
-    listed = card.email_addresses
-    primary = plain_address(_text(mailbox, "EmailAddress"), routing=routing) or next(iter(listed), "")
-    card = replace(
-        card,
-        display_name=card.display_name or clean_text(_text(mailbox, "Name")),
-        email_addresses=clean_list([primary, *(other for other in listed if other.lower() != primary.lower())]),
-    )
-    return Entry(primary, card, kind)
+    element = etree.Element(f"{_T}Contact") if element is None else element
+    listed = contact_from(element)
+    primary = plain_address(_text(mailbox, "EmailAddress"), routing=routing) or next(iter(listed.email_addresses), "")
+    if not listed.display_name:
+        etree.SubElement(element, f"{_T}DisplayName").text = _text(mailbox, "Name")
+    return Entry(primary, contact_from(element, address=primary), kind)
 
 
 def _text(element: etree._Element, name: str) -> str:
