@@ -143,7 +143,8 @@ class Page:
 
     A round that was begun without a checkpoint is a *full* round: once its `last` page is in, whatever the
     folder held before and the round did not bring is gone at the server. `skipped` counts entries left out
-    on purpose, by reason (`private`, `malformed`, `not_a_contact`).
+    on purpose, by reason (`private`, `malformed`, `not_a_contact`). `unread` names contacts that are there and could
+    not be read this time: what is stored of them stays, also at the end of a full round.
     """
 
     folder: Folder
@@ -152,6 +153,7 @@ class Page:
     checkpoint: str = field(repr=False)
     last: bool
     skipped: Mapping[str, int] = field(default_factory=dict)
+    unread: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from lxml import etree
@@ -38,6 +38,9 @@ from connectors.selection import Selection
 MALFORMED: Final = "malformed"
 NOT_A_CONTACT: Final = "not_a_contact"
 PRIVATE: Final = "private"
+_UNREAD: Final = "|"  # between a sync state and the IDs of items that could not be read; neither holds it
+_MOST_UNREAD: Final = 256  # items of a folder that are asked for again with its next round
+_MOST_EMPTY: Final = 100  # pages in a row that bring nothing
 _LISTED: Final = "listed"  # the checkpoint of a folder that Exchange does not synchronise
 
 _T: Final = f"{{{TYPES}}}"
@@ -79,22 +82,32 @@ class _Round:
     selection: Selection
 
     def pages(self, checkpoint: str, page_size: int) -> Iterator[Page | FolderGone]:
-        """The pages from a checkpoint on. While one is taken in, the next is fetched, and never one more."""
+        """The pages from a checkpoint on. While one is taken in, the next is fetched, and never one more.
+
+        Exchange names an item once. So the checkpoint keeps in mind what could not be read, and the next round asks
+        for it again.
+        """
+        state, *unread = checkpoint.split(_UNREAD)
         limit = min(page_size or MAX_CHANGES, MAX_CHANGES)
         try:
-            said = self._sync(checkpoint, limit)
+            said = self._sync(state, limit)
         except ServerFault as error:
             if self.address or error.code not in UNSUPPORTED:
                 raise
             yield from self._listed(limit)
             return
         with ThreadPoolExecutor(1, thread_name_prefix="ews") as ahead:  # has no thread before there is a next page
-            brought = self._fetched(said)
+            brought = self._fetched(said, unread)
+            unread, empty = [], 0
             while brought is not None:
+                empty = empty + 1 if brought.said.empty else 0
+                if empty > _MOST_EMPTY:
+                    raise ProtocolViolation("Exchange's sync has no end.")
                 coming = None if brought.said.last else self._begin(brought.said.state, limit, ahead)
                 page = self._page(brought, stored_before=bool(checkpoint))
+                unread = [item_id for item_id in unread if not brought.said.names(item_id)] + list(page.unread)
                 brought = None  # a page of elements takes more memory than one of contacts
-                yield page
+                yield replace(page, checkpoint=_UNREAD.join([page.checkpoint, *unread[:_MOST_UNREAD]]))
                 if coming is None:
                     return
                 brought = coming.result()
@@ -107,9 +120,11 @@ class _Round:
         wait([synced])
         return ahead.submit(lambda: self._fetched(synced.result()))
 
-    def _fetched(self, said: _Said | None) -> _Brought | None:
+    def _fetched(self, said: _Said | None, unread: Iterable[str] = ()) -> _Brought | None:
+        """The contacts that a step names, and those that could not be read before."""
         if said is None:
             return None
+        said.wanted.update((item_id, True) for item_id in unread if not said.names(item_id))
         return _Brought(said, list(fetch(self.session, self.address, list(said.wanted), self.selection.fields)))
 
     def _sync(self, state: str, limit: int) -> _Said | None:
@@ -178,6 +193,7 @@ class _Round:
             checkpoint=said.state,
             last=said.last,
             skipped={reason: number for reason, number in skipped.items() if number},
+            unread=tuple(item_id for item_id, element in brought.found if element is None),
         )
 
 

@@ -213,8 +213,10 @@ def _photo_of(attached: _Attached, message: Message) -> Photo:
     if message.failed:
         return _failed(attached.ref, failure(message.code, impersonating=True))
     content = _decoded(message.element.find(f"{{{MESSAGES}}}Attachments/{_T}FileAttachment/{_T}Content"))
+    if not content and (content is None or attached.size):  # it was listed as a photo, with a size
+        return _unreadable(attached.ref)
     if not content:
-        return _unreadable(attached.ref) if content is None else Photo(attached.ref, PhotoState.ABSENT)
+        return Photo(attached.ref, PhotoState.ABSENT)
     if len(content) > PHOTO_LIMIT:
         return _too_large(attached.ref)
     return Photo(attached.ref, PhotoState.PRESENT, content=content, etag=attached.etag)

@@ -224,4 +224,5 @@ def _to_incoming(page: Page) -> IncomingPage:
         removals=[entry.id for entry in page.removals],
         checkpoint=page.checkpoint,
         last=page.last,
+        unread=page.unread,
     )

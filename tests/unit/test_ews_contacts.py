@@ -256,6 +256,28 @@ def test_one_unreadable_item_does_not_hide_the_others(wire: Wire, connector: Ews
 
     assert [one.id for one in page.upserts] == ["a", "d"]
     assert page.skipped == {"malformed": 1}
+    assert page.unread == ("b",)
+
+
+def test_an_item_that_could_not_be_read_is_asked_for_with_the_next_round(wire: Wire, connector: EwsConnector) -> None:
+    unreadable = messages("GetItem", error("GetItem", "ErrorItemCorrupt"))
+    wire.reply(TOP, below(), changed("s1", said("Create", "a")), unreadable)
+    wire.reply(TOP, below(), changed("s2"), unreadable)
+    wire.reply(TOP, below(), changed("s3"), items(contact("a")))
+    checkpoints: dict[str, str] = {}
+    found = []
+    for _ in range(3):
+        (page,) = pull(connector, checkpoints)
+        checkpoints[page.folder.id] = page.checkpoint
+        found.append([one.id for one in page.upserts])
+    assert found == [[], [], ["a"]]
+    assert checkpoints["top"] == "s3"
+
+
+def test_an_item_that_is_gone_before_it_could_be_read_is_not_asked_for(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s2", said("Delete", "a")))
+    (page,) = pull(connector, {"top": "s1|a"})
+    assert ([one.id for one in page.removals], page.checkpoint) == (["a"], "s2")
 
 
 def test_items_that_meet_a_passing_error_are_asked_for_again_and_come_once(wire: Wire, connector: EwsConnector) -> None:
@@ -321,6 +343,13 @@ def test_a_sync_that_does_not_advance_ends(wire: Wire, connector: EwsConnector) 
     wire.reply(TOP, below(), changed("s1", last=False), changed("s1", last=False))
 
     with pytest.raises(ProtocolViolation, match="advance"):
+        pull(connector)
+
+
+def test_a_sync_that_brings_nothing_for_ever_ends(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), *(changed(f"s{number}", last=False) for number in range(200)))
+
+    with pytest.raises(ProtocolViolation, match="no end"):
         pull(connector)
 
 

@@ -41,6 +41,7 @@ class IncomingPage:
     removals: Sequence[str]
     checkpoint: str = field(repr=False)
     last: bool
+    unread: Sequence[str] = field(default=(), repr=False)
 
 
 class RoundState(NamedTuple):
@@ -172,6 +173,7 @@ class _Reading(NamedTuple):
     round: RoundState
     renamed: int
     latest: dict[bytes, Incoming]
+    unread: list[bytes]
     stored: dict[bytes, Stored]
     left: list[ContactRow]
 
@@ -219,11 +221,13 @@ def _read(
     if state is not None and open_folder(keys, state.folder)["path"] != page.folder_path:
         renamed = folder_rows.count_contacts(tx, state.folder.id)
     latest = {keys.index.of(Label.ITEM, entry.id): entry for entry in page.upserts}
+    unread = [keys.index.of(Label.ITEM, item) for item in page.unread]
     if not states:  # nothing of the mailbox is stored yet
-        return _Reading(mailbox, page, folder_ix, None, reached, progress, renamed, latest, {}, [])
+        return _Reading(mailbox, page, folder_ix, None, reached, progress, renamed, latest, unread, {}, [])
     left = contact_rows.by_remote(tx, mailbox.id, [keys.index.of(Label.ITEM, item) for item in page.removals])
     stored = read_stored(tx, mailbox, list(latest))
-    return _Reading(mailbox, page, folder_ix, state, reached, progress, renamed, latest, stored, list(left.values()))
+    gone = list(left.values())
+    return _Reading(mailbox, page, folder_ix, state, reached, progress, renamed, latest, unread, stored, gone)
 
 
 def _compared(vault: Vault, tenant: Tenant, keys: TenantKeys, reading: _Reading, scope: str) -> _Work:
@@ -304,7 +308,8 @@ def _rewrite_folder(tx: Transaction, changes: Changes, work: _Work) -> None:
 def _sweep(tx: Transaction, work: _Work, checkpoint: CheckpointRow) -> None:
     """Notes what a full round has seen; at its end, what it has not seen awaits removal."""
     folder_id, tenant_id, _, data_class, purge_at = checkpoint
-    folder_rows.add_seen(tx, [SeenRow(folder_id, ix, tenant_id, data_class, purge_at) for ix in work.reading.latest])
+    seen = (*work.reading.latest, *work.reading.unread)
+    folder_rows.add_seen(tx, [SeenRow(folder_id, ix, tenant_id, data_class, purge_at) for ix in seen])
     if work.reading.page.last:
         folder_rows.pend_unseen(tx, folder_id)
         folder_rows.clear_seen(tx, folder_id)

@@ -74,6 +74,7 @@ class Rehearsal:
         self._waiting: dict[bytes, set[bytes]] = {}  # what awaited removal before, by mailbox
         for contact_id, mailbox_id in waiting:
             self._waiting.setdefault(mailbox_id, set()).add(contact_id)
+        self._were = [(row.source_id, row.mailbox_id) for row in rows]
         self._was_named = {row.mailbox_id for row in rows}
         self._named: dict[bytes, set[bytes]] = {}
         for row in rows:
@@ -117,6 +118,10 @@ class Rehearsal:
             elif folder.token is not None:
                 found[server_id] = folder.token
         return found
+
+    def left(self) -> set[bytes]:
+        """See `sources.left`."""
+        return {mailbox for source_id, mailbox in self._were if mailbox not in self._named.get(source_id, ())}
 
     def with_folders(self) -> set[bytes]:
         """See `pages.with_folders`."""
@@ -295,7 +300,7 @@ class Rehearsal:
         if folder.path != page.folder_path:
             self._rename(box, mailbox, folder, page.folder_path, tally)
         if folder.round.sweeps:
-            folder.seen.update(latest)
+            folder.seen.update(latest, (self._keys.index.of(Label.ITEM, item) for item in page.unread))
             if page.last:
                 box.pending.update(id_ for ix, id_ in self._in_folder(box, mailbox, folder) if ix not in folder.seen)
                 folder.seen = set()
