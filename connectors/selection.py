@@ -59,7 +59,7 @@ class Selection:
         """The contact without the fields that are not wanted."""
         if self.fields >= _CONTACT_FIELDS:
             return contact
-        return Contact(**{name: getattr(contact, name) for name in FIELD_NAMES if name in self.fields})
+        return Contact.of({name: value for name, value in contact.to_dict().items() if name in self.fields})
 
 
 _CONTACT_FIELDS: Final = frozenset(FIELD_NAMES)

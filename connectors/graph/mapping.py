@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Final
 
-from connectors.contact import NOTES_LIMIT, Contact, PostalAddress, clean_list, clean_text
+from connectors.contact import NOTES_LIMIT, Contact, clean_list, clean_text
 from connectors.selection import FULL
 
 Json = dict[str, Any]
@@ -18,12 +18,23 @@ Fields = frozenset[str]  # names of connectors.selection.FIELDS
 
 _Rule = tuple[str, str, Callable[[Any], Any]]  # Graph's property, our field, how the one becomes the other
 
-_NO_ADDRESS: Final = PostalAddress()
-_NO_ADDRESSES: Final = {"business_address": _NO_ADDRESS, "home_address": _NO_ADDRESS, "other_address": _NO_ADDRESS}
 _ISO_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}(?!\d)")
 _MAILBOX_PROPERTIES: Final = ("id", "mail", "userPrincipalName", "accountEnabled", "showInAddressList")
 _CARD_ADDRESSES: Final = ("mail", "proxyAddresses", "otherMails")
-_CARD_POSTAL: Final = ("streetAddress", "city", "state", "postalCode", "country")
+_CONTACT_POSTAL: Final = (
+    ("street", "street"),
+    ("city", "city"),
+    ("state", "region"),
+    ("postalCode", "postal_code"),
+    ("countryOrRegion", "country"),
+)
+_CARD_POSTAL: Final = (
+    ("streetAddress", "street"),
+    ("city", "city"),
+    ("state", "region"),
+    ("postalCode", "postal_code"),
+    ("country", "country"),
+)
 
 
 def contact_select(fields: Fields) -> str:
@@ -33,10 +44,7 @@ def contact_select(fields: Fields) -> str:
 
 def contact_from(entry: Json, fields: Fields = FULL) -> Contact:
     """A contact of a mailbox with the fields that are wanted. Whatever has an unexpected type counts as empty."""
-    get = entry.get
-    filled: Json = {**_NO_ADDRESSES}
-    filled.update({target: read(value) for source, target, read in _contact_rules(fields) if (value := get(source))})
-    return Contact(**filled)
+    return Contact.of(_filled(entry, _contact_rules(fields)))
 
 
 def card_select(fields: Fields) -> str:
@@ -45,37 +53,37 @@ def card_select(fields: Fields) -> str:
     if "email_addresses" in fields:
         asked += _CARD_ADDRESSES
     if "business_address" in fields:
-        asked += _CARD_POSTAL
+        asked += (source for source, _ in _CARD_POSTAL)
     return ",".join(dict.fromkeys(asked))
 
 
 def card_from(entry: Json, fields: Fields = FULL) -> Contact:
     """A user of the directory, as a card with the fields that are wanted."""
+    filled = _filled(entry, _card_rules(fields))
+    if "email_addresses" in fields and (addresses := _card_addresses(entry)):
+        filled["email_addresses"] = addresses
+    if "business_address" in fields and (address := _parts(entry, _CARD_POSTAL)):
+        filled["business_address"] = address
+    return Contact.of(filled)
+
+
+def _filled(entry: Json, rules: Iterable[_Rule]) -> Json:
     get = entry.get
-    filled: Json = {**_NO_ADDRESSES}
-    filled.update({target: read(value) for source, target, read in _card_rules(fields) if (value := get(source))})
-    if "email_addresses" in fields:
-        filled["email_addresses"] = _card_addresses(entry)
-    if "business_address" in fields:
-        filled["business_address"] = PostalAddress(*(clean_text(get(source)) for source in _CARD_POSTAL))
-    return Contact(**filled)
+    return {target: found for source, target, read in rules if (value := get(source)) and (found := read(value))}
 
 
 def _texts(value: object) -> tuple[str, ...]:
     return clean_list(value) if isinstance(value, list) else ()
 
 
-def _address(value: object) -> PostalAddress:
-    if not isinstance(value, dict):
-        return _NO_ADDRESS
-    get = value.get
-    return PostalAddress(
-        clean_text(get("street")),
-        clean_text(get("city")),
-        clean_text(get("state")),
-        clean_text(get("postalCode")),
-        clean_text(get("countryOrRegion")),
-    )
+def _address(value: object) -> dict[str, str]:
+    return _parts(value, _CONTACT_POSTAL) if isinstance(value, dict) else {}
+
+
+def _parts(entry: Json, names: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """An address, of which our names follow Graph's."""
+    get = entry.get
+    return {part: text for source, part in names if (text := clean_text(get(source)))}
 
 
 def _mail_addresses(value: object) -> tuple[str, ...]:

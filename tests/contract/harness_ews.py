@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import trustme
 
 from connectors.contact import Contact
@@ -91,4 +89,4 @@ class EwsHarness(Harness):
 
     def contact_of(self, item: Item) -> Contact:
         contact = super().contact_of(item)
-        return replace(contact, email_addresses=contact.email_addresses[:3])  # Exchange has no more
+        return contact.replace(email_addresses=contact.email_addresses[:3])  # Exchange has no more

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from connectors.contact import Contact
 from connectors.port import (
@@ -92,7 +92,7 @@ class FakeExchange:
 
     def rename(self, key: str, item: str, name: str) -> None:
         folder = self.folder_of(key, item)
-        folder.put(item, replace(folder.items[item], display_name=name))
+        folder.put(item, folder.items[item].replace(display_name=name))
 
     def move(self, key: str, item: str, to: str) -> None:
         origin = self.folder_of(key, item)

@@ -27,7 +27,7 @@ WHOLE = Contact(display_name="Whole", surname="w", notes="met at the fair", spou
 @pytest.fixture
 def tenant(vault: Vault, exchange: FakeExchange) -> Tenant:
     exchange.hire("ann").folders["ann-inbox"].put("w", WHOLE)
-    exchange.hire("bob").folders["bob-inbox"].put("v", replace(WHOLE, surname="v"))
+    exchange.hire("bob").folders["bob-inbox"].put("v", WHOLE.replace(surname="v"))
     exchange.photos = {"w": b"item", "ann": b"face"}
     return register(vault, "acme", "ann", "bob")
 

@@ -153,4 +153,19 @@ JSON = st.recursive(
 def test_no_json_is_too_odd_to_be_mapped_and_stored(entry: dict[str, Any]) -> None:
     for contact in (contact_from(entry), card_from(entry)):
         stored = json.loads(json.dumps(contact.to_dict(), ensure_ascii=False).encode())
-        assert Contact.from_dict(stored) == contact
+        assert Contact(**stored) == contact
+
+
+def test_a_contact_keeps_what_is_filled_and_nothing_that_is_not_on_the_list() -> None:
+    contact = Contact(surname="King", company="", email_addresses=["k@example.com"], home_address=PostalAddress())
+    assert contact.to_dict() == {"surname": "King", "email_addresses": ("k@example.com",)}
+    assert (contact.company, contact.children, contact.home_address) == ("", (), PostalAddress())
+    assert contact.replace(surname="", company="Hanse AG") == Contact(
+        company="Hanse AG", email_addresses=("k@example.com",)
+    )
+    with pytest.raises(TypeError, match="contact has no field shoe_size"):
+        Contact(shoe_size="44")
+    with pytest.raises(AttributeError):
+        contact.shoe_size  # noqa: B018
+    with pytest.raises(AttributeError):
+        contact.surname = "Queen"
