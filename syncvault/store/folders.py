@@ -4,7 +4,7 @@ Surface:
 
     of_mailbox(tx, mailbox_id) -> list[FolderState]                  folder, checkpoint row or None
     of_mailboxes(tx, mailbox_ids) -> dict[bytes, list[FolderState]]  the same of many; those without any left out
-    mailboxes(tx, tenant_id) -> set[bytes]                           those that have folders
+    mailboxes(tx, tenant_id) -> set[bytes]                           those that have folders, or had them
     by_ids(tx, folder_ids) -> dict[bytes, FolderRow]
     insert(tx, *rows: FolderRow) -> None
     update(tx, folder_id, blob) -> bool                              a renamed folder; it is back if it was gone
@@ -111,8 +111,8 @@ def by_ids(tx: Transaction, folder_ids: Sequence[bytes]) -> dict[bytes, FolderRo
 
 
 def mailboxes(tx: Transaction, tenant_id: bytes) -> set[bytes]:
-    """The tenant's mailboxes that have folders, as far as is known."""
-    statement = "SELECT DISTINCT mailbox_id FROM folders WHERE tenant_id = ? AND gone = 0"
+    """The tenant's mailboxes that have folders, or had them and something of these is still stored."""
+    statement = "SELECT DISTINCT mailbox_id FROM folders WHERE tenant_id = ?"
     return set(run(tx, statement, tenant_id).scalars())
 
 

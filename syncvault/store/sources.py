@@ -11,6 +11,7 @@ Surface:
     memberships(tx, source_id) -> list[MembershipRow]
     memberships_of_tenant(tx, tenant_id) -> list[MembershipRow]
     named_by_others(tx, tenant_id, source_id) -> set[bytes]          mailboxes that sources of other kinds name
+    left(tx, tenant_id) -> set[bytes]                                mailboxes that some source has stopped naming
     set_leaving(tx, source_id, mailbox_ids) -> int
     delete_leaving(tx, tenant_id) -> int
 """
@@ -98,6 +99,12 @@ def named_by_others(tx: Transaction, tenant_id: bytes, source_id: bytes) -> set[
         " AND m.leaving = 0 AND s.kind <> (SELECT kind FROM sources WHERE id = ?)"
     )
     return set(run(tx, statement, tenant_id, source_id).scalars())
+
+
+def left(tx: Transaction, tenant_id: bytes) -> set[bytes]:
+    """The mailboxes that a source has stopped naming, whatever others say; until the end of a run that may remove."""
+    statement = "SELECT mailbox_id FROM memberships WHERE tenant_id = ? AND leaving = 1"
+    return set(run(tx, statement, tenant_id).scalars())
 
 
 def set_leaving(tx: Transaction, source_id: bytes, mailbox_ids: Sequence[bytes]) -> int:

@@ -162,14 +162,18 @@ class TenantRun:
         return gone
 
     def _close(self, mailboxes: Sequence[StoredMailbox]) -> None:
-        """What was read of mailboxes that no source names as ones to open any more goes, without a brake."""
+        """What was read of mailboxes that no source names as ones to open any more goes.
+
+        If the source that did was unregistered, no brake asks about it, as with mailboxes that nobody names at all.
+        """
         closed = [mailbox for mailbox in mailboxes if not mailbox.opens]
         with_folders = self._target.with_folders() if closed else set()
+        left = self._target.left() if with_folders else set()
         for mailbox in closed:
             if mailbox.id in with_folders:
                 self._target.begin(mailbox, anew=True)
                 self._target.finish([mailbox])
-                self._closed.add(mailbox.id)
+                (self._read if mailbox.id in left else self._closed).add(mailbox.id)
 
     def _pull_card_chunk(self, mailboxes: Sequence[StoredMailbox]) -> Pulled:
         pulled = Pulled()

@@ -33,6 +33,9 @@ class Target(Protocol):
     def begin(self, mailbox: StoredMailbox, *, anew: bool) -> Mapping[str, str]:
         """See `vault.pages.begin`."""
 
+    def left(self) -> set[bytes]:
+        """See `vault.sources.left`."""
+
     def with_folders(self) -> set[bytes]:
         """See `vault.pages.with_folders`."""
 
@@ -97,6 +100,10 @@ class VaultTarget:
     def begin(self, mailbox: StoredMailbox, *, anew: bool) -> Mapping[str, str]:
         """See `Target`."""
         return pages.begin(self._vault, self._tenant, mailbox, self._scope, anew=anew)
+
+    def left(self) -> set[bytes]:
+        """See `Target`."""
+        return sources.left(self._vault, self._tenant)
 
     def with_folders(self) -> set[bytes]:
         """See `Target`."""

@@ -76,14 +76,15 @@ class TestAddressList:
         assert before - names(vault, house) == {"Nils Berg"}
 
     def test_whoever_is_a_mailbox_too_is_opened_until_that_source_goes(
-        self, vault: Vault, house: Tenant, company: Company
+        self, vault: Vault, house: Tenant, onprem: OnpremSimulator, company: Company
     ) -> None:
+        onprem.shows_whole_directory = True  # with cards that hold one address
         sources.add(vault, house, "gal", "")
         sync(vault, house)
         own = sources.add(vault, house, "mailbox", ANNAS)
         assert rehearsed(vault, house).failures == []
         card, *others = sorted(self.annas(vault, house), key=lambda one: one.kind)
-        assert (card.kind, len(others) > 20) == ("card", True)
+        assert (card.kind, len(card.fields["email_addresses"]), len(others) > 20) == ("card", 3, True)
         sealed = rows(vault.data, "mailboxes")
         assert rehearsed(vault, house).changed == 0
         assert rows(vault.data, "mailboxes") == sealed
@@ -93,6 +94,26 @@ class TestAddressList:
         assert names(vault, house) == listed(company)
         sources.add(vault, house, "mailbox", ANNAS)
         assert rehearsed(vault, house).added == len(others)
+
+    def test_whoever_leaves_a_list_and_stays_in_the_address_list_goes_only_past_the_brake(
+        self, vault: Vault, house: Tenant, company: Company
+    ) -> None:
+        sources.add(vault, house, "gal", "")
+        sources.add(vault, house, "list", "vertrieb@example.com")
+        sync(vault, house)
+        before = standing(vault, house).keys()
+        company.remove_member(cast.SALES, cast.ANNA)
+        for _ in range(2):
+            said, braked = sync(vault, house, dry_run=True), sync(vault, house)
+            assert said.status is braked.status is Status.BRAKED
+            assert standing(vault, house).keys() == before
+        held = standing(vault, house)
+        said = sync(vault, house, dry_run=True, accept_removals=True)
+        done = sync(vault, house, accept_removals=True)
+        assert as_told(said) == told_of(held, standing(vault, house))
+        assert said.removed == done.removed > 20
+        assert [one.kind for one in self.annas(vault, house)] == ["card"]
+        assert sync(vault, house).removed == 0
 
     @staticmethod
     def annas(vault: Vault, tenant: Tenant) -> list[StoredContact]:

@@ -80,7 +80,7 @@ def begin(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, scope: str, *, a
 
 
 def with_folders(vault: Vault, tenant: Tenant) -> set[bytes]:
-    """The mailboxes of which folders are known."""
+    """The mailboxes of which folders are stored, be they gone."""
     with vault.read() as tx:
         return folder_rows.mailboxes(tx, tenant.id)
 

@@ -80,6 +80,10 @@ class StoredMailbox:
         """Whether there are folders to read."""
         return self.kind.opens
 
+    def stands_by(self, kind: str) -> bool:
+        """Whether it is shown with a contact of this kind: to a card alone there is no mailbox."""
+        return self.opens or kind != "card"
+
 
 class Named(NamedTuple):
     """A mailbox that a source names; see `StoredMailbox`."""
@@ -211,6 +215,12 @@ def finish_source(vault: Vault, tenant: Tenant, source_id: bytes, named: Set[byt
     if gone:
         with vault.writing(tenant) as (tx, _):
             rows.set_leaving(tx, source_id, gone)
+
+
+def left(vault: Vault, tenant: Tenant) -> set[bytes]:
+    """The mailboxes that some source has stopped naming, whatever others say."""
+    with vault.read() as tx:
+        return rows.left(tx, tenant.id)
 
 
 def to_pull(vault: Vault, tenant: Tenant) -> list[StoredMailbox]:
