@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from lxml import etree, html
 
-from connectors.contact import NOTES_LIMIT, Contact, PostalAddress, clean_list, clean_text
+from connectors.contact import NOTES_LIMIT, Contact, clean_list, clean_text
 from connectors.ews.operations import TYPES
 from connectors.selection import FULL
 
 Fields = frozenset[str]  # names of connectors.selection.FIELDS
-Filled = dict[str, Any]
+Filled = dict[str, Any]  # what `Contact.to_dict` gives: nothing empty
 
 _Rule = Callable[[etree._Element, Filled], None]  # reads an element into the fields it fills
 
@@ -33,8 +33,6 @@ _OWN_SCHEME = re.compile(r"(?:smtp|mailto):", re.IGNORECASE)
 # Exchange keeps a birthday as an instant: 11:59 UTC on the day, or, in older versions, midnight where the owner was.
 # Midnight east of Greenwich is the evening before in UTC.
 _TO_NEXT_DAY: Final = timedelta(hours=11, minutes=59)
-_NO_ADDRESS: Final = PostalAddress()
-_NO_ADDRESSES: Final = {"business_address": _NO_ADDRESS, "home_address": _NO_ADDRESS, "other_address": _NO_ADDRESS}
 
 
 def contact_from(element: etree._Element, fields: Fields = FULL, *, address: str = "") -> Contact:
@@ -46,7 +44,7 @@ def contact_from(element: etree._Element, fields: Fields = FULL, *, address: str
         address: The primary address where it is known from elsewhere; comes first among the e-mail addresses.
     """
     rules = _rules(fields)
-    filled: Filled = {**_NO_ADDRESSES}
+    filled: Filled = {}
     for child in element:
         rule = rules.get(child.tag)
         if rule is not None:
@@ -54,7 +52,7 @@ def contact_from(element: etree._Element, fields: Fields = FULL, *, address: str
     if address and "email_addresses" in fields:
         others = filled.get("email_addresses", ())
         filled["email_addresses"] = clean_list([address, *(one for one in others if one.lower() != address.lower())])
-    return Contact(**filled)
+    return Contact.of(filled)
 
 
 def is_private(element: etree._Element) -> bool:
@@ -204,8 +202,13 @@ def _places_rule(fields: Fields) -> _Rule:
         for entry in element:
             target = wanted.get(entry.get("Key", ""))
             if target is not None:
-                parts = {part: clean_text(one.text) for one in entry if (part := _PLACE_PARTS.get(one.tag))}
-                filled[target] = PostalAddress(**parts)
+                parts = {
+                    part: text
+                    for one in entry
+                    if (part := _PLACE_PARTS.get(one.tag)) and (text := clean_text(one.text))
+                }
+                if parts:
+                    filled[target] = parts
 
     return read
 
@@ -214,18 +217,24 @@ def _read_email_addresses(element: etree._Element, filled: Filled) -> None:
     entries = [(entry.text or "", entry) for entry in element if entry.tag == _ENTRY]
     if len(entries) > 1:  # the directory writes the scheme of the primary address in capitals
         entries.sort(key=lambda found: (not found[0].startswith("SMTP:"), found[1].get("Key", "")))
-    filled["email_addresses"] = clean_list(
+    addresses = clean_list(
         plain_address(text, routing=entry.get("RoutingType", ""), name=entry.get("Name", "")) for text, entry in entries
     )
+    if addresses:
+        filled["email_addresses"] = addresses
 
 
 def _read_im_addresses(element: etree._Element, filled: Filled) -> None:
     entries = sorted((entry.get("Key", ""), entry.text or "") for entry in element if entry.tag == _ENTRY)
-    filled["im_addresses"] = clean_list(text for _, text in entries)
+    addresses = clean_list(text for _, text in entries)
+    if addresses:
+        filled["im_addresses"] = addresses
 
 
 def _read_children(element: etree._Element, filled: Filled) -> None:
-    filled["children"] = clean_list(child.text for child in element)
+    children = clean_list(child.text for child in element)
+    if children:
+        filled["children"] = children
 
 
 def _read_manager(element: etree._Element, filled: Filled) -> None:
@@ -235,7 +244,9 @@ def _read_manager(element: etree._Element, filled: Filled) -> None:
 
 
 def _read_manager_mailbox(element: etree._Element, filled: Filled) -> None:
-    filled.setdefault("manager", clean_text(element.findtext(f"{_T}Mailbox/{_T}Name")))
+    name = clean_text(element.findtext(f"{_T}Mailbox/{_T}Name"))
+    if name:
+        filled.setdefault("manager", name)
 
 
 def _read_birthday(element: etree._Element, filled: Filled) -> None:
@@ -251,10 +262,10 @@ def _read_birthday(element: etree._Element, filled: Filled) -> None:
 
 
 def _read_notes(element: etree._Element, filled: Filled) -> None:
-    text = element.text
-    if text:
-        plain = _plain(text) if element.get("BodyType") == "HTML" else text
-        filled.setdefault("notes", clean_text(plain, limit=NOTES_LIMIT))
+    text = element.text or ""
+    notes = clean_text(_plain(text) if element.get("BodyType") == "HTML" else text, limit=NOTES_LIMIT)
+    if notes:
+        filled.setdefault("notes", notes)
 
 
 def _plain(markup: str) -> str:

@@ -95,6 +95,21 @@ def test_an_empty_contact_is_empty() -> None:
     assert contact_from(element("")) == Contact()
 
 
+def test_what_is_empty_is_not_kept() -> None:
+    names = ("DisplayName", "Body", "Children", "EmailAddresses", "ImAddresses", "Manager", "Birthday", "CompleteName")
+    entries = "".join(f"<t:{name}/>" for name in names)
+    entries += '<t:PhoneNumbers><t:Entry Key="MobilePhone"/><t:Entry Key="HomePhone"/></t:PhoneNumbers>'
+    entries += '<t:PhysicalAddresses><t:Entry Key="Home"><t:City/></t:Entry></t:PhysicalAddresses>'
+    entries += '<t:EmailAddresses><t:Entry Key="EmailAddress1">sip:a@b.example</t:Entry></t:EmailAddresses>'
+
+    assert contact_from(element(entries)).to_dict() == {}
+
+
+@pytest.mark.parametrize("fields", [frozenset({"surname"}), frozenset({"mobile_phone", "home_address"}), frozenset()])
+def test_only_wanted_fields_are_kept(fields: frozenset[str]) -> None:
+    assert contact_from(element(FULL), fields).to_dict().keys() == fields
+
+
 @pytest.mark.parametrize(
     ("text", "routing", "name", "address"),
     [
