@@ -58,7 +58,7 @@ class Asked:
     Attributes:
         operation: Its name.
         mailbox: Whom it acts as, in lower case; empty for the service account itself.
-        payload: The whole request, by which it is known again.
+        payload: The whole request, by which it is known again; without what tells pages that come again apart.
         ids: Of the items or attachments, or the folder to sync.
         state: The sync state given.
         page: Which page of a folder's round it asks for.
@@ -91,13 +91,14 @@ def asked_of(request: Request, payload: bytes) -> Asked:
     return Asked(
         request.operation,
         (request.impersonate or ("", ""))[1].lower(),
-        payload,
+        _AGAIN.sub(b"", payload),
         tuple(reference.get("Id", "") for reference in children(named)),
         value(request.body, "m:SyncState"),
         version=version,
     )
 
 
+_AGAIN = re.compile(rb"~\d+(?=</)")
 _LISTS = {"ItemIds", "AttachmentIds"}
 
 

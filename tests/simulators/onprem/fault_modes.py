@@ -54,8 +54,9 @@ when arming. A fault never lets a request have its effect, but for those that sa
 | huge | request | an envelope of `size` bytes (1 GiB), with or without its length |
 | huge-gzip | request | the same out of a small compressed body |
 | bad-characters | request | names with characters that XML does not allow |
-| photo-size | photos | an attachment says that it has 1 byte, or 1 GiB |
-| photo-empty | photos | the content of a photo is missing |
+| photo-small | photos | an attachment says that it has 1 byte, and brings all of it |
+| photo-large | photos | an attachment says that it has 1 GiB |
+| photo-empty | photos | the content of an attachment is missing |
 | photo-garbled | photos | the content of a photo is no Base64 |
 | photo-absent-bare | photos | a bare 404 for people without a photo |
 | photo-absent-plain | photos | ErrorItemNotFound with HTTP 200 for them |
@@ -85,8 +86,8 @@ from tests.simulators.onprem.odd_answers import (
     no_content,
     privacy_unsaid,
     rewriting,
+    size_of,
     with_lists,
-    wrong_size,
 )
 from tests.simulators.onprem.soap import SERVER_VERSIONS, EwsError, SoapFault
 from tests.simulators.onprem.state import Call
@@ -305,8 +306,9 @@ MODES: dict[str, Mode] = {
     "huge": _passing(huge),
     "huge-gzip": _passing(huge_gzip),
     "bad-characters": Mode(Kind.HARMLESS, rewriting(bad_characters, is_flawed=True)),
-    "photo-size": Mode(Kind.HARMLESS, editing(wrong_size), on("GetItem")),
-    "photo-empty": Mode(Kind.HARMLESS, editing(no_content), _PHOTOS),
+    "photo-small": Mode(Kind.HARMLESS, editing(size_of(1)), on("GetItem")),
+    "photo-large": Mode(Kind.HARMLESS, editing(size_of(1 << 30)), on("GetItem")),
+    "photo-empty": Mode(Kind.HARMLESS, editing(no_content), on("GetAttachment")),
     "photo-garbled": Mode(Kind.HARMLESS, editing(garbled, is_flawed=True), _PHOTOS),
     "photo-absent-bare": Mode(Kind.HARMLESS, lambda dice, settings, asked: Blow(absent=404), on("GetUserPhoto")),
     "photo-absent-plain": Mode(Kind.HARMLESS, lambda dice, settings, asked: Blow(absent=200), on("GetUserPhoto")),

@@ -106,15 +106,19 @@ def make_private(root: etree._Element, asked: Asked, dice: Dice) -> None:
 # -- photos ----------------------------------------------------------------------------------------------------------
 
 
-def wrong_size(root: etree._Element, asked: Asked, dice: Dice) -> None:
-    """An attachment says that it is tiny, or far too large."""
-    for element in root.iterfind(".//t:Size", NAMESPACES):
-        element.text = dice.choice(("1", str(1 << 30)))
+def size_of(size: int) -> Callable[[etree._Element, Asked, Dice], None]:
+    """Attachments say that they have this size."""
+
+    def edit(root: etree._Element, asked: Asked, dice: Dice) -> None:
+        for element in root.iterfind(".//t:Size", NAMESPACES):
+            element.text = str(size)
+
+    return edit
 
 
 def no_content(root: etree._Element, asked: Asked, dice: Dice) -> None:
     """An attachment whose content does not come along."""
-    for element in root.findall(".//t:Content", NAMESPACES) + root.findall(".//m:PictureData", NAMESPACES):
+    for element in root.findall(".//t:Content", NAMESPACES):
         element.getparent().remove(element)
 
 
