@@ -185,7 +185,9 @@ def _normalised() -> Iterator[None]:
     except (ConnectorError, WaitEnded):
         raise
     except AnswerTooLargeError:
-        raise ProtocolViolation("Exchange's answer is larger than any that is expected.") from None
+        raise ProtocolViolation(
+            "Exchange's answer is larger than any that is expected.", code="answer-too-large"
+        ) from None
     except Exception as error:  # noqa: BLE001  # the port promises that nothing foreign comes out
         # Where it happened, without the texts of exceptions, which may quote what a mailbox holds.
         log.debug("unexpected %s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))

@@ -32,6 +32,7 @@ _KEPT: Final = 16 * 1024 * 1024  # bytes that can be read a second time, with wh
 _PROLOGUE = re.compile(rb"\s*(?:\xef\xbb\xbf)?(?:\s|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
 _REFERENCE = re.compile(r"&#(?:x([0-9a-fA-F]+)|([0-9]+));")
 _LONGEST_REFERENCE: Final = 16
+_END: Final = 64  # bytes that show whether a document was cut off
 _BAD_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
@@ -87,6 +88,7 @@ class Reader:
         self._size = 0
         self._markup = 0
         self._open_tag = 0  # bytes of a tag that has not ended yet
+        self._end = b""
         self._parser = _parser()
         self._mender: _Mender | None = None
 
@@ -101,7 +103,7 @@ class Reader:
             self._start += block
             if not has_begun(self._start):
                 return
-            block, self._start = _without_prologue(self._start), None
+            block, self._start = _without_prologue(self._start, is_whole=False), None
         self._count(block)
         if self._kept is not None:
             self._kept.append(block)
@@ -115,7 +117,7 @@ class Reader:
             ProtocolViolation: It is not SOAP at all.
         """
         if self._start is not None:
-            block, self._start = _without_prologue(self._start), None
+            block, self._start = _without_prologue(self._start, is_whole=True), None
             self.feed(block)
         root = self._root()
         if root.getroottree().docinfo.internalDTD is not None:
@@ -132,6 +134,7 @@ class Reader:
 
     def _count(self, block: bytes) -> None:
         self._size += len(block)
+        self._end = (self._end + block[-_END:])[-_END:]
         self._markup += block.count(b"<") + block.count(b"=")
         opened, closed = block.rfind(b"<"), block.rfind(b">")
         if opened > closed:
@@ -172,6 +175,8 @@ class Reader:
                 self._parser.feed(self._mender.mend(b"", last=True))
             return self._parser.close()
         except etree.XMLSyntaxError:
+            if self._end.rstrip().endswith(b"Envelope>"):
+                raise _malformed() from None
             raise TruncatedError from None
 
 
@@ -212,7 +217,7 @@ def has_begun(start: bytes) -> bool:
     return len(start) - (match.end() if match else 0) >= 80 or len(start) >= _PROLOGUE_LIMIT
 
 
-def _without_prologue(answer: bytes) -> bytes:
+def _without_prologue(answer: bytes, *, is_whole: bool) -> bytes:
     """The answer from its first element on, or from its declaration.
 
     XML allows nothing before that, not even white space.
@@ -221,7 +226,7 @@ def _without_prologue(answer: bytes) -> bytes:
     start = match.end() if match else 0
     if answer[start : start + 2] == b"<!":
         raise _doctype()
-    if b">" not in answer[start:] and answer[start : start + 1] in {b"", b"<"}:
+    if is_whole and b">" not in answer[start:] and answer[start : start + 1] in {b"", b"<"}:
         raise TruncatedError
     if not is_soap(answer):
         raise ProtocolViolation("The answer is not SOAP.", code="not-soap")
