@@ -166,7 +166,10 @@ def _onprem(given: Given) -> OnpremConnection:
 def _ews_url(given: Given, username: str) -> str:
     """The address of EWS; empty if autodiscover shall find it."""
     if not given.texts.get("autodiscover"):
-        return given.required("ews-url", values.url)
+        if given.texts.get("ews-url"):
+            return given.required("ews-url", values.url)
+        advice = f"Give it like {values.EXAMPLES['--ews-url']}, or {given.name('autodiscover')} in its place."
+        raise UsageError(f"{given.label('ews-url')} is missing.", advice=advice)
     for other, why in (("ews-url", "names what it would look for"), ("no-probe", "forbids to sign in and look")):
         if given.texts.get(other):
             raise UsageError(

@@ -44,7 +44,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
 @pytest.mark.parametrize(
     ("options", "given", "said", "advised"),
     [
-        ([], {}, "--ews-url is missing", "https://mail.example.com"),
+        ([], {}, "--ews-url is missing", "or --autodiscover in its place"),
         (["--autodiscover"], {"ews-url": URL}, "--autodiscover does not go with --ews-url", "one of them"),
         (["--autodiscover", "--no-probe"], {}, "does not go with --no-probe", "one of them"),
         (["--autodiscover"], {"username": "EXAMPLE\\svc"}, "user@domain", "--username svc-contacts@example.com"),
