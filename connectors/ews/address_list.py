@@ -3,8 +3,9 @@
 Exchange's documentation lets FindPeople search the directory and not browse it, and not every server keeps to that: it
 is asked first, because it brings 500 people with a request. ResolveNames answers to the beginning of a name or address
 with at most 100 people, and says if that is not all; then the beginning is made longer, which costs up to four requests
-for five people where there are many. Both leave out whoever is hidden from address lists. Asked as the service account
-itself. Sources: Microsoft, "FindPeople operation", "ResolveNames operation", "UnresolvedEntry".
+for five people where there are many; rooms look like people there. Both leave out whoever is hidden from address lists.
+Asked as the service account itself. Sources: Microsoft, "FindPeople operation", "ResolveNames operation",
+"UnresolvedEntry".
 """
 
 from __future__ import annotations

@@ -117,9 +117,12 @@ class EwsConnector:
             yield Card(mailbox, self._selection.only(entry.card))
 
     def _public_folder(self, path: str) -> Iterator[Card]:
-        found = folders.public_path(self._session, path)
+        asked = Mailbox(public_folder_key(path), path, kind=MailboxKind.PUBLIC_FOLDER)
+        with folders.reading(asked):
+            found = folders.public_path(self._session, path)
         if found is None:
-            raise SourceGone("Exchange knows no public folder at this path.", code="ErrorFolderNotFound")
+            message = "Exchange shows the service account no public folder at this path."
+            raise SourceGone(message, code="ErrorFolderNotFound", advice=folders.GONE_ADVICE)
         yield Card(Mailbox(public_folder_key(found), found, kind=MailboxKind.PUBLIC_FOLDER))
 
     def _person(self, address: str, entry: directory.Entry | None) -> Card:
@@ -142,7 +145,8 @@ class EwsConnector:
     def _changes(self, wanted: Wanted) -> Iterator[Page | FolderGone]:
         with _normalised():
             try:
-                yield from contacts.changes(self._session, wanted, self._selection, self._page_size)
+                with folders.reading(wanted.mailbox):
+                    yield from contacts.changes(self._session, wanted, self._selection, self._page_size)
             except MailboxGone as error:
                 if not wanted.mailbox.kind.has_card or self._entry(wanted.mailbox.address) is None:
                     raise

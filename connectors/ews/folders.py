@@ -7,6 +7,7 @@ not allowed there (Microsoft, "FindFolder operation"), so they are walked level 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,13 +37,28 @@ from connectors.port import (
 _T: Final = f"{{{TYPES}}}"
 _CONTACT_CLASS: Final = "ipf.contact"  # classes below it are Exchange's own lists: recent recipients, chat partners
 _PAGES: Final = 200
-_GONE_ADVICE: Final = "Check the path, or remove the source: syncvault source remove TENANT SOURCE_ID"
+READER_ADVICE: Final = (
+    "Let the service account read the folder and those below it in the Exchange Management Shell:"
+    " Add-PublicFolderClientPermission -Identity \\PATH -User ACCOUNT -AccessRights Reviewer"
+)
+GONE_ADVICE: Final = f"Check the path, or remove the source. If there is such a folder: {READER_ADVICE}"
 _PARENTS_AT_ONCE: Final = 50
 
 
 def acting_as(mailbox: Mailbox) -> str:
     """In whose name a mailbox is read; empty for the service account itself, which reads public folders."""
     return "" if mailbox.kind is MailboxKind.PUBLIC_FOLDER else mailbox.address
+
+
+@contextmanager
+def reading(mailbox: Mailbox) -> Iterator[None]:
+    """Says, where Exchange refuses a public folder, how it is opened; mailboxes have an advice of their own."""
+    try:
+        yield
+    except NotPermitted as error:
+        if mailbox.kind is not MailboxKind.PUBLIC_FOLDER or error.advice != NotPermitted.default_advice:
+            raise
+        raise NotPermitted(error.message, code=error.code, advice=READER_ADVICE) from None
 
 
 def contact_folders(session: EwsSession, mailbox: Mailbox, known: Collection[str] = ()) -> list[Folder]:
@@ -134,7 +150,7 @@ def _public_folders(session: EwsSession, path: str) -> list[Folder]:
     found = _public_folder(session, path)
     if found is None:
         raise MailboxGone(
-            "Exchange knows no public folder at this path any more.", code="ErrorFolderNotFound", advice=_GONE_ADVICE
+            "Exchange knows no public folder at this path any more.", code="ErrorFolderNotFound", advice=GONE_ADVICE
         )
     folders: list[Folder] = []
     seen: set[str] = set()

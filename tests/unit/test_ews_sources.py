@@ -312,6 +312,16 @@ class TestPublicFolders:
             keys(connector, FOLDER)
         assert "mailbox" in caught.value.advice
 
+    def test_a_folder_that_the_account_may_not_read_is_told_with_the_command_that_opens_it(
+        self, wire: Wire, connector: EwsConnector
+    ) -> None:
+        denied = messages("FindFolder", error("FindFolder", "ErrorAccessDenied"))
+        wire.reply(denied, answer("FindFolder", level(folder("1", "Sales"))), denied)
+        for read in (lambda: keys(connector, FOLDER), lambda: list(outcomes(connector, self.BOX))):
+            with pytest.raises(NotPermitted) as caught:
+                read()
+            assert r"Add-PublicFolderClientPermission -Identity \PATH" in caught.value.advice
+
     def test_a_path_that_went_is_told_with_what_to_do(self, wire: Wire, connector: EwsConnector) -> None:
         wire.reply(answer("FindFolder", level()))
         with pytest.raises(MailboxGone) as caught:
