@@ -27,7 +27,7 @@ from connectors.ews.kerberos_failures import failure, server_failure
 from connectors.ews.kerberos_files import KerberosFileError, cache_principal, keytab_principals, principal_of
 from connectors.ews.settings import Keytab, TicketCache
 from connectors.ews.sign_in import SignIn, end_point_of, send_again
-from connectors.port import CredentialRejected, ProtocolViolation, Unreachable
+from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, Unreachable
 
 _KERBEROS: Final = "1.2.840.113554.1.2.2"
 _SPNEGO: Final = "1.3.6.1.5.5.2"
@@ -184,40 +184,40 @@ class _NegotiateAuth(AuthBase):
         return request
 
     def _answered(self, response: Response, **options: Any) -> Response:
-        offer = _OFFER.search(response.headers.get("WWW-Authenticate", ""))
-        token = _decoded(offer.group(1)) if offer else None
         if response.status_code != HTTPStatus.UNAUTHORIZED:
-            self._check(token)
-            return response
+            return self._checked(response)
         end_point = end_point_of(response)
         if "Authorization" in response.request.headers and end_point == self._end_point:
-            self._check(token)  # says why, if it can be read
-            return response
-        if offer is None:
+            return self._checked(response)
+        if not self._sign_in.is_offered(response.headers.get("WWW-Authenticate", "")):
             return response
         # Not shown yet, or the connection has been made anew, under another certificate.
         self._is_wanted, self._end_point = True, end_point
         again = send_again(response, self._proof(str(response.request.url)), **options)
-        if again.status_code == HTTPStatus.UNAUTHORIZED:
-            self._is_wanted = False
-        offer = _OFFER.search(again.headers.get("WWW-Authenticate", ""))
-        self._check(_decoded(offer.group(1)) if offer else None)
-        return again
+        self._is_wanted = again.status_code != HTTPStatus.UNAUTHORIZED
+        return self._checked(again)
 
     def _proof(self, url: str) -> str:
         self._context = self._sign_in.context(urlsplit(url).hostname or "", self._end_point)
         return f"Negotiate {b64encode(self._sign_in.step(self._context, None)).decode()}"
 
-    def _check(self, token: bytes | None) -> None:
-        """Lets the server prove itself, where it does; TLS has done so already."""
+    def _checked(self, response: Response) -> Response:
+        """Lets the server prove itself where it does (TLS has done so already), or say why it refuses."""
         context, self._context = self._context, None
-        if token and context is not None:
-            self._sign_in.step(context, token)
+        offer = _OFFER.search(response.headers.get("WWW-Authenticate", ""))
+        try:
+            token = _decoded(offer.group(1)) if offer else b""
+            if token and context is not None:
+                self._sign_in.step(context, token)
+        except ConnectorError:
+            response.close()
+            raise
+        return response
 
 
-def _decoded(text: str | None) -> bytes | None:
+def _decoded(text: str | None) -> bytes:
     try:
-        return b64decode(text) if text else None
+        return b64decode(text or "")
     except binascii.Error:
         raise ProtocolViolation(
             "The server does not answer the sign-in as Kerberos asks.", code="sign-in-method"
