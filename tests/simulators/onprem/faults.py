@@ -169,7 +169,7 @@ class Faults(NamedFaults[Settings]):
             crowd = self._syncing
         try:
             page = self._pages[asked.ids[0]] + 1 if syncs and asked.ids else 0
-            yield self._take(replace(asked, page=page, crowd=crowd))
+            yield self.draw(replace(asked, page=page, crowd=crowd)) or NOTHING
         finally:
             with self._counting:
                 self._syncing -= syncs
@@ -181,9 +181,10 @@ class Faults(NamedFaults[Settings]):
             with self._counting:
                 self._pages[asked.ids[0]] = self._pages[asked.ids[0]] + 1 if more else 0
 
-    def _take(self, asked: Asked) -> Blow:
+    def draw(self, asked: Asked) -> Blow | None:
+        """What this request runs into, if anything."""
         with self._lock:
-            return self._single(asked) or self._mode(asked) or NOTHING
+            return self._single(asked) or self._mode(asked)
 
     def _single(self, asked: Asked) -> Blow | None:
         for planned in self._planned:
