@@ -164,8 +164,6 @@ class _Driver:
         try:
             self._send(parts)
         except (ConnectorError, Refusal) as failure:
-            if isinstance(failure, ConnectorError) and failure.concerns_all:
-                raise
             # Nothing is known of these parts; the mailboxes that wait for them cannot go on.
             for part in parts:
                 part.outcome = part.outcome or failure

@@ -9,6 +9,7 @@ import pytest
 
 from connectors.graph.batch import Pace, Read, Reply, read_batch
 from connectors.graph.refusals import Refusal
+from connectors.graph.transport import TooLargeError
 from connectors.port import CredentialRejected, ProtocolViolation, Throttled
 from tests.unit.graph_stub import NOON, StubGraph, answer, refusal
 
@@ -90,6 +91,15 @@ def test_a_batch_that_is_called_bad_is_read_one_by_one_this_time() -> None:
     read(graph, "/a")
     read(graph, "/a")
     assert graph.asked == ["/v1.0/$batch", "/v1.0/a"] * 2
+
+
+def test_read_one_by_one_parts_hold_no_more_together_than_a_batch_would() -> None:
+    waits = [refusal(429, "Busy", Retry_After="5"), answer(b"x" * 600)]
+    graph = StubGraph({"/v1.0/$batch": refusal(404, ""), "/v1.0/a": answer(b"x" * 600), "/v1.0/b": waits})
+    reads = [Read("/a", binary=True), Read("/b", binary=True)]
+    with pytest.raises(TooLargeError):
+        read_batch(graph.client, reads, limit=1_000)
+    assert max(graph.waits) == 5
 
 
 def test_read_one_by_one_a_part_fails_for_itself_and_a_web_page_is_no_answer() -> None:

@@ -68,6 +68,14 @@ class TestWithoutName:
         assert [len(step.upserts) for step in steps[:1]] == [1]
         assert steps[1:] == [FolderGone("contacts")]
 
+    def test_a_name_that_came_in_the_middle_of_a_run_counts_though_that_was_cut_off(self) -> None:
+        unnamed, named = pull(graph_with({}))[0], pull(graph_with({DELTA: ONE}))[0]
+        graph = graph_with({AGAIN: page()})
+        steps = pull(graph, {"contacts": unnamed.checkpoint, "D": named.checkpoint})
+        assert [step.folder.id for step in steps[:1]] == ["D"]
+        assert steps[1:] == [FolderGone("contacts")]
+        assert not asks_for_name(graph)
+
     def test_who_chooses_folders_needs_it_at_once(self) -> None:
         graph = graph_with({})
         (step,) = pull(graph, selection=Selection(EVERYTHING.fields, ("Contacts*",), private=True))
@@ -140,6 +148,9 @@ class TestNewName:
         (step,) = pull(graph, self._named())
         assert (step.folder.id, step.folder.path) == ("D", "Contacts")
         assert asks_for_name(graph)
+        graph.asked.clear()
+        pull(graph, checkpoints([step]))
+        assert not asks_for_name(graph)
 
     def test_one_that_never_needed_a_name_gets_one_in_time(self) -> None:
         (before,) = pull(graph_with({}))
