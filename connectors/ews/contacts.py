@@ -14,11 +14,7 @@ from connectors.ews.codes import FOLDER_GONE, UNSUPPORTED
 from connectors.ews.folders import acting_as, contact_folders
 from connectors.ews.items import Found, fetch, listed
 from connectors.ews.mapping import contact_from, has_picture, is_private
-from connectors.ews.operations import (
-    MAX_CHANGES,
-    TYPES,
-    sync_folder_items,
-)
+from connectors.ews.operations import MAX_CHANGES, TYPES, sync_folder_items
 from connectors.ews.session import EwsSession, only
 from connectors.ews.soap import Message
 from connectors.port import (
@@ -52,8 +48,7 @@ _ITEM: Final = f"{_T}Item"  # what a server may call an item it has been asked n
 def changes(session: EwsSession, wanted: Wanted, selection: Selection, page_size: int) -> Iterator[Page | FolderGone]:
     """What changed in the mailbox's contact folders since the checkpoints."""
     mailbox, known = wanted.mailbox, wanted.checkpoints
-    listed = contact_folders(session, mailbox, known)
-    folders = [folder for folder in listed if selection.takes_folder(folder.path)]
+    folders = [one for one in contact_folders(session, mailbox, known) if selection.takes_folder(one.path)]
     present = {folder.id for folder in folders}
     yield from (FolderGone(folder_id) for folder_id in known if folder_id not in present)
     again = [folder.id for folder in folders if known.get(folder.id) == _LISTED]
