@@ -8,7 +8,7 @@ import pytest
 
 from connectors.ews import connect
 from connectors.ews.connector import EwsConnector
-from tests.unit.ews_wire import SETTINGS, Wire, paper_exchange
+from tests.unit.ews_wire import NOW, SETTINGS, Wire, paper_exchange
 
 
 @pytest.fixture
@@ -19,8 +19,14 @@ def wire() -> Iterator[Wire]:
 
 
 @pytest.fixture
-def connector(wire: Wire) -> Iterator[EwsConnector]:
+def waits() -> list[float]:
+    """The seconds that the connector would have waited."""
+    return []
+
+
+@pytest.fixture
+def connector(wire: Wire, waits: list[float]) -> Iterator[EwsConnector]:
     """A connector on that wire, which never waits."""
-    connector = connect(SETTINGS, sleep=lambda seconds: None)
+    connector = connect(SETTINGS, sleep=waits.append, now=lambda: NOW)
     yield connector
     connector.close()

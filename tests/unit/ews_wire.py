@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 
@@ -20,6 +21,7 @@ from connectors.ews.operations import MESSAGES, TYPES
 
 URL = "https://mail.example.com/EWS/Exchange.asmx"
 SETTINGS = EwsSettings(URL, "EXAMPLE\\svc-sync", Password("pässword".encode(), "basic"))
+NOW = datetime(2027, 1, 1, tzinfo=UTC)
 NAMESPACES = {"m": MESSAGES, "t": TYPES, "s": "http://schemas.xmlsoap.org/soap/envelope/"}
 
 HEAD = (
@@ -62,6 +64,9 @@ def fault(code: str, values: str = "") -> str:
         '<detail><e:ResponseCode xmlns:e="http://schemas.microsoft.com/exchange/services/2006/errors">'
         f"{code}</e:ResponseCode><t:MessageXml>{values}</t:MessageXml></detail></s:Fault>{TAIL}"
     )
+
+
+NOBODY = messages("ResolveNames", error("ResolveNames", "ErrorNameResolutionNoResults"))
 
 
 @dataclass(slots=True)

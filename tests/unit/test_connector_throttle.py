@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from connectors.throttle import Backoff, OutOfPatienceError, RetryPolicy, Slots, retry_after
+from connectors.throttle import Backoff, Crew, OutOfPatienceError, Quiet, RetryPolicy, Slots, retry_after
 
 NOON = datetime(2027, 1, 1, 12, 0, tzinfo=UTC)
 
@@ -80,3 +80,47 @@ def test_no_mailbox_gets_more_requests_at_once_than_it_has_slots() -> None:
     for thread in threads:
         thread.join(5)
     assert entered.acquire(timeout=5)
+
+
+def test_a_request_is_not_sent_again_for_ever_however_its_time_was_spent() -> None:
+    instants = [NOON, NOON + timedelta(minutes=20)]
+    backoff = Backoff(lambda _: None, lambda: instants[0], RetryPolicy(deadline=900.0))
+    backoff.pause()
+    instants.pop(0)
+    with pytest.raises(OutOfPatienceError):
+        backoff.pause()
+
+
+def test_those_who_were_too_many_together_are_halved_once() -> None:
+    crew = Crew(5)
+    with crew.member() as first, crew.member() as second:
+        crew.too_many(first)
+        crew.too_many(second)
+    assert crew.allowed == 2
+    with crew.member() as third:
+        crew.too_many(third)
+    with crew.member() as fourth:
+        crew.too_many(fourth)
+    assert crew.allowed == 1
+
+
+def test_a_crew_grows_back_bit_by_bit_and_no_further() -> None:
+    crew = Crew(5)
+    for _ in range(3):
+        with crew.member() as begun:
+            crew.too_many(begun)
+    sizes = []
+    for _ in range(100):
+        crew.went_well()
+        sizes.append(crew.allowed)
+    assert sizes[0] == 1
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == 5
+
+
+def test_nobody_is_kept_away_any_more_once_a_wait_is_over() -> None:
+    waits: list[float] = []
+    quiet = Quiet(waits.append)
+    quiet.wait(30.0)
+    quiet.keep()
+    assert waits == [30.0]
