@@ -18,17 +18,18 @@ from tests.conftest import Authority
 from tests.contract.harness_ews import EwsHarness
 from tests.integration.conservation import Conservation, fresh_place
 from tests.integration.conservation_site import Clock, Site, Source
-from tests.integration.source_edits import ANN, BOB, sample_company
+from tests.integration.source_edits import ANN, BOB, EVERYBODY, sample_company
 from tests.integration.vault_parts import profile
 from tests.simulators.company.records import ContactFolder, Item, Person
 from tests.simulators.onprem.mailboxes import primary_address
 from tests.simulators.onprem.server import OnpremSimulator
 
+LIST = "everybody@example.com"
 PAGE = 3  # contacts: small enough for rounds of several pages
 
 
 class OnpremSite(Site):
-    """EWS, pulled by the addresses of everybody, of those with a mailbox, or of two people."""
+    """EWS, pulled by the addresses of everybody, of two people, or through a distribution list in a list."""
 
     ridden_out = (
         "busy",
@@ -55,7 +56,6 @@ class OnpremSite(Site):
         "last-unsaid",
         "privacy-unsaid",
         "list-items",
-        "alias",
         "old-server",
         "cut-xml",
         "bad-characters",
@@ -111,13 +111,15 @@ class OnpremSite(Site):
         return connect(self._harness.settings(), selection=selection, sleep=self.clock.sleep, page_size=self._page_size)
 
     def sources(self) -> set[Source]:
+        if self._choice == 2:
+            return {Source("list", LIST)}
         return {Source("mailbox", primary_address(self.company.people[person])) for person in self.named()}
 
     def named(self) -> set[str]:
-        people = self.company.people.values()
         if self._choice == 2:
-            return {ANN, BOB} & self.company.people.keys()
-        return {one.object_id for one in people if one.box is not None or self._choice == 0}
+            members = self.company.transitive_people(EVERYBODY)
+            return {one.object_id for one in members if one.box is not None}
+        return set(self.company.people) if self._choice == 0 else {ANN, BOB} & self.company.people.keys()
 
     def switch(self, number: int) -> None:
         self._choice = number % 3

@@ -187,7 +187,7 @@ def test_who_comes_early_is_told_to_wait_twice_as_long() -> None:
 # -- what passes ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", OnpremSite.ridden_out)
+@pytest.mark.parametrize("fault", [*OnpremSite.ridden_out, "alias"])
 def test_what_passes_is_ridden_out(office: Office, fault: str) -> None:
     office.edit()
     office.story.pass_time()
@@ -492,7 +492,7 @@ def test_a_photo_that_is_none_takes_nothing_away(office: Office, fault: str) -> 
 
 
 def test_every_kind_of_fault_is_told_of_here() -> None:
-    told = {"wrong-password", "private-items", "photo-large", "huge", "huge-gzip"}
+    told = {"alias", "wrong-password", "private-items", "photo-large", "huge", "huge-gzip"}
     told.update(OnpremSite.ridden_out, OnpremSite.isolated)
     assert told == set(MODES)
     assert {mode.kind for mode in MODES.values()} == set(Kind)
