@@ -61,12 +61,13 @@ class Poster:
         self._looks_first = self.protocol.sign_in.scheme == "basic"
         self._idle: list[Session] = []  # the last one used comes first, so that as few as are needed stay signed in
         self._lock = threading.Lock()
+        self._is_closed = False
         self.requests = 0
 
     def close(self) -> None:
-        """Ends the connections that nobody uses."""
+        """Ends the connections; those at work once they are done."""
         with self._lock:
-            idle, self._idle = self._idle, []
+            idle, self._idle, self._is_closed = self._idle, [], True
         for session in idle:
             session.close()
         self.protocol.close()
@@ -116,7 +117,11 @@ class Poster:
             session.close()
             raise
         with self._lock:
-            self._idle.append(session)
+            is_kept = not self._is_closed
+            if is_kept:
+                self._idle.append(session)
+        if not is_kept:
+            session.close()
 
     def _adapter(self, session: Session) -> SignInAdapter:
         adapter: SignInAdapter = session.get_adapter(self._url)  # type: ignore[assignment]  # of the stubs' base class

@@ -19,6 +19,8 @@ from connectors.port import (
     PhotoRef,
     PhotoState,
     SourceGone,
+    WaitEnded,
+    Wanted,
 )
 from tests.contract.harness import Copy, Fault, Harness, names
 from tests.contract.harness_ews import EwsHarness
@@ -319,3 +321,26 @@ class TestPassingFaults:
         (photo,) = connector.photos([PhotoRef(harness.mailbox(ANNA))])
         assert photo.content == harness.company.people[ANNA].photo
         assert harness.waits
+
+
+class Impatient(list[float]):
+    """Waits that nobody has time for any more."""
+
+    def append(self, seconds: float, /) -> None:
+        raise WaitEnded
+
+
+class TestWaiting:
+    @pytest.mark.parametrize("verb", ["probe", "resolve", "card", "changes", "photos"])
+    def test_whoever_ends_a_wait_ends_the_work(self, harness: Harness, verb: str) -> None:
+        harness.waits = Impatient()
+        connector, jurgen = harness.connect(), harness.mailbox(JURGEN)
+        wanted: dict[str, tuple[Any, ...]] = {
+            "resolve": (harness.source(JURGEN),),
+            "card": ([jurgen],),
+            "changes": ([Wanted(jurgen)],),
+            "photos": ([PhotoRef(jurgen)],),
+        }
+        harness.fail(Fault.BUSY, times=3)
+        with pytest.raises(WaitEnded):
+            list(getattr(connector, verb)(*wanted.get(verb, ())))

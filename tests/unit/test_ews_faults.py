@@ -1,4 +1,4 @@
-"""Passing faults are ridden out as the server asks, lasting ones said at once, and no lost verdict is asked for twice."""
+"""Passing faults are ridden out as the server asks, lasting ones said at once; no lost verdict is asked for twice."""
 
 from __future__ import annotations
 
