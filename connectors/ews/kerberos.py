@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import binascii
 import ctypes
+import hashlib
 import os
 import re
 from base64 import b64decode, b64encode
@@ -32,7 +33,7 @@ from connectors.port import ConnectorError, CredentialRejected, ProtocolViolatio
 _KERBEROS: Final = "1.2.840.113554.1.2.2"
 _SPNEGO: Final = "1.3.6.1.5.5.2"
 _FRESH_SECONDS: Final = 600  # tickets that end sooner are replaced first
-_HEAD: Final = 64 * 1024  # bytes of a ticket cache that hold its principal
+_LARGEST: Final = 1024 * 1024  # bytes of a ticket cache
 _OFFER: Final = re.compile(r"(?:^|,)\s*negotiate(?:\s+([a-z0-9+/=]+))?\s*(?:,|$)", re.IGNORECASE)
 
 
@@ -52,8 +53,9 @@ class KerberosSignIn(SignIn):
         self._gssapi = _library()
         self._account, self._credential = account, credential
         self._principal = self._of_keytab(credential) if isinstance(credential, Keytab) else ""
-        self._cache = ""
+        self._cache = ""  # in memory, of this tenant alone
         self._tickets: Any = None
+        self._read = b""  # hash of the file that they are from
 
     def auth(self) -> AuthBase:
         """Shows a ticket with every request of a connection."""
@@ -76,7 +78,9 @@ class KerberosSignIn(SignIn):
             with _translated(gssapi):
                 # Asked for by Kerberos alone first: through SPNEGO the reasons of a failure are renumbered.
                 self._new_context(name, tickets, _KERBEROS, None).step()
-                shown = gssapi.Credentials(usage="initiate", mechs=[_oid(gssapi, _SPNEGO)], store=self._store())
+                shown = gssapi.Credentials(
+                    usage="initiate", mechs=[_oid(gssapi, _SPNEGO)], store={"ccache": self._cache}
+                )
         binding = (
             gssapi.raw.ChannelBindings(application_data=b"tls-server-end-point:" + end_point) if end_point else None
         )
@@ -101,15 +105,30 @@ class KerberosSignIn(SignIn):
     # -- tickets ---------------------------------------------------------------------------------------------------
 
     def _usable(self) -> Any:
-        if isinstance(self._credential, TicketCache):
-            self._principal = self._of_cache(self._credential)
-            return self._acquired({"ccache": f"FILE:{self._credential.file}"})
-        if self._tickets is None or self._tickets.lifetime < _FRESH_SECONDS:
+        credential = self._credential
+        if isinstance(credential, Keytab):
+            if self._lasts() < _FRESH_SECONDS:
+                self._forget()
+                with _in_memory(credential.content) as keytab:
+                    self._tickets = self._acquired({"client_keytab": keytab, "ccache": self._new_cache()})
+            return self._tickets
+        content = _read(credential)
+        digest = hashlib.sha256(content).digest()
+        if digest != self._read or not self._lasts():
             self._forget()
-            self._cache = f"MEMORY:syncvault-{uuid4()}"
-            with _in_memory(self._credential.content) as keytab:
-                self._tickets = self._acquired({"client_keytab": keytab, "ccache": self._cache})
+            self._principal = self._of_cache(content)
+            with _in_memory(content) as file:
+                # Tickets for the server are kept with the copy: the file is its keeper's, and maybe not ours to write.
+                self._copied(self._acquired({"ccache": file}), self._new_cache())
+            self._tickets, self._read = self._acquired({"ccache": self._cache}), digest
         return self._tickets
+
+    def _lasts(self) -> int:
+        """The seconds for which the tickets hold yet."""
+        try:
+            return int(self._tickets.lifetime or 0) if self._tickets is not None else 0
+        except self._gssapi.exceptions.GSSError:
+            return 0
 
     def _acquired(self, store: dict[str, str]) -> Any:
         gssapi = self._gssapi
@@ -124,9 +143,14 @@ class KerberosSignIn(SignIn):
                 raise gssapi.exceptions.ExpiredCredentialsError(0, 0)
         return tickets
 
-    def _store(self) -> dict[str, str]:
-        credential = self._credential
-        return {"ccache": f"FILE:{credential.file}" if isinstance(credential, TicketCache) else self._cache}
+    def _copied(self, tickets: Any, cache: str) -> None:
+        with _translated(self._gssapi):
+            mechanism = _oid(self._gssapi, _KERBEROS)
+            tickets.store({"ccache": cache}, usage="initiate", mech=mechanism, overwrite=True)
+
+    def _new_cache(self) -> str:
+        self._cache = f"MEMORY:syncvault-{uuid4()}"
+        return self._cache
 
     def _new_context(self, name: Any, tickets: Any, mechanism: str, binding: Any) -> Any:
         gssapi = self._gssapi
@@ -142,7 +166,7 @@ class KerberosSignIn(SignIn):
         return context
 
     def _forget(self) -> None:
-        cache, self._cache, self._tickets = self._cache, "", None
+        cache, self._cache, self._tickets, self._read = self._cache, "", None, b""
         if cache:
             _destroy(cache)
 
@@ -153,16 +177,9 @@ class KerberosSignIn(SignIn):
             raise CredentialRejected("This is no keytab.", code="keytab") from None
         return principal or _nobody("The keytab holds no key of the service account, or several that may be its.")
 
-    def _of_cache(self, credential: TicketCache) -> str:
+    def _of_cache(self, content: bytes) -> str:
         try:
-            with Path(credential.file).open("rb") as file:
-                principal = principal_of(self._account, (cache_principal(file.read(_HEAD)),))
-        except OSError:
-            raise Unreachable(
-                "The ticket cache cannot be read.",
-                code="ticket-cache",
-                advice="Check that what keeps the tickets fresh (k5start, a timer) runs, and who may read them.",
-            ) from None
+            principal = principal_of(self._account, (cache_principal(content),))
         except KerberosFileError:
             raise CredentialRejected("The file is no ticket cache.", code="ticket-cache") from None
         return principal or _nobody("The ticket cache holds tickets of another account.")
@@ -224,6 +241,18 @@ def _decoded(text: str | None) -> bytes:
         ) from None
 
 
+def _read(cache: TicketCache) -> bytes:
+    try:
+        with Path(cache.file).open("rb") as file:
+            return file.read(_LARGEST)
+    except OSError:
+        raise Unreachable(
+            "The ticket cache cannot be read.",
+            code="ticket-cache",
+            advice="Check that what keeps the tickets fresh (k5start, a timer) runs, and who may read them.",
+        ) from None
+
+
 def _library() -> Any:
     try:
         import gssapi  # noqa: PLC0415  # an extra, and not needed for any other way
@@ -259,9 +288,10 @@ def _translated(gssapi: Any) -> Iterator[None]:
 @contextmanager
 def _in_memory(content: bytes) -> Iterator[str]:
     """A name that Kerberos can open the bytes by. They are in no file: only this process can follow the name."""
-    descriptor = os.memfd_create("keytab", os.MFD_CLOEXEC)
+    descriptor = os.memfd_create("kerberos", os.MFD_CLOEXEC)
     try:
-        os.write(descriptor, content)
+        with open(descriptor, "wb", closefd=False) as file:  # all of it
+            file.write(content)
         yield f"FILE:/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)

@@ -120,6 +120,20 @@ def test_a_ticket_cache_opens_mailboxes_and_is_read_anew_for_each_sign_in(
     assert isinstance(missing, Unreachable)
 
 
+def test_a_ticket_cache_is_not_written_to_and_the_kdc_is_asked_once_for_the_server(
+    realm: Realm, server: Server, opened: Opener, company: Company
+) -> None:
+    file = realm.ticket_cache()
+    before = file.read_bytes()
+    connector = opened(server(), TicketCache(str(file)))
+
+    connector.probe()
+    realm.stop()
+    connector.probe()
+
+    assert file.read_bytes() == before
+
+
 def test_a_ticket_that_is_not_bound_to_the_certificate_is_refused(
     realm: Realm, server: Server, authority: Authority
 ) -> None:
