@@ -138,7 +138,7 @@ def contact_row(contact: StoredContact, zone: str, *, reveal: bool, whole: bool 
     row: dict[str, Any] = {
         "id": id_text(contact.id),
         "kind": str(contact.kind),
-        "mailbox": mailbox_row(contact.mailbox, reveal=reveal) if contact.mailbox.stands_by(contact.kind) else None,
+        "mailbox": mailbox_row(contact.mailbox, reveal=reveal) if contact.mailbox.is_shown else None,
         "folder": contact.folder,
     }
     row |= {name: fields.get(name, "") for name in _CONTACT_TEXTS}

@@ -156,7 +156,7 @@ def _tell_changes(call: Call, summary: Summary) -> None:
             {
                 "action": change.action,
                 "kind": change.kind,
-                "mailbox": mask_ref(change.mailbox.ref) if change.mailbox.stands_by(change.kind) else "",
+                "mailbox": mask_ref(change.mailbox.ref) if change.mailbox.is_shown else "",
                 "fields": ", ".join(change.fields),
             }
             for change in summary.changes

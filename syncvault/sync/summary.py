@@ -96,7 +96,7 @@ def _change_to_dict(change: Change) -> dict[str, Any]:
         "kind": change.kind,
         "id": None if change.id is None else str(UUID(bytes=change.id)),
         "mailbox": {"id": str(UUID(bytes=change.mailbox.id)), "ref": mask_ref(change.mailbox.ref)}
-        if change.mailbox.stands_by(change.kind)
+        if change.mailbox.is_shown
         else None,
         "fields": list(change.fields),
     }

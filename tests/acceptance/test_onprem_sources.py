@@ -39,7 +39,9 @@ def test_the_address_list_brings_cards_and_opens_nobody(
     shown = {one.display_name for one in company.people.values() if one.in_address_list and one.mail}
     cards = {one["display_name"]: one for one in held(house)}
     assert cards.keys() == shown | {company.org_contacts[SUPPLIER].display_name}
-    assert {(one["kind"], one["mailbox"], one["folder"]) for one in cards.values()} == {("card", None, "")}
+    assert {(one["kind"], one["folder"]) for one in cards.values()} == {("card", "")}
+    revealed = {one["mailbox"]["ref"] for one in held(house, "--reveal")}
+    assert revealed == {one["email_addresses"][0] for one in cards.values()}
     assert cards["Anna Becker"]["job_title"] == "Leiterin Vertrieb"
     assert opened(onprem) == set()
     (source,) = house.did("source", "list", "house", "--json").items

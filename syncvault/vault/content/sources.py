@@ -80,9 +80,10 @@ class StoredMailbox:
         """Whether there are folders to read."""
         return self.kind.opens
 
-    def stands_by(self, kind: str) -> bool:
-        """Whether it is shown with a contact of this kind: to a card alone there is no mailbox."""
-        return self.opens or kind != "card"
+    @property
+    def is_shown(self) -> bool:
+        """Whether it is shown with its contacts: contacts of the organisation have none."""
+        return self.kind is not MailboxKind.OUTSIDE
 
 
 class Named(NamedTuple):
