@@ -77,8 +77,7 @@ class Lot:
             SyncvaultError: The vault refused; what was committed stands.
         """
         self._waiting = {mailbox.key: mailbox for mailbox in mailboxes}
-        for mailbox in mailboxes:
-            self._begin(mailbox, anew=self._anew)
+        self._begin(mailboxes, anew=self._anew)
         while wanted := [Wanted(to_port(self._waiting[key]), points) for key, points in self._checkpoints.items()]:
             self._checkpoints = {}
             try:
@@ -91,11 +90,15 @@ class Lot:
                 break
         return self._pulled
 
-    def _begin(self, mailbox: StoredMailbox, *, anew: bool = False) -> None:
+    def _begin(self, mailboxes: Sequence[StoredMailbox], *, anew: bool = False) -> None:
         try:
-            self._checkpoints[mailbox.key] = self._target.begin(mailbox, anew=anew)
+            self._checkpoints.update(self._target.begin(mailboxes, anew=anew))
         except DamagedError as error:
-            self._fail(mailbox, Failure.of(error, mailbox.ref))
+            if len(mailboxes) == 1:
+                self._fail(mailboxes[0], Failure.of(error, mailboxes[0].ref))
+            else:
+                for mailbox in mailboxes:
+                    self._begin([mailbox], anew=anew)  # whose it is
 
     def _read(self, wanted: Sequence[Wanted]) -> None:
         try:
@@ -150,7 +153,7 @@ class Lot:
             for folder_id in error.folder_ids:
                 self._expired.add((mailbox.key, folder_id))
                 self._target.forget_checkpoint(mailbox, folder_id)
-            self._begin(mailbox)
+            self._begin([mailbox])
         elif error is None or (isinstance(error, NoMailbox) and not self._target.was_read(mailbox)):
             self._done(mailbox)  # nobody expects anything of a person who never had one
         else:

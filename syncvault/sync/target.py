@@ -30,7 +30,7 @@ class Target(Protocol):
     def to_pull(self) -> list[StoredMailbox]:
         """See `vault.sources.to_pull`."""
 
-    def begin(self, mailbox: StoredMailbox, *, anew: bool) -> Mapping[str, str]:
+    def begin(self, mailboxes: Sequence[StoredMailbox], *, anew: bool) -> Mapping[str, Mapping[str, str]]:
         """See `vault.pages.begin`."""
 
     def left(self) -> set[bytes]:
@@ -97,9 +97,9 @@ class VaultTarget:
         """See `Target`."""
         return sources.to_pull(self._vault, self._tenant)
 
-    def begin(self, mailbox: StoredMailbox, *, anew: bool) -> Mapping[str, str]:
+    def begin(self, mailboxes: Sequence[StoredMailbox], *, anew: bool) -> Mapping[str, Mapping[str, str]]:
         """See `Target`."""
-        return pages.begin(self._vault, self._tenant, mailbox, self._scope, anew=anew)
+        return pages.begin(self._vault, self._tenant, mailboxes, self._scope, anew=anew)
 
     def left(self) -> set[bytes]:
         """See `Target`."""

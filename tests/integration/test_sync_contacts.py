@@ -79,6 +79,11 @@ def took(vault: Vault, tenant: Tenant, key: str, *brought: IncomingPage) -> Tall
     return [pages.store_pages(vault, tenant, [(box, one)], SCOPE) for one in brought][-1]
 
 
+def begun(vault: Vault, tenant: Tenant, box: sources.StoredMailbox, scope: str) -> dict[str, str]:
+    """The checkpoints that a mailbox's reading goes on from."""
+    return pages.begin(vault, tenant, [box], scope)[box.key]
+
+
 def test_a_page_comes_to_what_it_changes_though_its_checkpoint_is_the_one_before(vault: Vault, tenant: Tenant) -> None:
     assert took(vault, tenant, "ann", page(entry("a"), entry("b"), entry("c"))) == Tally(added=3)
     assert took(vault, tenant, "ann", page(entry("a", "A"), entry("b", "B"), entry("c"))) == Tally(
@@ -120,13 +125,13 @@ def test_a_folders_new_name_changes_those_that_stay(vault: Vault, tenant: Tenant
 def test_a_checkpoint_is_gone_on_from_in_its_scope_until_it_is_forgotten(vault: Vault, tenant: Tenant) -> None:
     took(vault, tenant, "ann", page(entry("a")), page(entry("b"), folder="other", path="other"))
     ann = sources.mailbox(vault, tenant, "ann")
-    assert pages.begin(vault, tenant, ann, SCOPE) == {name: f"token of {name}" for name in ("inbox", "other")}
+    assert begun(vault, tenant, ann, SCOPE) == {name: f"token of {name}" for name in ("inbox", "other")}
     took(vault, tenant, "ann", replace(page(entry("a")), checkpoint="the next"))
-    assert pages.begin(vault, tenant, ann, SCOPE) == {"inbox": "the next", "other": "token of other"}
+    assert begun(vault, tenant, ann, SCOPE) == {"inbox": "the next", "other": "token of other"}
     pages.forget_checkpoint(vault, tenant, ann, "inbox")
-    assert pages.begin(vault, tenant, ann, SCOPE) == {"other": "token of other"}
-    assert pages.begin(vault, tenant, ann, "more of it") == {}
-    assert pages.begin(vault, tenant, ann, SCOPE) == {}
+    assert begun(vault, tenant, ann, SCOPE) == {"other": "token of other"}
+    assert begun(vault, tenant, ann, "more of it") == {}
+    assert begun(vault, tenant, ann, SCOPE) == {}
     assert manifest_agrees(vault, tenant)
 
 
@@ -136,7 +141,7 @@ def test_a_checkpoint_that_was_sealed_without_a_scope_is_not_gone_on_from(vault:
     plain = to_json({"token": "token", "full": False, "sweeps": False})
     blob = vault.keys.tenant(tenant.id).cipher.seal(sealed.Place.CHECKPOINT, folder_id, plain)
     execute(vault.data, "UPDATE checkpoints SET blob = ?", blob)
-    assert pages.begin(vault, tenant, sources.mailbox(vault, tenant, "ann"), SCOPE) == {}
+    assert begun(vault, tenant, sources.mailbox(vault, tenant, "ann"), SCOPE) == {}
 
 
 def test_cards_come_to_the_sum_and_lose_their_photos_with_the_mailbox(vault: Vault, tenant: Tenant) -> None:

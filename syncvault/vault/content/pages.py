@@ -51,27 +51,34 @@ class RoundState(NamedTuple):
     sweeps: bool
 
 
-def begin(vault: Vault, tenant: Tenant, mailbox: StoredMailbox, scope: str, *, anew: bool = False) -> dict[str, str]:
-    """Prepares the reading of a mailbox: the checkpoints to go on from, by the server's folder ID.
+def begin(
+    vault: Vault, tenant: Tenant, mailboxes: Sequence[StoredMailbox], scope: str, *, anew: bool = False
+) -> dict[str, dict[str, str]]:
+    """Prepares the reading of mailboxes: by their keys the checkpoints to go on from, by the server's folder ID.
 
     Args:
         vault: The vault.
-        tenant: Whose mailbox.
-        mailbox: Which.
+        tenant: Whose mailboxes.
+        mailboxes: Which.
         scope: Names what is read of an item. Folders that were read in another scope are read in full again.
         anew: Whether to read everything in full.
+
+    Raises:
+        DamagedError: Something that is stored of one of them does not open; nothing was written.
     """
     keys = vault.keys.tenant(tenant.id)
     with vault.read() as tx:
-        states = folder_rows.of_mailbox(tx, mailbox.id)
-    found, outdated = dict[str, str](), list[FolderState]()
-    for state in states:
-        if state.checkpoint is not None:
-            plain = open_checkpoint(keys, state.checkpoint)
-            if anew or plain["scope"] != scope:
-                outdated.append(state)
-            else:
-                found[open_folder(keys, state.folder)["id"]] = plain["token"]
+        states = folder_rows.of_mailboxes(tx, [mailbox.id for mailbox in mailboxes])
+    found, outdated = dict[str, dict[str, str]](), list[FolderState]()
+    for mailbox in mailboxes:
+        checkpoints = found[mailbox.key] = {}
+        for state in states.get(mailbox.id, []):
+            if state.checkpoint is not None:
+                plain = open_checkpoint(keys, state.checkpoint)
+                if anew or plain["scope"] != scope:
+                    outdated.append(state)
+                else:
+                    checkpoints[open_folder(keys, state.folder)["id"]] = plain["token"]
     if outdated:
         with vault.writing(tenant) as (tx, changes):
             for state in outdated:

@@ -109,8 +109,11 @@ class Rehearsal:
         """See `sources.to_pull`."""
         return [self._mailboxes[mailbox_id] for mailbox_id in sorted(self._all_named())]
 
-    def begin(self, mailbox: StoredMailbox, *, anew: bool) -> Mapping[str, str]:
+    def begin(self, mailboxes: Sequence[StoredMailbox], *, anew: bool) -> Mapping[str, Mapping[str, str]]:
         """See `pages.begin`."""
+        return {mailbox.key: self._begin(mailbox, anew=anew) for mailbox in mailboxes}
+
+    def _begin(self, mailbox: StoredMailbox, *, anew: bool) -> Mapping[str, str]:
         box, found = self._box(mailbox), dict[str, str]()
         for server_id, folder in box.folders.items():
             if folder.token is not None and (anew or folder.scope != self._scope):
