@@ -171,7 +171,7 @@ class TenantRun:
         left = self._target.left() if with_folders else set()
         for mailbox in closed:
             if mailbox.id in with_folders:
-                self._target.begin(mailbox, anew=True)
+                self._target.begin([mailbox], anew=True)
                 self._target.finish([mailbox])
                 (self._read if mailbox.id in left else self._closed).add(mailbox.id)
 
