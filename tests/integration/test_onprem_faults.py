@@ -6,12 +6,17 @@ stored by half, that other mailboxes go on, and that the next run makes good.
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from syncvault.sync.summary import Status, Summary
 from syncvault.vault import credentials
@@ -29,6 +34,7 @@ from tests.simulators.onprem.faults import NOTHING, Faults
 
 pytestmark = pytest.mark.slow  # each pulls a tenant twice or more
 
+ROOT = Path(__file__).parents[2]
 ANNS = "ann@example.com"
 _PICTURE = jpeg("somebody", edge=96, weight=900)
 PAGE = 10  # contacts
@@ -496,3 +502,40 @@ def test_every_kind_of_fault_is_told_of_here() -> None:
     told.update(OnpremSite.ridden_out, OnpremSite.isolated)
     assert told == set(MODES)
     assert {mode.kind for mode in MODES.values()} == set(Kind)
+
+
+def test_faults_can_be_armed_on_the_command_line_and_while_it_runs(tmp_path: Path, plain: requests.Session) -> None:
+    options = [
+        "--onprem",
+        "0",
+        "--faults",
+        "busy:0.25,html:always",
+        "--seed",
+        "7",
+        "--directory",
+        str(tmp_path / "run"),
+    ]
+    command = [sys.executable, "-m", "tests.simulators", *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        shown = json.loads(process.stdout.readline())
+        plain.verify, control = shown["ca_file"], shown["control_url"]
+        told = plain.get(f"{control}/faults").json()
+        assert plain.post(f"{control}/faults", json={"do": "arm", "name": "item-denied", "rate": 0.5}).ok
+        assert plain.post(f"{control}/faults", json={"do": "disarm", "name": "busy"}).ok
+        assert plain.post(f"{control}/faults", json={"do": "arm", "name": "hailstorm"}).status_code == 400
+        later = plain.get(f"{control}/faults?at=onprem").json()
+        process.terminate()
+    assert (told["seed"], told["known"]) == (7, list(MODES))
+    assert [(mode["name"], mode["rate"], mode["always"]) for mode in told["modes"]] == [
+        ("busy", 0.25, False),
+        ("html", 1.0, True),
+    ]
+    assert [mode["name"] for mode in later["modes"]] == ["html", "item-denied"]
+
+
+def test_a_fault_that_nobody_knows_is_refused_at_once() -> None:
+    command = [sys.executable, "-m", "tests.simulators", "--onprem", "0", "--faults", "busy,throttled-seconds"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "no fault throttled-seconds" in done.stderr
