@@ -130,7 +130,8 @@ class Contact:
     def __eq__(self, other: object) -> bool:
         return self._filled == other._filled if isinstance(other, Contact) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]  # a mapping has none either
+    def __hash__(self) -> int:
+        return hash(frozenset((name, value) for name, value in self._filled.items() if isinstance(value, str)))
 
     def __repr__(self) -> str:
         return f"Contact({', '.join(f'{name}={value!r}' for name, value in self._filled.items())})"
