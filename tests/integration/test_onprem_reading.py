@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 
-from connectors.selection import FULL
+from connectors.ews import EwsSettings, Password, connect
+from connectors.port import Mailbox, Photo, PhotoRef, PhotoState
+from connectors.selection import FULL, Selection
 from syncvault.vault import tenants
 from syncvault.vault.content import contacts, sources
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
+from tests.conftest import Authority
 from tests.integration.vault_parts import rows, sync
 from tests.simulators.company import cast
 from tests.simulators.company.growth import grown_company
@@ -24,6 +29,7 @@ pytestmark = pytest.mark.slow
 ANNAS = "anna.becker@example.com"
 BIG = "user000000@load.example"
 EVERYTHING = ",".join(FULL)
+Look = Callable[..., Photo]
 IDLE = {"ResolveNames": 1, "GetFolder": 1, "FindFolder": 1}  # and a SyncFolderItems for each contact folder
 
 
@@ -118,6 +124,38 @@ class TestRequests:
         assert request.count(b"FieldURI=") == 2
         assert b"contacts:DisplayName" in request
         assert b"item:Sensitivity" in request
+
+
+class TestPhotosOfPeople:
+    REF = PhotoRef(Mailbox(ANNAS, ANNAS))
+
+    @pytest.fixture
+    def look(self, onprem: OnpremSimulator, authority: Authority) -> Iterator[Look]:
+        """Looks at Anna's photo in a size, with what it was called before."""
+        settings = EwsSettings(onprem.url, onprem.username, Password(onprem.password.encode()), ca_pem=authority.ca_pem)
+        with ExitStack() as stack:
+
+            def look(pixels: int, etag: str = "") -> Photo:
+                connector = connect(settings, selection=Selection(photo_pixels=pixels))
+                stack.callback(connector.close)
+                (photo,) = connector.photos([replace(self.REF, etag=etag)])
+                return photo
+
+            yield look
+
+    def test_one_that_is_the_same_comes_without_its_bytes(
+        self, look: Look, onprem: OnpremSimulator, company: Company
+    ) -> None:
+        first = look(240)
+        assert first.content == company.people[cast.ANNA].photo
+        assert look(240, first.etag).state is PhotoState.UNCHANGED
+        assert b"<m:PictureData/>" in onprem.recorder.of("GetUserPhoto")[-1].answer
+        company.set_person_photo(cast.ANNA, jpeg("another"))
+        assert look(240, first.etag).content == jpeg("another")
+
+    def test_one_in_another_size_is_fetched(self, look: Look, onprem: OnpremSimulator) -> None:
+        assert look(648, look(240).etag).state is PhotoState.PRESENT
+        assert b">HR648x648<" in onprem.recorder.of("GetUserPhoto")[-1].request
 
 
 class TestAPublicFolderThatIsNotSynchronised:

@@ -48,12 +48,24 @@ def picture_of(company: Company, address: str) -> Picture:
 def get_user_photo(call: Call) -> str:
     """The photo of one user. Exchange gives the largest it has up to the size asked for; here that is the only one."""
     picture = picture_of(call.state.company, value(call.body, "m:Email"))
+    if call.request.known == picture.etag:
+        return success("GetUserPhoto", "<m:HasChanged>false</m:HasChanged><m:PictureData/>")
     encoded = base64.b64encode(picture.content).decode()
     return success(
         "GetUserPhoto",
         f"<m:HasChanged>true</m:HasChanged><m:PictureData>{encoded}</m:PictureData>"
         f"<m:ContentType>{picture.content_type}</m:ContentType>",
     )
+
+
+def etag_of(call: Call) -> str:
+    """What the answer to this call says of the photo in its HTTP header; empty where it is about none."""
+    if call.request.operation != "GetUserPhoto":
+        return ""
+    try:
+        return picture_of(call.state.company, value(call.body, "m:Email")).etag
+    except PhotoAbsent:
+        return ""
 
 
 def absent() -> str:

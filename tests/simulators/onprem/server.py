@@ -210,14 +210,15 @@ class OnpremSimulator(Application):
                 self.accounts.set_password(secrets.token_urlsafe() if self._is_other_password else self._own_password)
 
     def _operation(self, incoming: Incoming) -> Outgoing:
-        outcome = self._service.answer(incoming.body)
+        outcome = self._service.answer(incoming.body, incoming.headers.get("If-None-Match", ""))
         self._record(incoming, outcome)
         blow = outcome.blow
         if blow.is_instead:
             return Outgoing(blow.status, blow.body, blow.headers, blow.end, blow.stream)
         if blow.absent == HTTPStatus.NOT_FOUND == outcome.status:
             return Outgoing(outcome.status)
-        return Outgoing(outcome.status, outcome.body, (_XML,), blow.end)
+        etag = (("ETag", outcome.etag),) if outcome.etag else ()
+        return Outgoing(outcome.status, outcome.body, (_XML, *etag), blow.end)
 
     def _photo(self, incoming: Incoming) -> Outgoing:
         with self.company.lock:

@@ -51,6 +51,7 @@ class Outcome:
     operation: str = ""
     mailbox: str = ""
     blow: Blow = Blow()  # noqa: RUF009  (frozen)
+    etag: str = ""
 
 
 def convert_id(call: Call) -> str:
@@ -121,10 +122,15 @@ class Service:
         folder = contract.schema_folder()
         self._schema = contract.load(folder) if folder else None
 
-    def answer(self, payload: bytes) -> Outcome:
-        """The answer to one request; the simulator's own mistakes are kept and shown as an internal error."""
+    def answer(self, payload: bytes, known: str = "") -> Outcome:
+        """The answer to one request; the simulator's own mistakes are kept and shown as an internal error.
+
+        Args:
+            payload: The request's body.
+            known: The etag that came beside it.
+        """
         try:
-            request = read_request(payload)
+            request = read_request(payload, known)
         except SoapFault as problem:
             return Outcome(problem.status, fault(problem))
         try:
@@ -163,7 +169,7 @@ class Service:
         state.faults.answered(asked, answer)
         if not blow.is_flawed:
             self._recorder.violations += [f"{name}: {sentence}" for _, sentence in self._judge(answer)]
-        return Outcome(status, answer, name, mailbox.address, blow)
+        return Outcome(status, answer, name, mailbox.address, blow, photos.etag_of(call))
 
     def _run(self, call: Call, version: str) -> tuple[int, str]:
         name, blow = call.request.operation, call.blow

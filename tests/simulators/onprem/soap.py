@@ -104,12 +104,13 @@ SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that was understood: the operation's element and what the header says."""
+    """A request that was understood: the operation's element, what the header says, and the etag sent beside it."""
 
     operation: str
     body: etree._Element
     impersonate: tuple[str, str] | None = None  # kind (PrimarySmtpAddress …) and value
     header: tuple[etree._Element, ...] = field(default=())
+    known: str = ""  # the HTTP header If-None-Match
 
 
 def parse(payload: bytes) -> etree._Element:
@@ -124,8 +125,8 @@ def parse(payload: bytes) -> etree._Element:
     return root
 
 
-def read_request(payload: bytes) -> Request:
-    """Takes an envelope apart."""
+def read_request(payload: bytes, known: str = "") -> Request:
+    """Takes an envelope apart; `known` is the etag that came beside it."""
     root = parse(payload)
     body = root.find(f"{S}Body")
     if root.tag != f"{S}Envelope" or body is None:
@@ -135,7 +136,7 @@ def read_request(payload: bytes) -> Request:
         raise SoapFault("ErrorInvalidRequest")
     header = root.find(f"{S}Header")
     entries = tuple(entry for entry in header if isinstance(entry.tag, str)) if header is not None else ()
-    return Request(children[0].tag.removeprefix(M), children[0], _impersonated(entries), entries)
+    return Request(children[0].tag.removeprefix(M), children[0], _impersonated(entries), entries, known)
 
 
 def _impersonated(header: Iterable[etree._Element]) -> tuple[str, str] | None:
