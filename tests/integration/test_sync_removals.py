@@ -115,6 +115,21 @@ def test_the_outlook_tells_what_is_lost_from_what_is_released(vault: Vault, exch
     assert removals.outlook(vault, tenant) == Outlook(lost=0, released=0, stored=6)
 
 
+def test_only_what_awaits_removal_in_a_closed_mailbox_goes_with_it(vault: Vault, exchange: FakeExchange) -> None:
+    for key in ("ann", "bob"):
+        fill(exchange, key, 15)
+    tenant = register(vault, "acme", "ann", "bob")
+    sync(vault, tenant)
+    for key in ("ann", "bob"):
+        lose(exchange, key, 9)
+    assert sync(vault, tenant).status == Status.BRAKED
+    closed = {box.id for box in sources.to_pull(vault, tenant) if box.key == "ann"}
+    assert removals.release(vault, tenant, closed) == 9
+    assert manifest_agrees(vault, tenant)
+    assert {key: len(found) for key, found in held(vault, tenant).items()} == {"ann": 7, "bob": 16}
+    assert removals.outlook(vault, tenant).lost == 9  # bob's
+
+
 def test_a_mailbox_its_source_stops_naming_goes_behind_the_brake(vault: Vault, exchange: FakeExchange) -> None:
     fill(exchange, "ann", 30)
     fill(exchange, "bob", 5)
