@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -88,6 +89,7 @@ class Reader:
         self._size = 0
         self._markup = 0
         self._open_tag = 0  # bytes of a tag that has not ended yet
+        self._has_asides = False  # comments or raw text, which are held twice
         self._end = b""
         self._parser = _parser()
         self._mender: _Mender | None = None
@@ -132,6 +134,12 @@ class Reader:
         found = [content] if listed is None else [child for child in listed if isinstance(child.tag, str)]
         return [_message(element) for element in found]
 
+    def close(self) -> None:
+        """Lets go of what was taken in: lxml frees a document that has not ended only when its parser is closed."""
+        self._kept = None
+        with suppress(etree.XMLSyntaxError):
+            self._parser.close()
+
     def _count(self, block: bytes) -> None:
         self._size += len(block)
         self._end = (self._end + block[-_END:])[-_END:]
@@ -143,8 +151,11 @@ class Reader:
             self._open_tag = 0
         elif self._open_tag:
             self._open_tag += len(block)
+        self._has_asides |= b"<!" in block
         if self._size > _KEPT:
             self._kept = None
+            if self._has_asides:
+                raise AnswerTooLargeError
         if self._markup > _MARKUP_LIMIT or self._open_tag > _TAG_LIMIT:
             raise AnswerTooLargeError
 

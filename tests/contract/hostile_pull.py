@@ -6,14 +6,22 @@ Given on stdin: the settings, and the addresses; the first is pulled twice, so t
 from __future__ import annotations
 
 import json
-import resource
+import re
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from connectors.ews import EwsSettings, Password, connect
 from connectors.port import ConnectorError, Mailbox, Page
 from tests.reading import outcomes
+
+
+def peak() -> int:
+    """The most memory that this process has taken so far, in KiB; getrusage would tell that of who started it."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found.group(1))
 
 
 def main() -> None:
@@ -33,10 +41,10 @@ def main() -> None:
     good, hostile = given["addresses"]
     for _ in range(2):
         assert pull(good) == "read"
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before, began = peak(), time.monotonic()
     code = pull(hostile)
     seconds = time.monotonic() - began
-    mebibytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+    mebibytes = (peak() - before) // 1024
     assert pull(good) == "read"  # the others go on
     json.dump({"code": code, "seconds": seconds, "mebibytes": mebibytes}, sys.stdout)
 
