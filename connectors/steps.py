@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from connectors.port import ConnectorError, CredentialRejected, Ended, FolderGone, Page, Step, Wanted
+from connectors.port import ConnectorError, Ended, FolderGone, Page, Step, Wanted
 
 
 def one_by_one(
@@ -17,15 +17,15 @@ def one_by_one(
         wanted: The mailboxes.
 
     Raises:
-        CredentialRejected: Nothing more may be tried.
+        ConnectorError: It concerns all of the tenant, as a refused credential does.
     """
     for one in wanted:
         try:
             for outcome in read(one):
                 yield [Step(one.mailbox, outcome)]
-        except CredentialRejected:
-            raise
         except ConnectorError as error:
+            if error.concerns_all:
+                raise
             yield [Step(one.mailbox, Ended(error))]
         else:
             yield [Step(one.mailbox, Ended())]

@@ -120,15 +120,21 @@ def _of_tls(error: Exception) -> Exception:
     for cause in causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             found = _CERTIFICATES.get(cause.verify_code, _UNTRUSTED)
-            return Unreachable(found.message, code=found.code, advice=found.advice)
+            return _for_all(Unreachable(found.message, code=found.code, advice=found.advice))
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return Unreachable(_UNTRUSTED.message, code=_UNTRUSTED.code)
+        return _for_all(Unreachable(_UNTRUSTED.message, code=_UNTRUSTED.code))
     return _lost("TLS with the server failed.", "tls-failed")
 
 
 def _unreached(code: str, *, known: bool) -> Exception:
-    error = Unreachable("The server cannot be reached.", code=code)
+    error = _for_all(Unreachable("The server cannot be reached.", code=code))
     return PassingFaultError(error) if known else error
+
+
+def _for_all(error: Unreachable) -> Unreachable:
+    """The error, of a connection that no other mailbox fares better with."""
+    error.concerns_all = True
+    return error
 
 
 def _lost(message: str, code: str) -> PassingFaultError:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from connectors.port import ConnectorError, CredentialRejected, MailboxKind
+from connectors.port import ConnectorError, CredentialRejected, MailboxKind, Unreachable
 from syncvault.clock import system_clock
 from syncvault.errors import DamagedError
 from syncvault.store import tenants as tenant_rows
@@ -53,6 +53,25 @@ def test_a_refused_credential_quarantines_and_stops(vault: Vault, exchange: Fake
     exchange.people["ann"].fault = None
     credentials.replace(vault, tenant, secret("new"))
     assert sync(vault, tenant).status == Status.OK
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_what_concerns_all_mailboxes_ends_the_run_and_is_told_once(
+    together: bool, vault: Vault, exchange: FakeExchange
+) -> None:
+    people = ["ann", "bob", "cat", "dan"]
+    for name in people:
+        exchange.hire(name, name[0])
+    tenant = register(vault, "acme", *people)
+    sync(vault, tenant)
+    down = Unreachable("Nobody there.")
+    down.concerns_all = together
+    for name in people:
+        exchange.people[name].fault = down
+    run = sync(vault, tenant, mailboxes=2)
+    told = [failure.mailbox for failure in run.failures]
+    assert (run.status, run.removed) == (Status.FAILED if together else Status.PARTIAL, 0)
+    assert told == [None] if together else None not in told
 
 
 def test_a_dry_run_quarantines_nobody(vault: Vault, exchange: FakeExchange) -> None:

@@ -89,17 +89,20 @@ def test_a_server_that_is_not_there_is_no_passing_fault_at_first(wire: Wire, con
     reason = NewConnectionError(None, "refused")  # type: ignore[arg-type]
     wire.reply(exceptions.ConnectionError(MaxRetryError(None, URL, reason)), NOBODY)  # type: ignore[arg-type]
 
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable) as caught:
         connector.probe()
 
+    assert caught.value.concerns_all
     assert wire.replies == [NOBODY]
 
 
 def test_an_untrusted_certificate_is_not_tried_again(wire: Wire, connector: EwsConnector) -> None:
     wire.reply(exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"), NOBODY)
 
-    with pytest.raises(Unreachable, match="not trusted"):
+    with pytest.raises(Unreachable, match="not trusted") as caught:
         connector.probe()
+
+    assert caught.value.concerns_all
 
     assert wire.replies == [NOBODY]
 
