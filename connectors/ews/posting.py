@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -232,12 +232,12 @@ def _other_way() -> ProtocolViolation:
 
 
 def _messages(head: bytes, blocks: Iterator[bytes]) -> tuple[Message, ...]:
-    reader = soap.Reader()
     try:
-        reader.feed(head)
-        for block in blocks:
-            reader.feed(block)
-        messages = tuple(reader.messages())
+        with closing(soap.Reader()) as reader:
+            reader.feed(head)
+            for block in blocks:
+                reader.feed(block)
+            messages = tuple(reader.messages())
     except soap.TruncatedError:
         raise PassingFaultError(ServerFault("Exchange's answer was cut off.", code="truncated"), attempts=3) from None
     if not messages:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
 from connectors.ews import soap
@@ -105,3 +109,20 @@ def test_white_space_before_the_declaration_is_forgiven(before: bytes) -> None:
     (message,) = soap.read(before + answer("GetItem", "<m:Items/>").encode())
 
     assert message.code == "NoError"
+
+
+def held() -> int:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="nothing tells how much memory is held")
+def test_an_answer_that_never_ended_leaves_nothing_behind() -> None:
+    half = b'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>' + b"<a>Nobody</a>" * 50_000
+    growth = []
+    for _ in range(12):
+        before = held()
+        with closing(soap.Reader()) as reader:
+            reader.feed(half)
+        growth.append(held() - before)
+    assert sum(growth[2:]) < 20_000_000
