@@ -9,14 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 from connectors.selection import FIELDS, PHOTO
+from scripts.benchmarks import peers
 from scripts.benchmarks.clocks import in_child, ratio
 from scripts.benchmarks.simulated import Simulated, simulators
 from scripts.benchmarks.tables import show
@@ -26,7 +29,6 @@ _PHOTO_BYTES: Final = 100_000
 _MOST_CHANGES: Final = 512  # that one SyncFolderItems may bring, by Microsoft's schema
 _PER_RUN: Final = 3  # whose mailbox it is, its contact folder, the folders below
 _CONTACT_FIELDS: Final = ",".join(name for name in FIELDS if name != PHOTO)
-_SAME: Final = ("contacts", "photos")
 
 Figures = dict[str, Any]
 
@@ -38,22 +40,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=1, help="how often each way is measured, in turn")
     parser.add_argument("--incremental", action="store_true", help="runs after the first: nothing or 1 %% changed")
     parser.add_argument("--no-peers", action="store_true", help="leave out exchangelib")
+    parser.add_argument("--peer-env", type=Path, metavar="DIR", help="have exchangelib in an environment of its own")
 
 
 def measure(options: argparse.Namespace) -> None:
     """Measures and shows what was asked for."""
+    python = "" if options.no_peers or options.incremental else _peer_python(options.peer_env)
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         with simulators("onprem", 1, options.contacts, own_core=True) as simulated:
             bench = _Bench(simulated, Path(directory), _CONTACT_FIELDS)
             if options.incremental:
                 bench.incremental(options.contacts)
                 return
-            bench.contacts(options.contacts, options.rounds, peers=not options.no_peers)
+            bench.contacts(options.contacts, options.rounds, python)
         if options.photos:
             with simulators("onprem", 1, options.photos, own_core=True) as simulated:
                 _give_pictures(simulated, options.photos)
                 bench = _Bench(simulated, Path(directory), f"display_name,{PHOTO}")
-                bench.photos(options.photos, options.rounds, peers=not options.no_peers)
+                bench.photos(options.photos, options.rounds, python)
 
 
 def floor(contacts: int) -> int:
@@ -83,9 +87,9 @@ class _Bench:
         # Not measured: the simulator fills the mailbox when it is first looked at, which it does now.
         in_child("pull_case", "record", "onprem", self._info, self._exchanges)
 
-    def contacts(self, contacts: int, rounds: int, *, peers: bool) -> None:
+    def contacts(self, contacts: int, rounds: int, peer: str) -> None:
         """A first pull of all fields against a download that keeps nothing, and against exchangelib."""
-        taken = self._measure(rounds, "contacts" if peers else "")
+        taken = self._measure(rounds, "contacts", peer)
         ours = self._firsts[0]
         least = floor(contacts)
         rows = [
@@ -98,9 +102,9 @@ class _Bench:
         show(f"First pull of a mailbox of {contacts:,} contacts, as the simulator saw it", ["", "", "floor"], rows)
         _show_speeds(f"Its speed, all fields but the photo; median of {rounds}", "contacts", contacts, taken)
 
-    def photos(self, photos: int, rounds: int, *, peers: bool) -> None:
+    def photos(self, photos: int, rounds: int, peer: str) -> None:
         """A first pull of a mailbox in which everybody has a picture."""
-        taken = self._measure(rounds, "photos" if peers else "")
+        taken = self._measure(rounds, "photos", peer)
         sent = f"{self._firsts[0].requests:,} requests"
         _show_speeds(f"{photos:,} photos of 100 kB, {sent}; median of {rounds}", "photos", photos, taken)
 
@@ -124,19 +128,19 @@ class _Bench:
         header = ["", "requests", "wall s", "share", "CPU s", "share", "peak MiB"]
         show(f"Further runs: a mailbox of {contacts:,} contacts", header, rows)
 
-    def _measure(self, rounds: int, peer_reads: str) -> dict[str, list[Figures]]:
+    def _measure(self, rounds: int, what: str, peer: str) -> dict[str, list[Figures]]:
         taken: dict[str, list[Figures]] = {"syncvault, into a vault": [], "bare, parsing nothing": []}
         self._firsts: list[_First] = []
         for number in range(rounds):
             self._firsts.append(self._first(f"first-{number}"))
             taken["syncvault, into a vault"].append(self._firsts[-1].figures)
             taken["bare, parsing nothing"].append(in_child("pull_case", "deaf", "onprem", self._info, self._exchanges))
-            if peer_reads:
-                read = in_child("peer_exchangelib", peer_reads, self._info, self._address)
+            if peer:
+                read = in_child("peer_exchangelib", what, self._info, self._address, python=peer)
                 taken.setdefault("exchangelib, keeping nothing", []).append(read)
-                ours = self._firsts[-1].figures[peer_reads]
-                if read[peer_reads] != ours:
-                    raise SystemExit(f"exchangelib read {read[peer_reads]} {peer_reads}, syncvault {ours}")
+                ours = self._firsts[-1].figures[what]
+                if read[what] != ours:
+                    raise SystemExit(f"exchangelib read {read[what]} {what}, syncvault {ours}")
         return taken
 
     def _first(self, vault: str) -> _First:
@@ -158,6 +162,17 @@ class _Bench:
         for number in numbers:
             self._simulated.change_contact(person, number)
         return len(numbers)
+
+
+def _peer_python(environment: Path | None) -> str:
+    """The interpreter that has exchangelib in the version that syncvault uses; empty if it cannot be had."""
+    if environment is None:
+        return sys.executable
+    python = environment / "bin" / "python"
+    refusal = peers.install(python, f"exchangelib=={version('exchangelib')}")
+    if refusal:
+        print(f"  exchangelib is left out: {refusal}")
+    return "" if refusal else str(python)
 
 
 def _give_pictures(simulated: Simulated, photos: int) -> None:

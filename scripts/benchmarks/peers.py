@@ -43,7 +43,7 @@ def ready(
         task.write_text(json.dumps({**simulated.info, "people": [_told(simulated, n) for n in range(mailboxes)]}))
         for name, (module, package) in _PEERS.items():
             python = (environment or Path(directory) / "env") / "bin" / "python"
-            if refusal := _install(python, package):
+            if refusal := install(python, package):
                 missing.append(f"{name} is left out: {refusal}")
             else:
                 there[name] = partial(in_child, module, task, python=str(python))
@@ -61,7 +61,7 @@ def _told(simulated: Simulated, number: int) -> dict[str, Any]:
     }
 
 
-def _install(python: Path, package: str) -> str:
+def install(python: Path, package: str) -> str:
     """Sees to it that a package is in an environment; gives why not, empty if it is."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     commands = [[str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]]
