@@ -37,6 +37,7 @@ PRIVATE: Final = "private"
 _UNREAD: Final = "|"  # between a sync state and the IDs of items that could not be read; neither holds it
 _MOST_UNREAD: Final = 256  # items of a folder that are asked for again with its next round
 _MOST_EMPTY: Final = 100  # pages in a row that bring nothing
+_LISTINGS: Final = 5
 _LISTED: Final = "listed"  # the checkpoint of a folder that Exchange does not synchronise
 
 _T: Final = f"{{{TYPES}}}"
@@ -152,15 +153,28 @@ class _Round:
 
         Microsoft, "Public folder access with EWS in Exchange", points to FindItem and GetItem instead.
         """
-        said = _Said.listed(
-            listed(self.session, self.address, self.folder.id), skips_private=not self.selection.private
-        )
+        said = self._all()
         item_ids, fields = list(said.wanted), self.selection.fields
         for start in range(0, len(item_ids) or 1, limit):
             found = list(fetch(self.session, self.address, item_ids[start : start + limit], fields))
             said.last = start + limit >= len(item_ids)
             yield self._page(_Brought(said, found), stored_before=False)
             said = _Said(wanted=said.wanted, state=_LISTED)  # what is left out is counted once
+
+    def _all(self) -> _Said:
+        """All of the folder, each item as if it were new; listed anew if it changed meanwhile.
+
+        Else a page could miss what slipped to the one before.
+        """
+        for _ in range(_LISTINGS):
+            said, totals = _Said(skips_private=not self.selection.private, state=_LISTED), set()
+            for total, items in listed(self.session, self.address, self.folder.id):
+                totals.add(total)
+                for item in items:
+                    said.note("Create", item, item)
+            if len(totals) == 1:
+                return said
+        raise ServerFault("The folder changes faster than it can be listed.", code="folder-changing")
 
     def _page(self, brought: _Brought, *, stored_before: bool) -> Page:
         said, fields = brought.said, self.selection.fields
@@ -224,14 +238,6 @@ class _Said:
                 said._take(change)
         return said
 
-    @classmethod
-    def listed(cls, items: Iterable[etree._Element], *, skips_private: bool) -> _Said:
-        """All of a folder, each item as if it were new."""
-        said = cls(skips_private=skips_private, state=_LISTED)
-        for item in items:
-            said._note("Create", item, item)
-        return said
-
     @property
     def empty(self) -> bool:
         return not (self.wanted or self.private or self.removed or self.foreign or self.nameless)
@@ -243,9 +249,10 @@ class _Said:
     def _take(self, change: etree._Element) -> None:
         kind = change.tag.rpartition("}")[2]
         if kind != "ReadFlagChange":
-            self._note(kind, change, next(change.iterchildren("*"), None))
+            self.note(kind, change, next(change.iterchildren("*"), None))
 
-    def _note(self, kind: str, named: etree._Element, item: etree._Element | None) -> None:
+    def note(self, kind: str, named: etree._Element, item: etree._Element | None) -> None:
+        """Takes down what is said of an item: the element that names it, and the item as far as it is told."""
         identity = next(named.iter(_ITEM_ID), None)
         item_id = "" if identity is None else identity.get("Id", "")
         if not item_id:

@@ -14,14 +14,14 @@ from connectors.ews.codes import PASSING, failure
 from connectors.ews.operations import MAX_CHANGES, MESSAGES, TYPES, find_items, get_contacts
 from connectors.ews.session import ANSWER_LIMIT, AnswerTooLargeError, EwsSession, only
 from connectors.ews.soap import Message
-from connectors.port import ProtocolViolation, ServerFault
+from connectors.port import ProtocolViolation
 
 Found = tuple[str, etree._Element | None]  # an item's ID, and its element or None if it cannot be read
 
 FETCHED_AT_ONCE: Final = MAX_CHANGES  # all that a page of changes names: usually less than two MiB
 CHUNK_LIMIT: Final = 16 * 1024 * 1024  # bytes; beyond it, less is asked for at once
 
-_LISTINGS: Final = 5
+_PAGES: Final = 400  # of a list: Exchange recommends no more than 100,000 items in a folder
 _ITEMS: Final = f"{{{MESSAGES}}}Items"
 _OF_THE_ITEM: Final = frozenset({
     "ErrorAccessDenied",
@@ -40,27 +40,22 @@ _OF_THE_ITEM: Final = frozenset({
 })  # fmt: skip
 
 
-def listed(session: EwsSession, address: str, folder_id: str) -> list[etree._Element]:
-    """What lies in a folder: an element for each item, with its ID and whether it is private.
+def listed(session: EwsSession, address: str, folder_id: str) -> Iterator[tuple[str, list[etree._Element]]]:
+    """What lies in a folder, by the page: how many items there are by now, and elements that say which is private.
 
     Raises:
-        ServerFault: The folder changes all the time, so that a page could have missed what slipped to the one before.
         ConnectorError: It cannot be listed.
     """
-    for _ in range(_LISTINGS):
-        found: list[etree._Element] = []
-        totals: set[str | None] = set()
-        is_last = False
-        while not is_last:
-            message = only(session.call(find_items(folder_id, len(found)), act_as=address), act_as=address)
-            root = message.find("RootFolder")
-            page = [] if root is None else list(root.iterfind(f"{{{TYPES}}}Items/*"))
-            found += page
-            totals.add(None if root is None else root.get("TotalItemsInView"))
-            is_last = root is None or not page or root.get("IncludesLastItemInRange", "true") in {"true", "1"}
-        if len(totals) == 1:
-            return found
-    raise ServerFault("The folder changes faster than it can be listed.", code="folder-changing")
+    offset = 0
+    for _ in range(_PAGES):
+        message = only(session.call(find_items(folder_id, offset), act_as=address), act_as=address)
+        root = message.find("RootFolder")
+        page = [] if root is None else list(root.iterfind(f"{{{TYPES}}}Items/*"))
+        offset += len(page)
+        yield "" if root is None else root.get("TotalItemsInView", ""), page
+        if root is None or not page or root.get("IncludesLastItemInRange", "true") in {"true", "1"}:
+            return
+    raise ProtocolViolation("Exchange's list of a folder has no end.")
 
 
 def fetch(session: EwsSession, address: str, item_ids: Sequence[str], fields: frozenset[str]) -> Iterator[Found]:

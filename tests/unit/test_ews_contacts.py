@@ -516,6 +516,11 @@ class TestAPublicFolderThatIsNotSynchronised:
         with pytest.raises(ServerFault, match="faster"):
             list(outcomes(connector, self.BOX))
 
+    def test_a_list_without_end_ends(self, wire: Wire, connector: EwsConnector) -> None:
+        wire.reply(self.REFUSAL, *[found("a", last=False)] * 3)
+        with patch("connectors.ews.items._PAGES", 3), pytest.raises(ProtocolViolation, match="no end"):
+            list(outcomes(connector, self.BOX))
+
     def test_it_is_read_in_full_each_time(self, wire: Wire, connector: EwsConnector) -> None:
         wire.reply(self.REFUSAL, found("a"), items(contact("a")), found_below(folder("f", "Sales")), found_below())
         (page,) = outcomes(connector, self.BOX)
