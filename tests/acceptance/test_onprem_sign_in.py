@@ -224,7 +224,8 @@ def test_of_a_keytab_and_a_ticket_cache_it_is_shown_whose_they_are_and_where(
 
 def test_an_oauth_client_is_registered_with_what_may_be_shown_of_it(vault: Shell, onprem: OnpremSimulator) -> None:
     where = ["--auth", "oauth", "--token-url", "https://adfs.example.com/adfs/oauth2/token", "--client-id", "contacts"]
-    options = [*vault.onprem_options(onprem), *where, "--secret-stdin", "--secret-expires", "2099-05-01", "--no-probe"]
+    options = ["--ews-url", onprem.url, "--username", onprem.upn, "--admin-mail", "admin@example.com", *where]
+    options += [*vault.common_options(), "--secret-stdin", "--secret-expires", "2099-05-01", "--no-probe"]
     added = vault.did("tenant", "add-onprem", "house", *options, "--json", given="s3cret-of-the-client")
     shown = vault.did("credential", "show", "house", "--json")
     assert (shown.data["kind"], shown.data["auth"]) == ("secret", "oauth")
