@@ -30,8 +30,8 @@ _WINDOW: Final = 2.0  # seconds in which at least so many bytes have to come
 _IN_A_WINDOW: Final = 2 * 1024
 _LONGEST_ANSWER: Final = 600.0
 _HEAD: Final = 64 * 1024  # bytes read of what is no SOAP
+_PAGE: Final = 1024 * 1024  # and of what Exchange shows to who asks for nothing: a page, or its own description
 _TRIES: Final = 3  # of one request whose connection is not, or no longer, signed in
-_UNJUDGED: Final = frozenset({408, 429, 502, 503, 504})  # said by what stands before Exchange, perhaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +133,16 @@ class Poster:
             with session.get(self._url, allow_redirects=False, timeout=_TIMEOUTS, stream=True) as response:
                 self._check_sign_in(response)
                 shown = "Authorization" in response.request.headers
-                head = b"".join(_blocks(response, _HEAD)) if shown else b""
-            if not shown or (self._signs_connections and not self._adapter(session).is_connected):
-                # A server that does not ask who it is that asks for nothing, or closes what it has let in.
-                self._signs_connections = False
-                return
-            error, is_passing, asked = meaning(response.status_code, response.headers, head, self._now())
-            if is_passing and response.status_code in _UNJUDGED:
+                is_whole = shown and _drained(response)
+            error, is_passing, asked = meaning(response.status_code, response.headers, b"", self._now())
+            if shown and is_passing and response.status_code != HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise PassingFaultError(error, asked=asked)
+            if not is_whole or is_passing or (self._signs_connections and not self._adapter(session).is_connected):
+                # A server that does not ask who it is that asks for nothing, cannot answer that, closes what it has
+                # let in, or has so much to say that the connection is of no more use.
+                self._signs_connections = self._looks_first = False
+                session.close()
+                return
             self.guard.accept()
             session.signed_in = True  # type: ignore[attr-defined]
 
@@ -218,6 +220,16 @@ class Poster:
                 session.signed_in = False  # type: ignore[attr-defined]
                 break
         return Posted(status, response.headers, head=head)
+
+
+def _drained(response: Response) -> bool:
+    """Reads a body that nobody wants to its end, so that its connection can be used again; False if it is too long."""
+    try:
+        for _ in _blocks(response, _PAGE):
+            pass
+    except AnswerTooLargeError:
+        return False
+    return True
 
 
 def _nobody(request: PreparedRequest) -> PreparedRequest:

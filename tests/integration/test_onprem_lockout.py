@@ -188,13 +188,24 @@ def test_a_server_that_closes_every_connection_it_has_let_in_is_read_all_the_sam
     assert (run.status, run.failures, onprem.refused_logins) == (Status.OK, [], 0)
 
 
-def test_a_server_that_lets_anybody_look_and_only_asks_who_posts_is_signed_in_to(
-    vault: Vault, onprem: OnpremSimulator, authority: Authority, between: Callable[..., None]
+SHOWN = {
+    "nothing": lambda incoming, respond: Outgoing(405),
+    "a page to everybody": lambda incoming, respond: Outgoing(200, b"<html></html>"),
+    "a fault": lambda incoming, respond: respond(incoming) if not proves(incoming) else Outgoing(500),
+    "a book": lambda incoming, respond: respond(incoming) if not proves(incoming) else Outgoing(200, b"x" * 3_000_000),
+}
+
+
+@WAYS
+@pytest.mark.parametrize("shown", SHOWN)
+def test_whatever_a_server_shows_to_who_asks_for_nothing_it_is_signed_in_to(
+    request: pytest.FixtureRequest, vault: Vault, onprem: OnpremSimulator, auth: str, shown: str
 ) -> None:
     def look(incoming: Incoming, respond: Respond) -> Outgoing:
-        return Outgoing(405) if incoming.method == "GET" else respond(incoming)
+        return SHOWN[shown](incoming, respond) if incoming.method == "GET" else respond(incoming)
 
-    between(look)
-    run = sync(vault, register(vault, onprem, authority), mailboxes=5)
+    request.getfixturevalue("between")(look)
+    tenant = register(vault, onprem, request.getfixturevalue("authority"), auth=auth)
+    run = sync(vault, tenant, mailboxes=5)
 
     assert (run.status, run.failures, onprem.refused_logins) == (Status.OK, [], 0)
