@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -56,10 +57,8 @@ class Realm:
         """Ends the KDC."""
         while self._running:
             process = self._running.pop()
-            process.terminate()
-            process.wait(timeout=10)
-            assert process.stderr is not None
-            process.stderr.close()
+            os.killpg(process.pid, signal.SIGTERM)  # a program around it would leave it alone
+            process.communicate(timeout=10)  # to the end of what it says: then its port is free again
 
     def start(self, *wrapper: str) -> None:
         """Starts the KDC, maybe through another program."""
@@ -69,6 +68,7 @@ class Realm:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         self._running.append(process)
         assert process.stderr is not None
