@@ -62,20 +62,14 @@ class _Found:
 
 
 def discover(username: str, credential: EwsCredential, domain: str, *, ca_pem: str = "") -> str:
-    r"""The address of EWS that a domain's autodiscover names for the service account.
+    """What `connectors.ews.discover` says, and how.
 
     The credential is shown only to a server of the domain that asks for it, and never again once it was refused.
 
-    Args:
-        username: The service account: `DOMAIN\name`, `name@example.com` or its principal.
-        credential: What proves it.
-        domain: Where the account's mailbox is at home, such as `example.com`.
-        ca_pem: Certificates in PEM form, trusted in addition to the system's.
-
     Raises:
         CredentialRejected: It was refused.
-        ProtocolViolation: There is no autodiscover, or it leads to plain http or out of the domain.
-        ConnectorError: It could not be asked.
+        ProtocolViolation: The domain is none, or its autodiscover leads to plain http or elsewhere.
+        ConnectorError: There is no autodiscover, or it could not be asked.
     """
     home = _normal(domain)
     search = _Search(username, credential, home, ca_pem)
