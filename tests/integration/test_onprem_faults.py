@@ -240,6 +240,13 @@ def test_an_answer_that_stops_coming_is_given_up_and_asked_for_again(office: Off
     office.heals()
 
 
+def test_a_busy_server_that_wants_an_older_version_too_is_ridden_out(office: Office) -> None:
+    office.faults.arm("http-503")
+    office.faults.arm("old-server")
+    summary = office.run(full=True)
+    assert (summary.status, summary.failures) == (Status.OK, [])
+
+
 def test_a_budget_of_syncs_is_kept_by_taking_turns(office: Office) -> None:
     office.edit()
     mode = office.faults.arm("connection-count", limit=1, seconds=0.1)

@@ -58,7 +58,7 @@ class Asked:
     Attributes:
         operation: Its name.
         mailbox: Whom it acts as, in lower case; empty for the service account itself.
-        payload: The whole request, by which it is known again; without what tells pages that come again apart.
+        payload: The request by which it is known again, whatever its version or how often a page came before.
         ids: Of the items or attachments, or the folder to sync.
         state: The sync state given.
         page: Which page of a folder's round it asks for.
@@ -98,7 +98,7 @@ def asked_of(request: Request, payload: bytes) -> Asked:
     )
 
 
-_AGAIN = re.compile(rb"~\d+(?=</)")
+_AGAIN = re.compile(rb'~\d+(?=</)|Version="Exchange\w+"')
 _LISTS = {"ItemIds", "AttachmentIds"}
 
 
