@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -16,12 +15,12 @@ from syncvault.sync.parallel import DeadlineError, Stop, StoppedError
 from syncvault.sync.summary import Options, Silence, Status
 from syncvault.vault import tenants
 from syncvault.vault.content import sources
-from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, OnpremConnection, Tenant
+from syncvault.vault.model import Credential, CredentialKind, OnlineConnection, Tenant
 from syncvault.vault.vault import Vault
 from tests.conftest import Authority
+from tests.integration import onprem_parts
 from tests.integration.vault_parts import profile
 from tests.simulators.company.cast import ANNA, JURGEN
-from tests.simulators.onprem.mailboxes import primary_address
 from tests.watching import watched
 
 LATER = 200  # seconds that the servers ask for: less than a request's patience
@@ -43,27 +42,23 @@ def busy_tenant(
 ) -> Tenant:
     """A tenant of two mailboxes whose server asks everybody who wants contacts to come back later."""
     server = request.getfixturevalue(request.param)
-    if request.param == "online":
-        server.faults.fail_next("contact", status=429, headers={"Retry-After": str(LATER)}, times=100)
-        monkeypatch.setattr(server.faults, "take", watched(server.faults.take, asked))
-        connection: Any = OnlineConnection(
-            server.directory_id,
-            server.client_id,
-            authority=server.origin,
-            graph_url=server.origin,
-            ca_pem=authority.ca_pem,
-        )
-        credential = Credential(CredentialKind.SECRET, Secret(server.client_secret))
-        kind, refs = "user", [ANNA, JURGEN]
-    else:
+    if request.param == "onprem":
         server.faults.http(503, operation="SyncFolderItems", retry_after=LATER, times=100)
         monkeypatch.setattr(server.faults, "draw", watched(server.faults.draw, asked))
-        connection = OnpremConnection(server.url, server.username, ca_pem=authority.ca_pem)
-        credential = Credential(CredentialKind.PASSWORD, Secret(server.password))
-        kind, refs = "mailbox", [primary_address(server.company.people[person]) for person in (ANNA, JURGEN)]
+        return onprem_parts.register(vault, server, authority, ANNA, JURGEN)
+    server.faults.fail_next("contact", status=429, headers={"Retry-After": str(LATER)}, times=100)
+    monkeypatch.setattr(server.faults, "take", watched(server.faults.take, asked))
+    connection = OnlineConnection(
+        server.directory_id,
+        server.client_id,
+        authority=server.origin,
+        graph_url=server.origin,
+        ca_pem=authority.ca_pem,
+    )
+    credential = Credential(CredentialKind.SECRET, Secret(server.client_secret))
     tenant = tenants.register(vault, replace(profile(), connection=connection), credential)
-    for ref in refs:
-        sources.add(vault, tenant, kind, ref)
+    for person in (ANNA, JURGEN):
+        sources.add(vault, tenant, "user", person)
     return tenant
 
 
