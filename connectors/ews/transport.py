@@ -111,9 +111,16 @@ def trusted(settings: EwsSettings) -> ssl.SSLContext:
         raise Unreachable("The CA bundle holds no usable certificate.") from None
 
 
+class _StayingSession(requests.Session):
+    """Stays where it is: told not to follow, requests would still read a redirect's whole body."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere."""
+
+
 def bare_session(context: ssl.SSLContext, guard: Guard | None = None) -> requests.Session:
     """A session that speaks https with the tenant's trust, signs in nobody, and takes nothing from the environment."""
-    session = requests.Session()
+    session = _StayingSession()
     session.trust_env = False
     session.headers.update(DEFAULT_HEADERS)
     session.headers["User-Agent"] = USER_AGENT

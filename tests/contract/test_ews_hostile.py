@@ -139,6 +139,18 @@ def test_a_small_answer_that_unpacks_to_a_large_one_does_too(pull: Callable[...,
     assert outcome["mebibytes"] <= 100
 
 
+@pytest.mark.parametrize("end", ["", "drip"])
+def test_nobody_reads_what_a_redirect_has_to_say(pull: Callable[..., Any], end: str) -> None:
+    body = gzip.compress(repeated(b"x", 256 * MEBIBYTE))
+    headers = (("Content-Encoding", "gzip"), ("Location", "https://elsewhere.example/"))
+
+    outcome = pull(lambda incoming: Outgoing(302, body, headers, end))
+
+    assert outcome["code"] == "http-302"
+    assert outcome["seconds"] < 15
+    assert outcome["mebibytes"] <= 100
+
+
 def test_a_page_that_is_large_and_right_is_read(pull: Callable[..., Any], onprem: OnpremSimulator) -> None:
     respond = onprem.respond
 
