@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
 import certifi
+from requests import Response, Session
 from requests.adapters import HTTPAdapter
 from requests.utils import should_bypass_proxies
 
@@ -96,3 +97,10 @@ class TrustAdapter(HTTPAdapter):
         host, pool = super().build_connection_pool_key_attributes(request, True, None)
         pool.pop("ca_certs", None)
         return host, {**pool, "cert_reqs": "CERT_REQUIRED", "ssl_context": self._context}
+
+
+class StayingSession(Session):
+    """Stays where it is: told not to follow, requests would still read a redirect's whole body."""
+
+    def get_redirect_target(self, resp: Response) -> None:
+        """Nowhere."""

@@ -14,18 +14,19 @@ from http import HTTPStatus
 from typing import Any, Final, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
-from requests import PreparedRequest, Response, Session
+from requests import PreparedRequest, Response
 from requests.auth import AuthBase
 
+from connectors.ews.bodies import blocks
 from connectors.ews.breaks import PassingFaultError, translated
 from connectors.ews.settings import OAuthClient
 from connectors.ews.sign_in import SignIn, send_again
+from connectors.ews.soap import AnswerTooLargeError
 from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, ServerFault, Throttled, Unreachable
 from connectors.throttle import Backoff, Now, RetryPolicy, Sleep, pause, retry_after
-from connectors.trust import TrustAdapter
+from connectors.trust import StayingSession, TrustAdapter
 
 _ANSWER_LIMIT: Final = 1024 * 1024
-_BLOCK: Final = 64 * 1024
 _TIMEOUTS: Final = (15.0, 60.0)
 _ATTEMPTS: Final = RetryPolicy(attempts=4)
 _MARGIN: Final = timedelta(minutes=5)  # a token that ends sooner is replaced first
@@ -129,7 +130,7 @@ class OAuthSignIn(SignIn):
 
     def _ask(self) -> tuple[int, Mapping[str, str], bytes]:
         """One request over a connection of its own: it takes one an hour."""
-        with Session() as session:
+        with StayingSession() as session:
             session.trust_env = False
             session.adapters.clear()
             session.mount("https://", TrustAdapter(self._context, max_retries=0))
@@ -190,12 +191,11 @@ def _origin(url: SplitResult) -> str:
 
 
 def _whole(response: Response) -> bytes:
-    body = b""
-    for block in response.iter_content(_BLOCK):
-        body += block
-        if len(body) > _ANSWER_LIMIT:
-            raise ProtocolViolation("The token endpoint answers with more than a token.", advice=_ENDPOINT_ADVICE)
-    return body
+    try:
+        return b"".join(blocks(response, _ANSWER_LIMIT))
+    except AnswerTooLargeError:
+        message = "The token endpoint answers with more than a token."
+        raise ProtocolViolation(message, advice=_ENDPOINT_ADVICE) from None
 
 
 def _unreached(error: ConnectorError) -> Unreachable:

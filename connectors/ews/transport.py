@@ -21,17 +21,19 @@ from lxml import etree
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError
 
+from connectors.ews.bodies import blocks
+from connectors.ews.breaks import PassingFaultError
 from connectors.ews.guard import Guard
 from connectors.ews.settings import EwsSettings, OAuthClient
 from connectors.ews.sign_in import SignIn, server_end_point, way_to_sign_in
+from connectors.ews.soap import AnswerTooLargeError
 from connectors.port import CredentialRejected, ProtocolViolation, Unreachable
 from connectors.throttle import Now, Sleep, utc_now
-from connectors.trust import TrustAdapter, tls_context
+from connectors.trust import StayingSession, TrustAdapter, tls_context
 
 USER_AGENT: Final = "syncvault"
 MAX_SESSIONS: Final = 5  # Exchange's default lets one account sync five folders at once
 _REFUSAL_LIMIT: Final = 1024 * 1024
-_BLOCK: Final = 64 * 1024
 
 # At DEBUG these print whole requests, addresses and the tokens of the sign-in. What we say ourselves holds none.
 for _name in ("exchangelib", "spnego", "requests_ntlm"):
@@ -52,6 +54,7 @@ class SignInAdapter(TrustAdapter):
 
         Raises:
             ProtocolViolation: A refusal is larger than any that is expected.
+            PassingFaultError: A refusal hardly comes.
         """
         send = partial(super().send, request, *args, **options)
         if self.guard is None:
@@ -87,16 +90,16 @@ def _end_point(response: requests.Response) -> bytes | None:
 
 
 def _whole(response: requests.Response) -> bytes:
-    body = b""
     try:
-        for block in response.raw.stream(_BLOCK, decode_content=True):
-            body += block
-            if len(body) > _REFUSAL_LIMIT:
-                response.close()
-                raise ProtocolViolation("The server's refusal is larger than any that is expected.")
+        return b"".join(blocks(response, _REFUSAL_LIMIT))
+    except AnswerTooLargeError:
+        response.close()
+        raise ProtocolViolation("The server's refusal is larger than any that is expected.") from None
     except HTTPError:
         raise requests.exceptions.ChunkedEncodingError from None
-    return body
+    except PassingFaultError:
+        response.close()
+        raise
 
 
 def trusted(settings: EwsSettings) -> ssl.SSLContext:
@@ -111,16 +114,9 @@ def trusted(settings: EwsSettings) -> ssl.SSLContext:
         raise Unreachable("The CA bundle holds no usable certificate.") from None
 
 
-class _StayingSession(requests.Session):
-    """Stays where it is: told not to follow, requests would still read a redirect's whole body."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Nowhere."""
-
-
 def bare_session(context: ssl.SSLContext, guard: Guard | None = None) -> requests.Session:
     """A session that speaks https with the tenant's trust, signs in nobody, and takes nothing from the environment."""
-    session = _StayingSession()
+    session = StayingSession()
     session.trust_env = False
     session.headers.update(DEFAULT_HEADERS)
     session.headers["User-Agent"] = USER_AGENT

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -227,6 +229,21 @@ def test_what_the_endpoint_says_instead_of_a_token(
     assert "Anna" not in error.message + error.advice
     assert not exchange.tokens.shown
     assert not exchange.recorder.entries  # Exchange itself has not been asked
+
+
+def test_nobody_reads_what_a_redirect_of_the_endpoint_has_to_say(exchange: OnpremSimulator, opened: Opener) -> None:
+    body = gzip.compress(bytes(64 * 1024 * 1024), 1)
+    headers = (("Content-Encoding", "gzip"), ("Location", "https://elsewhere.example/"))
+    exchange.tokens.instead = Outgoing(302, body, headers)
+
+    connector = opened()
+
+    tracemalloc.start()
+    try:
+        assert isinstance(failure_of(connector), ProtocolViolation)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_endpoint_that_recovers_is_waited_for(exchange: OnpremSimulator, opened: Opener) -> None:
