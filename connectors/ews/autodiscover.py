@@ -19,10 +19,12 @@ from lxml import etree
 from requests import Response, Session
 from requests.auth import AuthBase
 
+from connectors.ews.bodies import blocks
 from connectors.ews.breaks import PassingFaultError, translated
 from connectors.ews.guard import Guard
 from connectors.ews.settings import EwsCredential, EwsSettings
 from connectors.ews.sign_in import SignIn, way_to_sign_in
+from connectors.ews.soap import AnswerTooLargeError
 from connectors.ews.transport import bare_session, trusted
 from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, ServerFault, Unreachable
 from connectors.throttle import utc_now
@@ -33,9 +35,7 @@ _PATH: Final = "/autodiscover/autodiscover.xml"
 _ASKED: Final = "http://schemas.microsoft.com/exchange/autodiscover/outlook/requestschema/2006"
 _WANTED: Final = "http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a"
 _ANSWER_LIMIT: Final = 1024 * 1024
-_BLOCK: Final = 64 * 1024
 _TIMEOUTS: Final = (10.0, 30.0)
-_LONGEST_ANSWER: Final = 60.0
 _NOBODY_THERE: Final = frozenset({"unreachable", "timed-out"})
 _HOPS: Final = 3  # places asked, one leading to the next
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?"
@@ -210,13 +210,10 @@ def _request(address: str) -> bytes:
 
 
 def _whole(response: Response) -> bytes:
-    deadline = time.monotonic() + _LONGEST_ANSWER
-    body = b""
-    for block in response.iter_content(_BLOCK):
-        body += block
-        if len(body) > _ANSWER_LIMIT or time.monotonic() > deadline:
-            raise _NotHereError
-    return body
+    try:
+        return b"".join(blocks(response, _ANSWER_LIMIT))
+    except AnswerTooLargeError:
+        raise _NotHereError from None
 
 
 def _read(body: bytes) -> _Found:

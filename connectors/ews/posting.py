@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -11,9 +10,8 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from requests import PreparedRequest, Response, Session
-from urllib3.exceptions import ReadTimeoutError
 
-from connectors.ews import breaks, soap
+from connectors.ews import bodies, soap
 from connectors.ews.breaks import SIGN_IN_ADVICE, PassingFaultError, translated
 from connectors.ews.guard import DoubtError, Guard, is_refusal
 from connectors.ews.settings import EwsSettings
@@ -23,12 +21,7 @@ from connectors.ews.transport import SignInAdapter, TenantProtocol
 from connectors.port import CredentialRejected, NotPermitted, ProtocolViolation, ServerFault
 from connectors.throttle import Now, Sleep
 
-_BLOCK: Final = 64 * 1024
 _TIMEOUTS: Final = (15.0, 120.0)  # seconds to connect, and until an answer begins
-_SILENCE: Final = 4.0  # seconds in the middle of an answer
-_WINDOW: Final = 2.0  # seconds in which at least so many bytes have to come
-_IN_A_WINDOW: Final = 2 * 1024
-_LONGEST_ANSWER: Final = 600.0
 _HEAD: Final = 64 * 1024  # bytes read of what is no SOAP
 _PAGE: Final = 1024 * 1024  # and of what Exchange shows to who asks for nothing: a page, or its own description
 _TRIES: Final = 3  # of one request whose connection is not, or no longer, signed in
@@ -207,7 +200,7 @@ class Poster:
             self._signs_connections = False  # the server closes what it has let in: proofs go with the requests
 
     def _taken_in(self, session: Session, response: Response, limit: int) -> Posted:
-        blocks = _blocks(response, limit)
+        blocks = bodies.blocks(response, limit)
         head = _beginning(blocks)
         status = response.status_code
         is_answer = soap.is_soap(head) and (status == HTTPStatus.OK or status >= HTTPStatus.BAD_REQUEST)
@@ -225,7 +218,7 @@ class Poster:
 def _drained(response: Response) -> bool:
     """Reads a body that nobody wants to its end, so that its connection can be used again; False if it is too long."""
     try:
-        for _ in _blocks(response, _PAGE):
+        for _ in bodies.blocks(response, _PAGE):
             pass
     except AnswerTooLargeError:
         return False
@@ -265,56 +258,3 @@ def _beginning(blocks: Iterator[bytes]) -> bytes:
         if soap.has_begun(head):
             break
     return head
-
-
-def _blocks(response: Response, limit: int) -> Iterator[bytes]:
-    """The body, unpacked, as it comes.
-
-    Raises:
-        AnswerTooLargeError: It is longer than `limit` bytes.
-        PassingFaultError: It hardly comes any more.
-    """
-    length = response.headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) > limit:
-        raise AnswerTooLargeError
-    socket = getattr(getattr(response.raw, "connection", None), "sock", None)
-    if socket is not None:
-        socket.settimeout(_SILENCE)  # until the next request
-    pace, size = _Pace(), 0
-    while block := _next(response):
-        size += len(block)
-        if size > limit:
-            raise AnswerTooLargeError
-        pace.check(len(block))
-        yield block
-
-
-def _next(response: Response) -> bytes:
-    try:
-        return bytes(response.raw.read1(_BLOCK, decode_content=True) or b"")
-    except ReadTimeoutError:
-        raise breaks.too_slow() from None
-
-
-class _Pace:
-    """Sees that an answer keeps coming: one that drips would hold a connection, and a run, for ever."""
-
-    def __init__(self) -> None:
-        self._ends = time.monotonic() + _LONGEST_ANSWER
-        self._window = time.monotonic()
-        self._came = 0
-
-    def check(self, size: int) -> None:
-        """So many bytes more.
-
-        Raises:
-            PassingFaultError: It is not enough.
-        """
-        now = time.monotonic()
-        self._came += size
-        if now > self._ends:
-            raise breaks.too_slow()
-        if now - self._window > _WINDOW:
-            if self._came < _IN_A_WINDOW:
-                raise breaks.too_slow()
-            self._window, self._came = now, 0

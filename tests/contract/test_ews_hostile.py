@@ -177,3 +177,10 @@ def test_an_answer_that_hardly_goes_on_holds_its_mailbox_up_for_moments(
 
     assert outcome["code"] == "answer-stalled"
     assert outcome["seconds"] < 15
+
+
+def test_a_refusal_that_hardly_goes_on_holds_nobody_up_either(pull: Callable[..., Any]) -> None:
+    outcome = pull(lambda incoming: Outgoing(401, repeated(b"x", MEBIBYTE), (("WWW-Authenticate", "NTLM"),), "drip"))
+
+    assert outcome["code"] == "answer-stalled"
+    assert outcome["seconds"] < 15
