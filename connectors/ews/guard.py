@@ -19,9 +19,7 @@ from connectors.ews.breaks import was_never_sent
 from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, Unreachable
 
 _NTLM_RESPONSE: Final = "TlRMTVNTUAAD"  # how the third message of NTLM begins: the only one that proves anything
-_UNKNOWN_AFTER_ACCEPTANCE: Final = (
-    2  # verdicts in a row that may get lost; directories lock after three refusals, at least
-)
+_LOST_AT_MOST: Final = 2  # verdicts in a row, of who has been let in before; directories lock after three refusals
 _JUDGED_HERE: Final = frozenset({"ntlm", "basic"})  # others show more than one proof before they know
 
 
@@ -49,8 +47,11 @@ class Guard:
         return self._accepted
 
     def accept(self) -> None:
-        """Takes note that the server has."""
-        self._accepted, self._unknown = True, 0
+        """Takes note that the server has.
+
+        A verdict that got lost stays in doubt: what is answered meanwhile may have been let in before it.
+        """
+        self._accepted = True
 
     def end(self, error: ConnectorError) -> None:
         """Lets nothing out any more; the first reason stays."""
@@ -112,7 +113,7 @@ class Guard:
         except Exception as error:
             if was_never_sent(error):
                 self._unknown -= 1
-            elif self._unknown > self._accepted:
+            elif self._unknown >= (_LOST_AT_MOST if self._accepted else 1):
                 self.end(_unknown_verdict())
             raise
         self._unknown = 0
