@@ -142,8 +142,10 @@ class Reader:
 
     def _count(self, block: bytes) -> None:
         self._size += len(block)
+        if b"<" in block or self._open_tag:  # what follows goes byte by byte: not through a photo
+            self._markup += block.count(b"<") + block.count(b"=")
+            self._has_asides |= b"<!" in block or (self._end.endswith(b"<") and block.startswith(b"!"))
         self._end = (self._end + block[-_END:])[-_END:]
-        self._markup += block.count(b"<") + block.count(b"=")
         opened, closed = block.rfind(b"<"), block.rfind(b">")
         if opened > closed:
             self._open_tag = len(block) - opened
@@ -151,7 +153,6 @@ class Reader:
             self._open_tag = 0
         elif self._open_tag:
             self._open_tag += len(block)
-        self._has_asides |= b"<!" in block
         if self._size > _KEPT:
             self._kept = None
             if self._has_asides:
