@@ -20,7 +20,7 @@ from lxml import etree
 from connectors.ews import personas
 from connectors.ews.codes import PASSING
 from connectors.ews.directory import MAILBOXES, MOST_RESOLUTIONS, Entry, resolutions
-from connectors.ews.operations import PEOPLE_PER_PAGE, TYPES, find_people
+from connectors.ews.operations import TYPES, find_people
 from connectors.ews.session import AnswerTooLargeError, EwsSession, only
 from connectors.ews.soap import Message
 from connectors.port import MailboxGone, NotPermitted, ProtocolViolation, ServerFault
@@ -73,7 +73,7 @@ def _is_end(message: Message, people: list[etree._Element], offset: int) -> bool
     total = message.text("TotalNumberOfPeopleInView")
     if not people and total.isdecimal() and offset < int(total):
         raise ProtocolViolation("Exchange's list of people ends too early.")
-    return not people or (offset >= int(total) if total.isdecimal() else len(people) < PEOPLE_PER_PAGE)
+    return not people or (total.isdecimal() and offset >= int(total))  # a server may give fewer at once than asked for
 
 
 def _leaves_out_all(people: list[etree._Element]) -> bool:

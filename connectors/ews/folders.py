@@ -6,7 +6,7 @@ not allowed there (Microsoft, "FindFolder operation"), so they are walked level 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -36,7 +36,7 @@ from connectors.port import (
 
 _T: Final = f"{{{TYPES}}}"
 _CONTACT_CLASS: Final = "ipf.contact"  # classes below it are Exchange's own lists: recent recipients, chat partners
-_PAGES: Final = 200
+_MOST: Final = 100_000  # folders in one list; more is a list without end
 READER_ADVICE: Final = (
     "Let the service account read the folder and those below it in the Exchange Management Shell:"
     " Add-PublicFolderClientPermission -Identity \\PATH -User ACCOUNT -AccessRights Reviewer"
@@ -114,16 +114,11 @@ def _own_folders(session: EwsSession, address: str, known: Collection[str]) -> l
 
 def _below(session: EwsSession, address: str) -> dict[str, Found]:
     """Every folder below the default contact folder, by ID."""
-    below: dict[str, Found] = {}
-    offset: int | None = 0
-    for _ in range(_PAGES):
-        message = only(session.call(find_contact_folders(offset or 0), act_as=address), act_as=address)
-        found, offset = _page(message, offset or 0)
-        known = len(below)
-        below.update((folder.id, folder) for folder in found)
-        if offset is None or len(below) == known:
-            break
-    return below
+
+    def ask(offset: int) -> Message:
+        return only(session.call(find_contact_folders(offset), act_as=address), act_as=address)
+
+    return {folder.id: folder for folder in _listed(ask, 0)}
 
 
 def _path(folder: Found, folders: dict[str, Found], top: Found) -> str:
@@ -214,26 +209,32 @@ def _children(session: EwsSession, parents: Sequence[str]) -> Iterator[tuple[str
 
 def _pages(session: EwsSession, parent: str, offset: int | None) -> Iterator[Found]:
     """The folders right below one, or without a parent those at the top, from an offset on."""
-    seen: set[str] = set()
-    while offset is not None:
-        operation = find_public_folders([parent] if parent else [], offset)
-        found, offset = _page(only(session.call(operation)), offset)
-        fresh = [folder for folder in found if folder.id not in seen]
-        seen.update(folder.id for folder in fresh)
-        yield from fresh
-        if offset is not None and not fresh:
-            raise ProtocolViolation("Exchange's list of public folders does not advance.")
+    return _listed(lambda start: only(session.call(find_public_folders([parent] if parent else [], start))), offset)
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------
 
 
+def _listed(ask: Callable[[int], Message], offset: int | None) -> Iterator[Found]:
+    """The folders of a list from an offset on, each once. What is not told would count as gone, so all of it is."""
+    seen: set[str] = set()
+    while offset is not None:
+        found, offset = _page(ask(offset), offset)
+        fresh = [folder for folder in found if folder.id not in seen]
+        seen.update(folder.id for folder in fresh)
+        yield from fresh
+        if offset is not None and (not fresh or len(seen) > _MOST):
+            raise ProtocolViolation("Exchange's list of folders does not advance.")
+
+
 def _page(message: Message, offset: int) -> tuple[list[Found], int | None]:
     """The folders of an answer, and where the next page begins; None after the last."""
     root = message.find("RootFolder")
-    elements = [] if root is None else list(root.iterfind(f"{_T}Folders/*"))
+    if root is None:
+        raise ProtocolViolation("Exchange's answer does not tell the folders.")
+    elements = list(root.iterfind(f"{_T}Folders/*"))
     found = [folder for folder in map(_folder_of, elements) if folder is not None]
-    if root is None or root.get("IncludesLastItemInRange", "true") in {"true", "1"}:
+    if root.get("IncludesLastItemInRange", "true") in {"true", "1"}:
         return found, None
     said = root.get("IndexedPagingOffset", "")
     return found, int(said) if said.isdecimal() and int(said) > offset else offset + len(elements)

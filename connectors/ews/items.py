@@ -50,11 +50,15 @@ def listed(session: EwsSession, address: str, folder_id: str) -> Iterator[tuple[
     for _ in range(_PAGES):
         message = only(session.call(find_items(folder_id, offset), act_as=address), act_as=address)
         root = message.find("RootFolder")
-        page = [] if root is None else list(root.iterfind(f"{{{TYPES}}}Items/*"))
+        if root is None:
+            raise ProtocolViolation("Exchange's answer does not tell what is in a folder.")
+        page = list(root.iterfind(f"{{{TYPES}}}Items/*"))
         offset += len(page)
-        yield "" if root is None else root.get("TotalItemsInView", ""), page
-        if root is None or not page or root.get("IncludesLastItemInRange", "true") in {"true", "1"}:
+        yield root.get("TotalItemsInView", ""), page
+        if root.get("IncludesLastItemInRange", "true") in {"true", "1"}:
             return
+        if not page:  # what is not told would count as gone
+            raise ProtocolViolation("Exchange's list of a folder does not advance.")
     raise ProtocolViolation("Exchange's list of a folder has no end.")
 
 

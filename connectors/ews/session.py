@@ -137,7 +137,7 @@ class EwsSession:
         """One request, sent again only where Exchange names the version or the address it wants instead."""
         while True:
             address = self.primary_of(request.act_as)
-            version = self._versions.get(address, self._version)
+            version = max(self._versions.get(address, 0), self._version)
             answer = self._post(request, address, version)
             fault = answer.messages[0] if answer.messages else None
             if fault is None or not fault.is_fault or fault.code not in UNSUPPORTED | WRONG_VERSION:

@@ -491,6 +491,18 @@ def test_folders_that_were_pulled_before_do_not_vanish_with_their_list(wire: Wir
         list(outcomes(connector, ANNA, {"top": "s1", "customers": "s1"}))
 
 
+@pytest.mark.parametrize(
+    "told", [answer("FindFolder", ""), below(last=False)], ids=["nothing", "that there are more, and none of them"]
+)
+def test_folders_do_not_vanish_with_an_answer_that_does_not_tell_them(
+    wire: Wire, connector: EwsConnector, told: str
+) -> None:
+    wire.reply(TOP, told, changed("s2"))
+
+    with pytest.raises(ProtocolViolation, match="folders"):
+        list(outcomes(connector, ANNA, {"top": "s1", "customers": "s1"}))
+
+
 class TestAPublicFolderThatIsNotSynchronised:
     BOX = Mailbox("\\sales", "Sales", kind=MailboxKind.PUBLIC_FOLDER)
     REFUSAL = messages("SyncFolderItems", error("SyncFolderItems", "ErrorInvalidOperation"))
@@ -519,6 +531,14 @@ class TestAPublicFolderThatIsNotSynchronised:
     def test_a_list_without_end_ends(self, wire: Wire, connector: EwsConnector) -> None:
         wire.reply(self.REFUSAL, *[found("a", last=False)] * 3)
         with patch("connectors.ews.items._PAGES", 3), pytest.raises(ProtocolViolation, match="no end"):
+            list(outcomes(connector, self.BOX))
+
+    @pytest.mark.parametrize("told", [answer("FindItem", ""), found(last=False)], ids=["nothing", "an empty page"])
+    def test_items_do_not_vanish_with_an_answer_that_does_not_tell_them(
+        self, wire: Wire, connector: EwsConnector, told: str
+    ) -> None:
+        wire.reply(self.REFUSAL, found("a", "b", last=False), told, items(*map(contact, "ab")))
+        with pytest.raises(ProtocolViolation, match="folder"):
             list(outcomes(connector, self.BOX))
 
     def test_it_is_read_in_full_each_time(self, wire: Wire, connector: EwsConnector) -> None:

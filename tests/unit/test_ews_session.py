@@ -233,6 +233,21 @@ def test_an_older_exchange_is_spoken_to_in_its_own_version(wire: Wire, connector
     assert [request.find(path) for request in wire.seen] == ["Exchange2016", "Exchange2013_SP1", "Exchange2013_SP1"]
 
 
+def test_a_mailbox_on_an_older_server_is_not_asked_in_one_version_for_ever(wire: Wire, connector: EwsConnector) -> None:
+    for code in (
+        "ErrorInvalidSchemaVersionForMailboxVersion",
+        "ErrorInvalidServerVersion",
+        "ErrorInvalidServerVersion",
+    ):
+        wire.reply((500, {}, fault(code)))
+
+    with pytest.raises(ServerFault):
+        list(outcomes(connector, ANNA, {}))
+
+    path = "string(s:Header/t:RequestServerVersion/@Version)"
+    assert [request.find(path) for request in wire.seen] == ["Exchange2016", "Exchange2013_SP1", "Exchange2010_SP2"]
+
+
 def test_no_log_line_holds_an_address_a_name_or_the_password(
     wire: Wire, connector: EwsConnector, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -89,6 +89,10 @@ class TestBrowsing:
         assert wire.seen[1].find("string(//m:IndexedPageItemView/@Offset)") == "2"
         assert not wire.seen[0].find("//t:ExchangeImpersonation")
 
+    def test_where_no_number_is_told_a_short_page_is_not_the_last(self, wire: Wire, connector: EwsConnector) -> None:
+        wire.reply(people(persona("a@x.example")), people(persona("b@x.example")), people())
+        assert keys(connector, GAL) == ["a@x.example", "b@x.example"]
+
     @pytest.mark.parametrize("kind", ["DistributionList", "Room", "ModernGroup"])
     def test_what_is_nobody_is_left_out(self, wire: Wire, connector: EwsConnector, kind: str) -> None:
         wire.reply(people(persona("a@x.example"), persona("b@x.example", kind), total=2))
