@@ -202,6 +202,16 @@ def test_one_verdict_may_get_lost_once_we_were_let_in_and_not_two_running(guard:
         guard.let_out(asking(NTLM), never)
 
 
+def test_an_answer_to_somebody_else_makes_up_for_no_lost_verdict(guard: Guard) -> None:
+    guard.accept()
+    for _ in range(2):
+        with pytest.raises(exceptions.ConnectionError):
+            guard.let_out(asking(NTLM), breaking(exceptions.ConnectionError("reset")))
+        guard.accept()  # on a connection that was let in before
+    with pytest.raises(Unreachable):
+        guard.let_out(asking(NTLM), never)
+
+
 def test_a_password_is_shown_with_a_request_only_where_the_last_verdict_is_known(guard: Guard) -> None:
     guard.accept()
     with pytest.raises(exceptions.ConnectionError):
