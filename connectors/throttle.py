@@ -213,11 +213,16 @@ class Quiet:
         self._until = 0.0
         self._lock = threading.Lock()
 
-    def wait(self, seconds: float) -> None:
-        """Waits, and has others wait that come meanwhile."""
+    def ask(self, seconds: float) -> float:
+        """Has whoever comes within so many seconds wait until they are over; gives when that is."""
         until = time.monotonic() + seconds
         with self._lock:
             self._until = max(self._until, until)
+        return until
+
+    def wait(self, seconds: float) -> None:
+        """Waits, and has others wait that come meanwhile."""
+        until = self.ask(seconds)
         self._sleep(seconds)
         with self._lock:
             if self._until == until:

@@ -11,7 +11,7 @@ from typing import Final
 from lxml import etree
 
 from connectors.ews.breaks import PassingFaultError
-from connectors.ews.codes import PASSING, TOO_MANY, UNSUPPORTED, WRONG_VERSION, back_off, failure
+from connectors.ews.codes import BUSY, PASSING, TOO_MANY, UNSUPPORTED, WRONG_VERSION, back_off, failure
 from connectors.ews.posting import Posted, Poster
 from connectors.ews.settings import EwsSettings
 from connectors.ews.soap import AnswerTooLargeError, Message
@@ -142,7 +142,7 @@ class EwsSession:
             fault = answer.messages[0] if answer.messages else None
             if fault is None or not fault.is_fault or fault.code not in UNSUPPORTED | WRONG_VERSION:
                 self._understood = True
-            if fault is None or not fault.failed:
+            if fault is None:
                 return answer
             if self._wants_another_version(request, fault) and version + 1 < len(VERSIONS):
                 self._learn_version(fault, address, version + 1)
@@ -169,10 +169,19 @@ class EwsSession:
             self._version = max(self._version, version)
 
     def _judge(self, messages: tuple[Message, ...], *, impersonating: bool) -> None:
-        """Raises when the whole request failed: a fault, or nothing but passing errors."""
+        """Raises when the whole request failed: a fault, or nothing but passing errors.
+
+        Where the server was too busy for a part alone, whoever asks next waits first.
+        """
         first = messages[0]
         if all(message.failed and message.code in PASSING for message in messages):
             raise PassingFaultError(failure(first.code, impersonating=impersonating), asked=back_off(first.values))
+        for message in messages:
+            asked = back_off(message.values) if message.code in BUSY else None
+            if asked is not None and asked <= _RIDES_OUT.patience:
+                self._quiet.ask(asked)
+        if not first.failed:
+            return
         error = failure(first.code, impersonating=impersonating)
         if isinstance(error, CredentialRejected):
             self._poster.guard.end(error)

@@ -124,3 +124,13 @@ def test_nobody_is_kept_away_any_more_once_a_wait_is_over() -> None:
     quiet.wait(30.0)
     quiet.keep()
     assert waits == [30.0]
+
+
+def test_who_comes_while_a_server_wants_to_be_left_in_peace_waits() -> None:
+    waits: list[float] = []
+    quiet = Quiet(waits.append)
+    quiet.ask(30.0)
+    quiet.ask(10.0)
+    quiet.keep()
+    (waited,) = waits
+    assert 29.0 < waited < 31.0

@@ -298,6 +298,21 @@ def test_items_that_meet_a_passing_error_are_asked_for_again_and_come_once(wire:
     assert [asked(request) for request in wire.seen[4:]] == [["b"], ["b"]]
 
 
+@pytest.mark.parametrize(("asked_for", "waited"), [(7_000, [pytest.approx(7.0, abs=1)]), (3_600_000, [])])
+def test_a_server_too_busy_for_some_items_is_left_in_peace_for_as_long_as_it_asks(
+    wire: Wire, connector: EwsConnector, waits: list[float], asked_for: int, waited: list[Any]
+) -> None:
+    extra = f'<m:MessageXml><t:Value Name="BackOffMilliseconds">{asked_for}</t:Value></m:MessageXml>'
+    read = success("GetItem", f"<m:Items>{contact('a')}</m:Items>")
+    wire.reply(TOP, below(), changed("s1", said("Create", "a"), said("Create", "b")))
+    wire.reply(messages("GetItem", read, error("GetItem", "ErrorServerBusy", extra)), items(contact("b")))
+
+    (page,) = pull(connector)
+
+    assert [one.id for one in page.upserts] == ["a", "b"]
+    assert waits == waited  # for what is too long, the next request fails as a whole
+
+
 def test_an_error_nobody_knows_stops_the_page_before_it_is_committed(wire: Wire, connector: EwsConnector) -> None:
     wire.reply(TOP, below(), changed("s1", said("Create", "a"), said("Create", "b")))
     wire.reply(
