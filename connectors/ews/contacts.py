@@ -36,6 +36,7 @@ NOT_A_CONTACT: Final = "not_a_contact"
 PRIVATE: Final = "private"
 _UNREAD: Final = "|"  # between a sync state and the IDs of items that could not be read; neither holds it
 _MOST_UNREAD: Final = 256  # items of a folder that are asked for again with its next round
+_MANY: Final = ["*"]  # stands for more of them
 _MOST_EMPTY: Final = 100  # pages in a row that bring nothing
 _LISTINGS: Final = 5
 _LISTED: Final = "listed"  # the checkpoint of a folder that Exchange does not synchronise
@@ -81,9 +82,11 @@ class _Round:
         """The pages from a checkpoint on. While one is taken in, the next is fetched, and never one more.
 
         Exchange names an item once. So the checkpoint keeps in mind what could not be read, and the next round asks
-        for it again.
+        for it again; for all of the folder if that is too much to keep in mind.
         """
         state, *unread = checkpoint.split(_UNREAD)
+        if unread == _MANY:
+            raise CheckpointExpired("Too many items could not be read.", folder_id=self.folder.id, code="many-unread")
         limit = min(page_size or MAX_CHANGES, MAX_CHANGES)
         try:
             said = self._sync(state, limit)
@@ -103,7 +106,8 @@ class _Round:
                 page = self._page(brought, stored_before=bool(checkpoint))
                 unread = [item_id for item_id in unread if not brought.said.names(item_id)] + list(page.unread)
                 brought = None  # a page of elements takes more memory than one of contacts
-                yield replace(page, checkpoint=_UNREAD.join([page.checkpoint, *unread[:_MOST_UNREAD]]))
+                kept = unread if len(unread) <= _MOST_UNREAD else _MANY
+                yield replace(page, checkpoint=_UNREAD.join([page.checkpoint, *kept]))
                 if coming is None:
                     return
                 brought = coming.result()

@@ -274,6 +274,18 @@ def test_an_item_that_could_not_be_read_is_asked_for_with_the_next_round(wire: W
     assert checkpoints["top"] == "s3"
 
 
+def test_where_more_items_cannot_be_read_than_are_kept_in_mind_none_is_forgotten(
+    wire: Wire, connector: EwsConnector
+) -> None:
+    wire.reply(TOP, below(), changed("s1", said("Create", "a"), said("Create", "b")))
+    wire.reply(messages("GetItem", *[error("GetItem", "ErrorItemCorrupt")] * 2), TOP, below())
+
+    with patch("connectors.ews.contacts._MOST_UNREAD", 1):
+        (page,) = pull(connector)
+        with pytest.raises(CheckpointExpired):
+            pull(connector, {"top": page.checkpoint})
+
+
 def test_an_item_that_is_gone_before_it_could_be_read_is_not_asked_for(wire: Wire, connector: EwsConnector) -> None:
     wire.reply(TOP, below(), changed("s2", said("Delete", "a")))
     (page,) = pull(connector, {"top": "s1|a"})
