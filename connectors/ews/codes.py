@@ -79,6 +79,8 @@ _GONE: Final = frozenset({
     "ErrorInvalidSmtpAddress",
 })  # fmt: skip
 
+_DAY_MS: Final = 24 * 3600 * 1000
+
 ROLE_ADVICE: Final = (
     "Give the service account the right to this mailbox in the Exchange Management Shell, or remove the source:"
     " New-ManagementRoleAssignment -Name:syncvault -Role:ApplicationImpersonation -User:ACCOUNT"
@@ -121,8 +123,8 @@ def _denied(code: str, *, impersonating: bool) -> ConnectorError | None:
 
 
 def back_off(values: Mapping[str, str]) -> float | None:
-    """The seconds that a busy server asks for, None where it does not say."""
+    """The seconds that a busy server asks for, a day at most; None where it does not say."""
     try:
-        return max(int(values["BackOffMilliseconds"]) / 1000, 0.0)
+        return min(max(int(values["BackOffMilliseconds"]), 0), _DAY_MS) / 1000
     except (KeyError, ValueError):
         return None

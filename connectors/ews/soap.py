@@ -18,6 +18,7 @@ from connectors.ews.operations import MESSAGES
 from connectors.port import ProtocolViolation
 
 SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
+UNNAMED: Final = "ErrorUnnamed"  # the code of what fails without a code that could be one
 
 _BODY: Final = f"{{{SOAP}}}Body"
 _FAULT: Final = f"{{{SOAP}}}Fault"
@@ -34,6 +35,7 @@ _PROLOGUE = re.compile(rb"\s*(?:\xef\xbb\xbf)?(?:\s|<\?.*?\?>|<!--.*?-->)*", re.
 _REFERENCE = re.compile(r"&#(?:x([0-9a-fA-F]+)|([0-9]+));")
 _LONGEST_REFERENCE: Final = 16
 _END: Final = 64  # bytes that show whether a document was cut off
+_NAMED_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 _BAD_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
@@ -273,8 +275,8 @@ def _message(element: etree._Element) -> Message:
     outcome = element.get("ResponseClass", "")
     # Hundreds of messages come in one answer; `findtext` would go through Python code for each.
     code_element = next(element.iterchildren(_CODE), None)
-    code = "" if code_element is None else (code_element.text or "").strip()
-    code = code or ("NoError" if outcome in {"Success", ""} else "ErrorUnnamed")
+    code = "" if code_element is None else _code(code_element.text)
+    code = code or ("NoError" if outcome in {"Success", ""} else UNNAMED)
     return Message(element, code, outcome == "Error" or (outcome == "" and code != "NoError"), _values(element))
 
 
@@ -290,7 +292,13 @@ def _named(element: etree._Element) -> dict[str, str]:
 def _fault(element: etree._Element) -> Message:
     """A SOAP fault: the code stands in its detail, or as a qualified name in `faultcode`."""
     found = {etree.QName(child).localname: child for child in element.iter() if isinstance(child.tag, str)}
-    code = (found["ResponseCode"].text or "").strip() if "ResponseCode" in found else ""
+    code = _code(found["ResponseCode"].text) if "ResponseCode" in found else ""
     if not code and "faultcode" in found:
-        code = (found["faultcode"].text or "").strip().rpartition(":")[2]
-    return Message(element, code or "ErrorUnnamed", failed=True, values=_named(element))
+        code = _code((found["faultcode"].text or "").rpartition(":")[2])
+    return Message(element, code or UNNAMED, failed=True, values=_named(element))
+
+
+def _code(text: str | None) -> str:
+    """A code as an answer has it. Codes are shown and logged: what is not a name is no code, and not repeated."""
+    code = (text or "").strip()
+    return code if not code or _NAMED_CODE.fullmatch(code) else UNNAMED

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from connectors.ews import EwsSettings, Password, connect
+from connectors.ews.codes import back_off
 from connectors.ews.connector import EwsConnector
 from connectors.port import (
     ConnectorError,
@@ -304,3 +305,8 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_sent(
 def test_users_and_groups_are_no_sources_on_premises(connector: EwsConnector) -> None:
     with pytest.raises(SourceGone):
         list(mailboxes(connector, Source(SourceKind.GROUP, "0d1f-x")))
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("10", 0.01), ("-5", 0.0), ("soon", None), ("9" * 400, 86_400.0)])
+def test_a_wait_of_any_length_is_one_that_can_be_waited_for(said: str, seconds: float | None) -> None:
+    assert back_off({"BackOffMilliseconds": said}) == seconds

@@ -23,6 +23,14 @@ def test_each_response_message_comes_with_its_code() -> None:
     assert (bad.code, bad.failed) == ("ErrorItemNotFound", True)
 
 
+@pytest.mark.parametrize("code", ["Error of anna@example.com", "ErrorÄnna", "Error\n\tX", "E" * 1000])
+def test_what_is_no_name_is_no_code_and_repeated_nowhere(code: str) -> None:
+    for text in (messages("GetItem", error("GetItem", code)), fault(code), fault("").replace("a:<", f"a:{code}<")):
+        (message,) = soap.read(text.encode())
+
+        assert (message.code, message.failed) == (soap.UNNAMED, True)
+
+
 def test_a_warning_has_content() -> None:
     text = answer("ResolveNames", "<m:ResolutionSet/>").replace('"Success"', '"Warning"')
     text = text.replace("NoError", "ErrorNameResolutionMultipleResults")
