@@ -95,8 +95,14 @@ class EwsConnector:
 
     def _mailbox(self, address: str) -> Iterator[Card]:
         entry = self._entry(address)
-        if entry is None and not directory.has_mailbox(self._session, address):
-            raise SourceGone("Exchange knows no mailbox with this address.", code="ErrorNonExistentMailbox")
+        if entry is None:
+            try:
+                # What refuses us, or is out of order, does not say whether this is an alias: as a mailbox of its own it
+                # would take the place of the one that is stored, and that one's contacts would go.
+                directory.open_mailbox(self._session, address)
+            except MailboxGone:
+                message = "Exchange knows no mailbox with this address."
+                raise SourceGone(message, code="ErrorNonExistentMailbox") from None
         yield self._person(address, entry)
 
     def _list(self, address: str) -> Iterator[Card]:

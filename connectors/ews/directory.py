@@ -63,13 +63,22 @@ def resolutions(session: EwsSession, beginning: str) -> tuple[list[Entry], bool]
     return [_entry(mailbox, contact) for mailbox, contact in pairs if mailbox is not None], is_whole
 
 
+def open_mailbox(session: EwsSession, address: str) -> None:
+    """Looks into a mailbox; an alias is known as one from then on.
+
+    Raises:
+        ConnectorError: There is none, it refuses us, or it is out of order.
+    """
+    only(session.call(get_contacts_folder(), act_as=address), act_as=address)
+
+
 def has_mailbox(session: EwsSession, address: str) -> bool:
     """Whether there is a mailbox at an address that the directory does not show; it may be hidden from address lists.
 
     A mailbox that refuses us, or is out of order for now, is one.
     """
     try:
-        only(session.call(get_contacts_folder(), act_as=address), act_as=address)
+        open_mailbox(session, address)
     except MailboxGone:
         return False
     except (NotPermitted, ServerFault):

@@ -248,6 +248,22 @@ class TestAliases:
             Mailbox("anna@example.com", "Anna@example.com")
         ]
 
+    @pytest.mark.parametrize("directory", [(NOBODY, NOBODY), (fault("ErrorAccessDenied"),)], ids=["hidden", "closed"])
+    @pytest.mark.parametrize(
+        ("code", "raised"), [("ErrorMailboxMoveInProgress", ServerFault), ("ErrorImpersonateUserDenied", NotPermitted)]
+    )
+    def test_while_nobody_says_whose_it_is_it_is_not_taken_for_another_mailbox(
+        self,
+        wire: Wire,
+        connector: EwsConnector,
+        directory: tuple[str, ...],
+        code: str,
+        raised: type[ConnectorError],
+    ) -> None:
+        wire.reply(*directory, fault(code))
+        with pytest.raises(raised):
+            list(mailboxes(connector, Source(SourceKind.MAILBOX, "alias@example.com")))
+
 
 def folder(identifier: str, name: str, kind: str = "IPF.Contact") -> str:
     return (
