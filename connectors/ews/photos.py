@@ -233,9 +233,10 @@ def _card_photo(session: EwsSession, ref: PhotoRef, pixels: int) -> Photo:
     except AnswerTooLargeError:
         return _too_large(ref)
     except ConnectorError as error:
-        # An Exchange older than 2013 does not know user photos.
-        absent = error.code in UNSUPPORTED | WRONG_VERSION | NO_ENTRY or error.code.endswith("NotFound")
-        return Photo(ref, PhotoState.ABSENT) if absent else _failed(ref, error)
+        # An Exchange older than 2013 does not know user photos; one that has given this one does.
+        is_too_old = error.code in UNSUPPORTED | WRONG_VERSION and not ref.etag
+        is_absent = is_too_old or error.code in NO_ENTRY or error.code.endswith("NotFound")
+        return Photo(ref, PhotoState.ABSENT) if is_absent else _failed(ref, error)
 
 
 def _user_photo(session: EwsSession, ref: PhotoRef, pixels: int) -> Photo:

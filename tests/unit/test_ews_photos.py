@@ -11,7 +11,7 @@ from connectors.ews import connect
 from connectors.ews.connector import EwsConnector
 from connectors.port import PHOTO_LIMIT, CredentialRejected, Mailbox, NotPermitted, Photo, PhotoRef, PhotoState
 from connectors.selection import PHOTO_PIXELS, Selection
-from tests.unit.ews_wire import HEAD, SETTINGS, TAIL, Wire, answer, error, fault, messages, success
+from tests.unit.ews_wire import HEAD, SETTINGS, TAIL, Reply, Wire, answer, error, fault, messages, success
 
 ANNA = Mailbox("anna@example.com", "anna@example.com")
 PICTURE = b"\xff\xd8\xff\xe0 a picture"
@@ -274,6 +274,15 @@ def test_a_person_without_a_photo_has_none(wire: Wire, connector: EwsConnector, 
     wire.reply(reply)
 
     assert one(connector, ref()).state is PhotoState.ABSENT
+
+
+@pytest.mark.parametrize("reply", [fault("ErrorInvalidRequest"), (500, {}, fault("Server"))], ids=["code", "bare"])
+def test_a_server_that_has_given_a_photo_knows_photos_whatever_it_says_now(
+    wire: Wire, connector: EwsConnector, reply: Reply
+) -> None:
+    wire.reply(reply)
+
+    assert one(connector, ref(etag='"1"@240')).state is PhotoState.FAILED
 
 
 def test_a_size_the_server_does_not_know_falls_back_to_a_smaller_one(wire: Wire, connector: EwsConnector) -> None:
