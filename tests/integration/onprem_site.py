@@ -166,7 +166,7 @@ def impatience() -> Iterator[None]:
     """Servers that fall silent are given up on within moments."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(posting, "_TIMEOUTS", (5.0, 2.0))
-        patch.setattr(posting, "_SILENCE", 1.0)
+        patch.setattr(bodies, "_SILENCE", 1.0)
         yield
 
 
