@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from connectors.contact import Contact
-from connectors.ews import connect, posting
+from connectors.ews import bodies, connect, posting
 from connectors.port import Connector
 from connectors.selection import Selection
 from syncvault.secret import Secret
