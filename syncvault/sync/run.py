@@ -287,7 +287,7 @@ class TenantRun:
 
     def _conclude(self) -> None:
         if self.summary.status is Status.OK and self.summary.failures:
-            failed = {failure.mailbox for failure in self.summary.failures}
+            failed = {failure.ref for failure in self.summary.failures}
             done = self.summary.mailboxes > len(failed) or self._has_seen
             self.summary.status = Status.PARTIAL if done else Status.FAILED
 

@@ -39,17 +39,25 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One mailbox, source or tenant that failed; `mailbox` is its masked reference, None for the whole tenant."""
+    """One mailbox, source or tenant that failed; `mailbox` is its masked reference, None for the whole tenant.
+
+    Several references can look the same when they are masked, so `ref` tells one failure from another; it is not shown.
+    """
 
     mailbox: str | None
     code: str
     message: str
     advice: str
+    ref: str | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, error: ConnectorError | SyncvaultError, ref: str | None = None) -> Failure:
         """What an error did to the mailbox or source with this reference, or to the whole tenant."""
-        return cls(None if ref is None else mask_ref(ref), error.code, error.message, error.advice)
+        return cls(None if ref is None else mask_ref(ref), error.code, error.message, error.advice, ref)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plain form for `--json`."""
+        return {"mailbox": self.mailbox, "code": self.code, "message": self.message, "advice": self.advice}
 
 
 @dataclass(slots=True)
@@ -82,7 +90,7 @@ class Summary:
         plain = {name: getattr(self, name) for name in self.__slots__}
         plain["status"] = str(self.status)
         plain["seconds"] = round(self.seconds, 3)
-        plain["failures"] = [{name: getattr(entry, name) for name in Failure.__slots__} for entry in self.failures]
+        plain["failures"] = [failure.to_dict() for failure in self.failures]
         if self.changes is None:
             del plain["changes"]
         else:

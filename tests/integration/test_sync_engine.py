@@ -55,6 +55,21 @@ def test_a_refused_credential_quarantines_and_stops(vault: Vault, exchange: Fake
     assert sync(vault, tenant).status == Status.OK
 
 
+def test_each_mailbox_that_fails_is_told_though_they_look_the_same_when_masked(
+    vault: Vault, exchange: FakeExchange
+) -> None:
+    people = ["ann", "bob", "cat"]
+    for name in people:
+        exchange.hire(name, name[0])
+        exchange.people[name].fault = exchange.people[name].card = Unreachable("Nobody there.")
+    tenant = register(vault, "acme", *people)
+    run = sync(vault, tenant)
+    assert [failure.mailbox for failure in run.failures] == ["…@example.com"] * 3
+    assert run.status is Status.FAILED
+    assert "ann" not in repr(run)
+    assert set(run.to_dict()["failures"][0]) == {"mailbox", "code", "message", "advice"}
+
+
 @pytest.mark.parametrize("together", [False, True])
 def test_what_concerns_all_mailboxes_ends_the_run_and_is_told_once(
     together: bool, vault: Vault, exchange: FakeExchange
