@@ -2,7 +2,8 @@
 
 Directories count refusals and lock an account after a few. So proofs leave one at a time, each after the verdict on
 the one before, and none leaves any more once one was refused. A connection that breaks while a server judges hides
-its verdict: that ends a run which has not been let in yet, and one that has been at the second time running.
+its verdict: that ends a run which has not been let in yet, and one that has been at the second time running. A gateway
+that answers in the server's place hides it too, which ends either at the second time running.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from connectors.ews.breaks import was_never_sent
 from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, Unreachable
 
 _NTLM_RESPONSE: Final = "TlRMTVNTUAAD"  # how the third message of NTLM begins: the only one that proves anything
-_LOST_AT_MOST: Final = 2  # verdicts in a row, of who has been let in before; directories lock after three refusals
+_LOST_AT_MOST: Final = 2  # verdicts in a row; directories lock after three refusals, at least
+_BY_GATEWAYS: Final = frozenset({
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+})  # fmt: skip
 _JUDGED_HERE: Final = frozenset({"ntlm", "basic"})  # others show more than one proof before they know
 
 
@@ -104,9 +110,10 @@ class Guard:
                 raise exceptions.ConnectionError("the connection was closed while signing in")
             if scheme == "basic" and self._unknown and request.method == "POST":
                 raise DoubtError
-            return self._judged(send, scheme)
+            # Let in before, a request that meets a busy server says nothing of the proof that goes with it.
+            return self._judged(send, scheme, is_about_proof=request.method == "GET" or not self._accepted)
 
-    def _judged(self, send: Callable[[], Response], scheme: str) -> Response:
+    def _judged(self, send: Callable[[], Response], scheme: str, *, is_about_proof: bool) -> Response:
         self._unknown += 1
         try:
             response = send()
@@ -114,8 +121,12 @@ class Guard:
             if was_never_sent(error):
                 self._unknown -= 1
             elif self._unknown >= (_LOST_AT_MOST if self._accepted else 1):
-                self.end(_unknown_verdict())
+                self.end(_unknown_verdict("The connection broke while the server was judging the sign-in."))
             raise
+        if is_about_proof and response.status_code in _BY_GATEWAYS:
+            if self._unknown >= _LOST_AT_MOST:
+                self.end(_unknown_verdict("A gateway answered while the server was judging the sign-in."))
+            return response
         self._unknown = 0
         if response.status_code == HTTPStatus.UNAUTHORIZED and is_refusal(response, scheme):
             self.end(self._refused())
@@ -128,9 +139,9 @@ def is_refusal(response: Response, scheme: str) -> bool:
     return scheme not in {"basic", "bearer"} or not offered or scheme in offered
 
 
-def _unknown_verdict() -> Unreachable:
+def _unknown_verdict(message: str) -> Unreachable:
     return Unreachable(
-        "The connection broke while the server was judging the sign-in.",
+        message,
         code="sign-in-unanswered",
         advice="Nothing more was tried, as each attempt may count towards locking the account; the next run tries"
         " again. If it stays, look at what stands before Exchange (load balancer, firewall).",
