@@ -214,15 +214,16 @@ def test_whatever_a_server_shows_to_who_asks_for_nothing_it_is_signed_in_to(
 @WAYS
 @pytest.mark.parametrize("status", [502, 503, 504])
 def test_a_gateway_that_hides_refusals_locks_nobody_out(
-    vault: Vault, onprem: OnpremSimulator, authority: Authority, between: Callable[..., None], auth: str, status: int
+    request: pytest.FixtureRequest, vault: Vault, onprem: OnpremSimulator, auth: str, status: int
 ) -> None:
     def hide(incoming: Incoming, respond: Respond) -> Outgoing:
         before = onprem.refused_logins
         answer = respond(incoming)
         return answer if onprem.refused_logins == before else Outgoing(status, b"<html>Bad gateway</html>")
 
-    between(hide)
-    run = sync(vault, register(vault, onprem, authority, auth=auth, password="wrong"), mailboxes=5)
+    request.getfixturevalue("between")(hide)
+    tenant = register(vault, onprem, request.getfixturevalue("authority"), auth=auth, password="wrong")
+    run = sync(vault, tenant, mailboxes=5)
 
     assert run.status == Status.FAILED
     assert onprem.refused_logins < onprem.accounts.lock_after
