@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from http import HTTPStatus
 from typing import Final
 
@@ -68,7 +69,7 @@ class Guard:
         """Raises why nothing may leave any more, if that is so."""
         error = self._ended
         if error is not None:
-            raise type(error)(error.message, code=error.code, advice=error.advice)
+            raise copy(error)  # each thread's own, with a traceback of its own
 
     @contextmanager
     def first(self) -> Iterator[None]:
@@ -140,9 +141,11 @@ def is_refusal(response: Response, scheme: str) -> bool:
 
 
 def _unknown_verdict(message: str) -> Unreachable:
-    return Unreachable(
+    error = Unreachable(
         message,
         code="sign-in-unanswered",
         advice="Nothing more was tried, as each attempt may count towards locking the account; the next run tries"
         " again. If it stays, look at what stands before Exchange (load balancer, firewall).",
     )
+    error.concerns_all = True  # nobody else fares better: nothing leaves any more
+    return error
