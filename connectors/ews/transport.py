@@ -24,6 +24,7 @@ from urllib3.exceptions import HTTPError
 from connectors.ews.bodies import blocks
 from connectors.ews.breaks import PassingFaultError
 from connectors.ews.guard import Guard
+from connectors.ews.heads import HeadPool
 from connectors.ews.settings import EwsSettings, OAuthClient
 from connectors.ews.sign_in import SignIn, server_end_point, way_to_sign_in
 from connectors.ews.soap import AnswerTooLargeError
@@ -48,6 +49,11 @@ class SignInAdapter(TrustAdapter):
     """
 
     guard: Guard | None = None
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Bounds also the time that the head of an answer takes."""
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = {"https": HeadPool}
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         """One request, if the guard lets it out.
