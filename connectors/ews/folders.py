@@ -36,6 +36,7 @@ from connectors.port import (
 
 _T: Final = f"{{{TYPES}}}"
 _CONTACT_CLASS: Final = "ipf.contact"  # classes below it are Exchange's own lists: recent recipients, chat partners
+_DEEPEST: Final = 300  # levels, as Exchange allows of public folders
 _MOST: Final = 100_000  # folders in one list; more is a list without end
 READER_ADVICE: Final = (
     "Let the service account read the folder and those below it in the Exchange Management Shell:"
@@ -150,7 +151,11 @@ def _public_folders(session: EwsSession, path: str) -> list[Folder]:
     folders: list[Folder] = []
     seen: set[str] = set()
     level = [found]
+    depth = 0
     while level:
+        depth += 1
+        if depth > _DEEPEST or len(seen) > _MOST:
+            raise ProtocolViolation("Exchange's tree of public folders has no end.")
         fresh = [(folder, name) for folder, name in level if folder.id not in seen]
         seen.update(folder.id for folder, _ in fresh)
         folders += [Folder(folder.id, name) for folder, name in fresh if folder.holds_contacts]

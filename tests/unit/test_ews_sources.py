@@ -318,6 +318,12 @@ class TestPublicFolders:
         assert list(outcomes(connector, self.BOX)) == []
         assert wire.replies == []
 
+    def test_a_tree_that_grows_while_it_is_climbed_ends(self, wire: Wire, connector: EwsConnector) -> None:
+        wire.reply(answer("FindFolder", level(folder("0", "Sales", "IPF.Note"))))
+        wire.reply(*(answer("FindFolder", level(folder(str(deep), "x", "IPF.Note"))) for deep in range(1, 400)))
+        with pytest.raises(ProtocolViolation, match="no end"):
+            list(outcomes(connector, self.BOX))
+
     @pytest.mark.parametrize("code", ["ErrorFolderNotFound", "ErrorItemNotFound"])
     def test_a_house_without_public_folders_has_none_at_the_path(
         self, wire: Wire, connector: EwsConnector, code: str
