@@ -19,13 +19,13 @@ from lxml import etree
 from requests import Response, Session
 from requests.auth import AuthBase
 
-from connectors.ews.bodies import blocks
-from connectors.ews.breaks import PassingFaultError, translated
-from connectors.ews.guard import Guard
 from connectors.ews.settings import EwsCredential, EwsSettings
-from connectors.ews.sign_in import SignIn, way_to_sign_in
-from connectors.ews.soap import AnswerTooLargeError
-from connectors.ews.transport import bare_session, trusted
+from connectors.ews.sign_in.guard import Guard
+from connectors.ews.sign_in.methods import SignIn, way_to_sign_in
+from connectors.ews.wire.bodies import blocks
+from connectors.ews.wire.breaks import PassingFaultError, translated
+from connectors.ews.wire.soap import AnswerTooLargeError
+from connectors.ews.wire.transport import bare_session, trusted
 from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, ServerFault, Unreachable
 from connectors.throttle import utc_now
 

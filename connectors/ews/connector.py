@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from connectors.contact import Contact, clean_list
-from connectors.ews import address_list, contacts, directory, folders, lists, photos
-from connectors.ews.codes import PASSING, UNSUPPORTED, WRONG_VERSION
-from connectors.ews.operations import resolve_names
-from connectors.ews.session import AnswerTooLargeError, EwsSession, only
+from connectors.ews.directory import address_list, entries, lists
+from connectors.ews.mailbox import contacts, folders, photos
 from connectors.ews.settings import EwsSettings
+from connectors.ews.wire.codes import PASSING, UNSUPPORTED, WRONG_VERSION
+from connectors.ews.wire.operations import resolve_names
+from connectors.ews.wire.session import AnswerTooLargeError, EwsSession, only
 from connectors.port import (
     Card,
     ConnectorError,
@@ -99,7 +100,7 @@ class EwsConnector:
             try:
                 # What refuses us, or is out of order, does not say whether this is an alias: as a mailbox of its own it
                 # would take the place of the one that is stored, and that one's contacts would go.
-                directory.open_mailbox(self._session, address)
+                entries.open_mailbox(self._session, address)
             except MailboxGone:
                 message = "Exchange knows no mailbox with this address."
                 raise SourceGone(message, code="ErrorNonExistentMailbox") from None
@@ -110,7 +111,7 @@ class EwsConnector:
         seen: set[str] = set()
         for member in lists.members(self._session, address):
             entry = self._entry(member)
-            if entry.kind not in directory.MAILBOXES if entry else not directory.has_mailbox(self._session, member):
+            if entry.kind not in entries.MAILBOXES if entry else not entries.has_mailbox(self._session, member):
                 continue
             card = self._person(member, entry)
             if card.mailbox.key not in seen:
@@ -131,7 +132,7 @@ class EwsConnector:
             raise SourceGone(message, code="ErrorFolderNotFound", advice=folders.GONE_ADVICE)
         yield Card(Mailbox(public_folder_key(found), found, kind=MailboxKind.PUBLIC_FOLDER))
 
-    def _person(self, address: str, entry: directory.Entry | None) -> Card:
+    def _person(self, address: str, entry: entries.Entry | None) -> Card:
         # Of a mailbox that the directory does not show, only an attempt to open it tells that its address is an alias.
         primary = self._session.primary_of(address) if entry is None else entry.primary
         contact = None if entry is None else self._selection.only(entry.card)
@@ -169,10 +170,10 @@ class EwsConnector:
 
     def _card(self, mailbox: Mailbox) -> Card:
         try:
-            entry = directory.look_up(self._session, mailbox.address)
+            entry = entries.look_up(self._session, mailbox.address)
             if entry is not None:
                 return Card(mailbox, contact=self._selection.only(entry.card))
-            if not directory.has_mailbox(self._session, mailbox.address):
+            if not entries.has_mailbox(self._session, mailbox.address):
                 return Card(mailbox, error=MailboxGone("Exchange knows nobody with this address any more."))
             return Card(mailbox, contact=self._selection.only(Contact(email_addresses=clean_list((mailbox.address,)))))
         except (CredentialRejected, Throttled, Unreachable):
@@ -180,10 +181,10 @@ class EwsConnector:
         except ConnectorError as error:
             return Card(mailbox, error=error)
 
-    def _entry(self, address: str) -> directory.Entry | None:
+    def _entry(self, address: str) -> entries.Entry | None:
         """The directory entry where the directory can be asked; what it refuses must not hide a mailbox."""
         try:
-            return directory.look_up(self._session, address)
+            return entries.look_up(self._session, address)
         except (NotPermitted, ServerFault, ProtocolViolation):
             return None
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from lxml import etree, html
 
 from connectors.contact import NOTES_LIMIT, Contact, clean_list, clean_text
-from connectors.ews.operations import TYPES
+from connectors.ews.wire.operations import TYPES
 from connectors.selection import FULL
 
 Fields = frozenset[str]  # names of connectors.selection.FIELDS

@@ -9,8 +9,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from connectors.graph.credentials import CertificateError as CertificateError
-from connectors.graph.credentials import load_certificate as load_certificate
 from connectors.graph.settings import CLOUDS as CLOUDS
 from connectors.graph.settings import ClientCertificate as ClientCertificate
 from connectors.graph.settings import ClientSecret as ClientSecret
@@ -18,12 +16,14 @@ from connectors.graph.settings import FederatedToken as FederatedToken
 from connectors.graph.settings import GraphCredential as GraphCredential
 from connectors.graph.settings import GraphSettings as GraphSettings
 from connectors.graph.settings import ManagedIdentity as ManagedIdentity
+from connectors.graph.sign_in.credentials import CertificateError as CertificateError
+from connectors.graph.sign_in.credentials import load_certificate as load_certificate
 from connectors.selection import Selection
 from connectors.throttle import Now, Sleep, utc_now
 
 if TYPE_CHECKING:
     from connectors.graph.connector import GraphConnector
-    from connectors.graph.permissions import Checked
+    from connectors.graph.directory.permissions import Checked
 
 __all__ = [
     "CLOUDS",
@@ -76,7 +76,7 @@ def check(
     sleep: Sleep = time.sleep,
     now: Now = utc_now,
 ) -> Checked:
-    """Signs in and tries every feature; see `connectors.graph.features.check`."""
-    from connectors.graph import features  # noqa: PLC0415 - the same
+    """Signs in and tries every feature; see `connectors.graph.directory.features.check`."""
+    from connectors.graph.directory import features  # noqa: PLC0415 - the same
 
     return features.check(settings, users=users, groups=groups, sleep=sleep, now=now)

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
-from connectors.graph import directory
-from connectors.graph.auth import open_tokens, roles_in
-from connectors.graph.client import GraphClient, TooLargeError
-from connectors.graph.contacts import PAGE_SIZE, ContactReader
-from connectors.graph.org_contacts import organisation_contacts
-from connectors.graph.photos import PhotoReader
-from connectors.graph.reading import AT_ONCE
-from connectors.graph.refusals import CONTACTS, USERS, Refusal, explain
+from connectors.graph.directory import people
+from connectors.graph.directory.org_contacts import organisation_contacts
+from connectors.graph.mailbox.contacts import PAGE_SIZE, ContactReader
+from connectors.graph.mailbox.photos import PhotoReader
+from connectors.graph.mailbox.reading import AT_ONCE
 from connectors.graph.settings import ClientCertificate, ClientSecret, GraphSettings
-from connectors.graph.transport import Transport
+from connectors.graph.sign_in.auth import open_tokens, roles_in
+from connectors.graph.wire.client import GraphClient, TooLargeError
+from connectors.graph.wire.refusals import CONTACTS, USERS, Refusal, explain
+from connectors.graph.wire.transport import Transport
 from connectors.port import (
     Card,
     ConnectorError,
@@ -78,11 +78,11 @@ class GraphConnector:
         fields = self._selection.fields
         with _normalised(USERS):
             if source.kind is SourceKind.USER:
-                yield directory.user(self._client, source.ref, fields)
+                yield people.user(self._client, source.ref, fields)
             elif source.kind is SourceKind.GROUP:
-                yield from directory.members(self._client, source.ref, fields)
+                yield from people.members(self._client, source.ref, fields)
             elif source.kind is SourceKind.ALL_USERS:
-                yield from directory.everybody(self._client, source.filter, fields)
+                yield from people.everybody(self._client, source.filter, fields)
             elif source.kind is SourceKind.ORG_CONTACTS:
                 yield from organisation_contacts(self._client, fields)
             else:
@@ -91,7 +91,7 @@ class GraphConnector:
     def card(self, mailboxes: Sequence[Mailbox]) -> Iterator[Card]:
         """The directory entry of each mailbox, one outcome per mailbox."""
         with _normalised(USERS):
-            yield from directory.cards(self._client, mailboxes, self._selection.fields)
+            yield from people.cards(self._client, mailboxes, self._selection.fields)
 
     def changes(self, wanted: Sequence[Wanted]) -> Iterator[Sequence[Step]]:
         """What changed in the mailboxes' contact folders since the checkpoints; folders without one in full."""

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from connectors.graph.transport import Answer, Transport
+from connectors.graph.wire.transport import Answer, Transport
 from connectors.trust import TrustAdapter
 
 # The sign-in holds a secret and cannot be repeated; the connection's own headers are made by whoever sends.

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from connectors.graph.permissions import NOT_TRIED, Feature
+from connectors.graph.directory.permissions import NOT_TRIED, Feature
 from connectors.port import (
     Connector,
     ConnectorError,

@@ -45,7 +45,7 @@ def read_certificate(content: bytes, password: bytes | None) -> Credential:
         CertificatePasswordError: The password is wrong or missing.
         InputError: It is something else, has ended, or does not go with the key.
     """
-    from connectors.graph.credentials import (  # noqa: PLC0415  (lazy)
+    from connectors.graph.sign_in.credentials import (  # noqa: PLC0415  (lazy)
         CertificateError,
         WrongPasswordError,
         load_certificate,

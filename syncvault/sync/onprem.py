@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from connectors.ews.kerberos_files import (
+from connectors.ews.sign_in.kerberos_files import (
     KerberosFileError,
     cache_principal,
     keytab_principals,

@@ -10,7 +10,7 @@ import pytest
 from exchangelib import Account, Contact, FileAttachment
 from lxml import etree
 
-from connectors.ews import operations
+from connectors.ews.wire import operations
 from tests.ews_clients import ANNAS, Soap
 from tests.simulators.company.cast import ANNA, folder_id, item_id
 from tests.simulators.onprem import contract

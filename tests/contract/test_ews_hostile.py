@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from connectors.ews.operations import MESSAGES, TYPES
+from connectors.ews.wire.operations import MESSAGES, TYPES
 from tests.conftest import Authority
 from tests.simulators.company.cast import ANNA, JURGEN
 from tests.simulators.onprem.mailboxes import primary_address

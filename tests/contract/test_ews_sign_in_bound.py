@@ -19,7 +19,7 @@ from requests.auth import HTTPBasicAuth
 from requests_ntlm import HttpNtlmAuth
 
 from connectors.ews import EwsSettings, Password, connect
-from connectors.ews.sign_in import server_end_point
+from connectors.ews.sign_in.methods import server_end_point
 from connectors.port import CredentialRejected, ProtocolViolation
 from tests.conftest import Authority
 from tests.simulators.company.model import Company
@@ -59,10 +59,10 @@ def test_it_is_the_certificate_that_lets_us_in_where_the_server_insists(
     exchange = server(require_channel_binding=True)
     assert probe(exchange, authority.ca_pem) == exchange.username
 
-    monkeypatch.setattr("connectors.ews.transport._end_point", lambda response: None)
+    monkeypatch.setattr("connectors.ews.wire.transport._end_point", lambda response: None)
     with pytest.raises(CredentialRejected):
         probe(exchange, authority.ca_pem)
-    monkeypatch.setattr("connectors.ews.transport._end_point", lambda response: b"\1" * 32)
+    monkeypatch.setattr("connectors.ews.wire.transport._end_point", lambda response: b"\1" * 32)
     with pytest.raises(CredentialRejected):
         probe(exchange, authority.ca_pem)
 

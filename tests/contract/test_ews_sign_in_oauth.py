@@ -18,7 +18,7 @@ import trustme
 
 from connectors.ews import EwsSettings, OAuthClient, connect
 from connectors.ews.connector import EwsConnector
-from connectors.ews.oauth import OAuthSignIn
+from connectors.ews.sign_in.oauth import OAuthSignIn
 from connectors.port import (
     ConnectorError,
     CredentialRejected,

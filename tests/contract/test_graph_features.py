@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from connectors.graph import ClientSecret, check
-from connectors.graph.permissions import Checked, Feature, FeatureCheck
+from connectors.graph.directory.permissions import Checked, Feature, FeatureCheck
 from connectors.port import CredentialRejected
 from tests.contract.harness_graph import GraphHarness
 from tests.simulators.company import cast

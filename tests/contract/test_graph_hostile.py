@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from connectors.graph import connect
-from connectors.graph.transport import TooLargeError, Transport
+from connectors.graph.wire.transport import TooLargeError, Transport
 from connectors.port import ProtocolViolation
 from tests.contract.harness_graph import GraphHarness
 from tests.simulators.company.model import Company

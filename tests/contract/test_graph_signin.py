@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from connectors.graph import ClientSecret, GraphSettings, connect, load_certificate
-from connectors.graph.auth import roles_in
+from connectors.graph.sign_in.auth import roles_in
 from connectors.port import (
     ConnectorError,
     CredentialRejected,

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from connectors.contact import Contact
-from connectors.ews import bodies, connect, posting
+from connectors.ews import connect
+from connectors.ews.wire import bodies, posting
 from connectors.port import Connector
 from connectors.selection import Selection
 from syncvault.secret import Secret

@@ -16,7 +16,8 @@ import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
 from connectors.contact import Contact
-from connectors.graph import connect, transport
+from connectors.graph import connect
+from connectors.graph.wire import transport
 from connectors.port import Connector
 from connectors.selection import Selection
 from syncvault.sync.summary import Status

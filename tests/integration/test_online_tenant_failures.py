@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from connectors.graph import auth
+from connectors.graph.sign_in import auth
 from syncvault.sync.summary import Status, Summary
 from tests.conftest import Authority
 from tests.integration.conservation import fresh_place

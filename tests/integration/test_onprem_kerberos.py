@@ -20,7 +20,7 @@ import trustme
 
 from connectors.ews import EwsCredential, EwsSettings, Keytab, TicketCache, connect
 from connectors.ews.connector import EwsConnector
-from connectors.ews.kerberos import KerberosSignIn
+from connectors.ews.sign_in.kerberos import KerberosSignIn
 from connectors.port import ConnectorError, CredentialRejected, Mailbox, ProtocolViolation, Unreachable
 from tests.conftest import Authority
 from tests.kerberos_realm import ACCOUNT, REALM, Realm, kerberos_realm
@@ -411,7 +411,7 @@ def test_a_keytab_is_in_no_file_and_opens_for_a_process_that_nobody_may_look_int
 
 _UNPRIVILEGED = """
 import ctypes, os, sys
-from connectors.ews.kerberos import KerberosSignIn
+from connectors.ews.sign_in.kerberos import KerberosSignIn
 from connectors.ews.settings import Keytab
 import gssapi
 content = sys.stdin.buffer.read()

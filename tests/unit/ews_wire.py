@@ -16,8 +16,8 @@ from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
 
 from connectors.ews import EwsSettings, Password
-from connectors.ews.guard import Guard
-from connectors.ews.operations import MESSAGES, TYPES
+from connectors.ews.sign_in.guard import Guard
+from connectors.ews.wire.operations import MESSAGES, TYPES
 
 URL = "https://mail.example.com/EWS/Exchange.asmx"
 SETTINGS = EwsSettings(URL, "EXAMPLE\\svc-sync", Password("pässword".encode(), "basic"))
@@ -148,5 +148,5 @@ class _Adapter(BaseAdapter):
 def paper_exchange() -> Iterator[Wire]:
     """A wire that every connector made inside is plugged into."""
     wire = Wire()
-    with patch("connectors.ews.transport.SignInAdapter", lambda *args, **kwargs: _Adapter(wire)):
+    with patch("connectors.ews.wire.transport.SignInAdapter", lambda *args, **kwargs: _Adapter(wire)):
         yield wire

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from connectors.graph.contacts import ContactReader
-from connectors.graph.transport import Answer
+from connectors.graph.mailbox.contacts import ContactReader
+from connectors.graph.wire.transport import Answer
 from connectors.port import Checkpoints, Ended, Mailbox, Page, Wanted
 from connectors.selection import FULL, Selection
 from tests.unit.graph_stub import ORIGIN, Script, StubGraph, answer, refusal

@@ -11,11 +11,11 @@ from typing import Any
 
 from requests.structures import CaseInsensitiveDict
 
-from connectors.graph.auth import Token, Tokens
-from connectors.graph.client import GraphClient
 from connectors.graph.connector import GraphConnector
 from connectors.graph.settings import ClientSecret, GraphSettings
-from connectors.graph.transport import Answer, BrokenError, TooLargeError
+from connectors.graph.sign_in.auth import Token, Tokens
+from connectors.graph.wire.client import GraphClient
+from connectors.graph.wire.transport import Answer, BrokenError, TooLargeError
 from connectors.selection import Selection
 
 ORIGIN = "https://graph.example.com:8443"

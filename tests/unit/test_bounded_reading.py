@@ -10,9 +10,9 @@ import pytest
 import requests
 from urllib3 import HTTPResponse
 
-from connectors.ews import bodies
-from connectors.ews.soap import AnswerTooLargeError
-from connectors.graph import transport
+from connectors.ews.wire import bodies
+from connectors.ews.wire.soap import AnswerTooLargeError
+from connectors.graph.wire import transport
 
 LATER = time.monotonic() + 3600
 

@@ -280,7 +280,7 @@ def test_where_more_items_cannot_be_read_than_are_kept_in_mind_none_is_forgotten
     wire.reply(TOP, below(), changed("s1", said("Create", "a"), said("Create", "b")))
     wire.reply(messages("GetItem", *[error("GetItem", "ErrorItemCorrupt")] * 2), TOP, below())
 
-    with patch("connectors.ews.contacts._MOST_UNREAD", 1):
+    with patch("connectors.ews.mailbox.contacts._MOST_UNREAD", 1):
         (page,) = pull(connector)
         with pytest.raises(CheckpointExpired):
             pull(connector, {"top": page.checkpoint})
@@ -405,7 +405,7 @@ def test_items_that_are_too_much_together_come_in_halves(wire: Wire, connector: 
     wire.reply(TOP, below(), changed("s1", said("Create", "a"), said("Create", "b")))
     wire.reply(items(contact("a", "x" * 5_000), contact("b")), items(contact("a", "x" * 5_000)), items(contact("b")))
 
-    with patch("connectors.ews.items.CHUNK_LIMIT", 4_000):
+    with patch("connectors.ews.mailbox.items.CHUNK_LIMIT", 4_000):
         (page,) = pull(connector)
 
     assert [one.id for one in page.upserts] == ["a", "b"]
@@ -415,7 +415,7 @@ def test_items_that_are_too_much_together_come_in_halves(wire: Wire, connector: 
 def test_an_item_that_is_too_large_for_any_contact_is_no_answer(wire: Wire, connector: EwsConnector) -> None:
     wire.reply(TOP, below(), changed("s1", said("Create", "a")), items(contact("a", "x" * 5_000)))
 
-    with patch("connectors.ews.items.ANSWER_LIMIT", 4_000), pytest.raises(ProtocolViolation, match="larger"):
+    with patch("connectors.ews.mailbox.items.ANSWER_LIMIT", 4_000), pytest.raises(ProtocolViolation, match="larger"):
         pull(connector)
 
 
@@ -557,7 +557,7 @@ class TestAPublicFolderThatIsNotSynchronised:
 
     def test_a_list_without_end_ends(self, wire: Wire, connector: EwsConnector) -> None:
         wire.reply(self.REFUSAL, *[found("a", last=False)] * 3)
-        with patch("connectors.ews.items._PAGES", 3), pytest.raises(ProtocolViolation, match="no end"):
+        with patch("connectors.ews.mailbox.items._PAGES", 3), pytest.raises(ProtocolViolation, match="no end"):
             list(outcomes(connector, self.BOX))
 
     @pytest.mark.parametrize("told", [answer("FindItem", ""), found(last=False)], ids=["nothing", "an empty page"])

@@ -11,7 +11,7 @@ from requests import PreparedRequest, Response, exceptions
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from connectors.ews.connector import EwsConnector
-from connectors.ews.guard import DoubtError, Guard
+from connectors.ews.sign_in.guard import DoubtError, Guard
 from connectors.port import (
     ConnectorError,
     CredentialRejected,

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from connectors.ews import heads
-from connectors.ews.breaks import PassingFaultError
-from connectors.ews.transport import bare_session
+from connectors.ews.wire import heads
+from connectors.ews.wire.breaks import PassingFaultError
+from connectors.ews.wire.transport import bare_session
 
 URL = "https://mail.example.com/EWS/Exchange.asmx"
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from connectors.ews import EwsSettings, Keytab, TicketCache, connect
-from connectors.ews.kerberos_failures import failure, server_failure
+from connectors.ews.sign_in.kerberos_failures import failure, server_failure
 from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, Unreachable
 
 URL = "https://mail.example.com/EWS/Exchange.asmx"
@@ -46,7 +46,7 @@ def test_passwords_load_no_kerberos_and_no_tokens() -> None:
     code = (
         "import sys; from connectors.ews import EwsSettings, Password, connect\n"
         f"connect(EwsSettings({URL!r}, 'svc', Password(b'p'))).close()\n"
-        "print(sorted({'connectors.ews.kerberos', 'connectors.ews.oauth'} & sys.modules.keys()))"
+        "print(sorted({'connectors.ews.sign_in.kerberos', 'connectors.ews.sign_in.oauth'} & sys.modules.keys()))"
     )
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.ews.kerberos_files import KerberosFileError, cache_principal, keytab_principals, principal_of
+from connectors.ews.sign_in.kerberos_files import KerberosFileError, cache_principal, keytab_principals, principal_of
 from tests.kerberos_samples import ACCOUNT, CACHE, KEYTAB, SERVICE
 
 

@@ -7,7 +7,7 @@ from lxml import etree
 
 from connectors.contact import Contact, PostalAddress
 from connectors.ews.mapping import contact_from, has_picture, is_private, plain_address
-from connectors.ews.operations import TYPES
+from connectors.ews.wire.operations import TYPES
 
 FULL = """
 <t:Sensitivity>Normal</t:Sensitivity>

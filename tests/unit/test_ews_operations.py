@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from connectors.ews import operations
-from connectors.ews.operations import MESSAGES
+from connectors.ews.wire import operations
+from connectors.ews.wire.operations import MESSAGES
 from connectors.selection import FULL
 
 REQUESTS = {

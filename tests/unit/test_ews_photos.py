@@ -130,7 +130,7 @@ def test_a_photo_that_is_larger_than_it_says_is_not_kept(wire: Wire, connector: 
 def test_an_answer_without_end_is_not_read_to_the_end(wire: Wire, connector: EwsConnector) -> None:
     wire.reply(answer("GetItem", listed("x")), answer("GetAttachment", attached(b"x" * 4_000)))
 
-    with patch("connectors.ews.photos._ANSWER_LIMIT", 2_000):
+    with patch("connectors.ews.mailbox.photos._ANSWER_LIMIT", 2_000):
         photo = one(connector, ref("i"))
 
     assert photo.error is not None
@@ -141,7 +141,7 @@ def test_photos_that_are_too_much_together_come_one_by_one(wire: Wire, connector
     wire.reply(answer("GetItem", listed("x"), listed("y")), answer("GetAttachment", attached(), attached()))
     wire.reply(answer("GetAttachment", attached()), answer("GetAttachment", attached()))
 
-    with patch("connectors.ews.photos._ANSWER_LIMIT", len(answer("GetAttachment", attached())) + 10):
+    with patch("connectors.ews.mailbox.photos._ANSWER_LIMIT", len(answer("GetAttachment", attached())) + 10):
         photos = list(connector.photos([ref("i"), ref("j")]))
 
     assert [photo.state for photo in photos] == [PhotoState.PRESENT, PhotoState.PRESENT]

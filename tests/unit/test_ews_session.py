@@ -11,8 +11,8 @@ import threading
 import pytest
 
 from connectors.ews import EwsSettings, Password, connect
-from connectors.ews.codes import back_off
 from connectors.ews.connector import EwsConnector
+from connectors.ews.wire.codes import back_off
 from connectors.port import (
     ConnectorError,
     CredentialRejected,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from connectors.ews import soap
-from connectors.ews.operations import TYPES
+from connectors.ews.wire import soap
+from connectors.ews.wire.operations import TYPES
 from connectors.port import ProtocolViolation
 from tests.unit.ews_wire import answer, error, fault, messages, success
 

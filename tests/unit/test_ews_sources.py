@@ -7,9 +7,9 @@ from lxml import etree
 
 from connectors.contact import PostalAddress
 from connectors.ews.connector import EwsConnector
-from connectors.ews.operations import TYPES
-from connectors.ews.personas import addresses_of, card_from, is_person
-from connectors.ews.session import ANSWER_LIMIT
+from connectors.ews.directory.personas import addresses_of, card_from, is_person
+from connectors.ews.wire.operations import TYPES
+from connectors.ews.wire.session import ANSWER_LIMIT
 from connectors.port import (
     ConnectorError,
     CredentialRejected,

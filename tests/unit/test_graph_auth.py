@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from connectors.graph.auth import FRESH_TOKENS, Token, Tokens, open_tokens
-from connectors.graph.batch import Read, Reply, read_batch
 from connectors.graph.settings import ClientSecret, GraphSettings
-from connectors.graph.transport import Answer
+from connectors.graph.sign_in.auth import FRESH_TOKENS, Token, Tokens, open_tokens
+from connectors.graph.wire.batch import Read, Reply, read_batch
+from connectors.graph.wire.transport import Answer
 from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, Throttled
 from tests.unit.graph_stub import StubGraph, answer, refusal
 

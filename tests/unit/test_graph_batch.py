@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from connectors.graph.batch import Pace, Read, Reply, read_batch
-from connectors.graph.refusals import Refusal
-from connectors.graph.transport import TooLargeError
+from connectors.graph.wire.batch import Pace, Read, Reply, read_batch
+from connectors.graph.wire.refusals import Refusal
+from connectors.graph.wire.transport import TooLargeError
 from connectors.port import CredentialRejected, ProtocolViolation, Throttled
 from tests.unit.graph_stub import NOON, StubGraph, answer, refusal
 

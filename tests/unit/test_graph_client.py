@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from connectors.graph.auth import FRESH_TOKENS
-from connectors.graph.client import GraphClient, parse
-from connectors.graph.refusals import Refusal, explain
-from connectors.graph.transport import Answer
+from connectors.graph.sign_in.auth import FRESH_TOKENS
+from connectors.graph.wire.client import GraphClient, parse
+from connectors.graph.wire.refusals import Refusal, explain
+from connectors.graph.wire.transport import Answer
 from connectors.port import CredentialRejected, NotPermitted, ProtocolViolation, ServerFault, Throttled, Unreachable
 from tests.unit.graph_stub import NO_CONNECTION, NOON, ORIGIN, RESET, StubGraph, answer, refusal
 

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from connectors.graph.contacts import ContactReader
-from connectors.graph.transport import Answer
+from connectors.graph.mailbox.contacts import ContactReader
+from connectors.graph.wire.transport import Answer
 from connectors.port import (
     CheckpointExpired,
     Ended,
@@ -160,8 +160,8 @@ class TestRounds:
             pull(graph_with({DELTA: NOTHING}))
 
     def test_pages_that_are_too_large_are_asked_for_in_smaller_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("connectors.graph.reading._BATCH_LIMIT", 1_000)
-        monkeypatch.setattr("connectors.graph.reading._ALONE_LIMIT", 1_000)
+        monkeypatch.setattr("connectors.graph.mailbox.reading._BATCH_LIMIT", 1_000)
+        monkeypatch.setattr("connectors.graph.mailbox.reading._ALONE_LIMIT", 1_000)
         large = page({"id": "1", "personalNotes": "n" * 2_000})
         graph = graph_with({DELTA: [large, large, page({"id": "1"})]})
         (only,) = pull(graph)
@@ -171,8 +171,8 @@ class TestRounds:
         assert not [part for post in graph.posts for part in post if "=20," in str(part.get("headers"))]
 
     def test_a_single_contact_that_is_too_large_is_a_violation(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("connectors.graph.reading._BATCH_LIMIT", 1_000)
-        monkeypatch.setattr("connectors.graph.reading._ALONE_LIMIT", 1_000)
+        monkeypatch.setattr("connectors.graph.mailbox.reading._BATCH_LIMIT", 1_000)
+        monkeypatch.setattr("connectors.graph.mailbox.reading._ALONE_LIMIT", 1_000)
         with pytest.raises(ProtocolViolation) as caught:
             pull(graph_with({DELTA: page({"id": "1", "personalNotes": "n" * 2_000})}))
         assert caught.value.code == "answer-too-large"

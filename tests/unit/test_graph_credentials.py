@@ -12,8 +12,13 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509.oid import NameOID
 
 from connectors.graph import CertificateError, ClientCertificate, ClientSecret, GraphSettings, load_certificate
-from connectors.graph.credentials import KeyMismatchError, NotACertificateError, OutOfDateError, WrongPasswordError
 from connectors.graph.settings import https_origin
+from connectors.graph.sign_in.credentials import (
+    KeyMismatchError,
+    NotACertificateError,
+    OutOfDateError,
+    WrongPasswordError,
+)
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 KEY = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from connectors.graph.contacts import ContactReader
+from connectors.graph.mailbox.contacts import ContactReader
 from connectors.port import FolderGone, Mailbox, Page, Wanted
 from connectors.selection import Selection
 from tests.unit.graph_mailboxes import (

@@ -12,10 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from connectors.contact import Contact, PostalAddress
-from connectors.graph import directory
-from connectors.graph.auth import Token
-from connectors.graph.org_contacts import organisation_contacts
-from connectors.graph.transport import Answer
+from connectors.graph.directory import people
+from connectors.graph.directory.org_contacts import organisation_contacts
+from connectors.graph.sign_in.auth import Token
+from connectors.graph.wire.transport import Answer
 from connectors.port import (
     Card,
     Mailbox,
@@ -179,16 +179,16 @@ def largest(path: str) -> bool:
 
 def test_a_person_brings_the_card_along_in_one_request_with_the_wanted_fields_alone() -> None:
     graph = StubGraph({"/v1.0/users/a": answer(ANNA)})
-    assert directory.user(graph.client, "a", BUSINESS) == Card(
+    assert people.user(graph.client, "a", BUSINESS) == Card(
         Mailbox("a", "anna@example.com"), Contact(display_name="Anna")
     )
-    assert directory.user(graph.client, "a", FULL).contact == Contact(display_name="Anna", office_location="4.01")
+    assert people.user(graph.client, "a", FULL).contact == Contact(display_name="Anna", office_location="4.01")
     assert ["officeLocation" in selected(path) for path in graph.asked] == [False, True]
 
 
 def test_members_bring_their_cards_along_by_the_largest_page() -> None:
     graph = StubGraph({GROUP: answer({"id": "g"}), MEMBERS: answer({"value": [ANNA]})})
-    assert [card.contact for card in directory.members(graph.client, "g", BUSINESS)] == [Contact(display_name="Anna")]
+    assert [card.contact for card in people.members(graph.client, "g", BUSINESS)] == [Contact(display_name="Anna")]
     assert len(graph.asked) == 2
     assert largest(graph.asked[1])
 
@@ -201,7 +201,7 @@ def test_a_huge_group_is_read_by_the_page_as_its_members_are_taken() -> None:
         return answer({"value": rows, **following})
 
     graph = StubGraph({GROUP: answer({"id": "g"}), MEMBERS: page})
-    found = directory.members(graph.client, "g", BUSINESS)
+    found = people.members(graph.client, "g", BUSINESS)
     assert len(list(islice(found, 999))) == 999
     assert len(graph.asked) == 2
     assert sum(1 for _ in found) == 50 * 999
@@ -225,24 +225,24 @@ def group(visibility: str | None, *people: Any) -> StubGraph:
 def test_a_group_that_hides_its_members_does_not_look_empty(roles: tuple[str, ...]) -> None:
     graph = holding(group("HiddenMembership"), *roles)
     with pytest.raises(NotPermitted) as caught:
-        list(directory.members(graph.client, "g", BUSINESS))
+        list(people.members(graph.client, "g", BUSINESS))
     assert "Member.Read.Hidden" in caught.value.advice
 
 
 def test_a_group_is_empty_where_nothing_is_hidden_from_us() -> None:
     may_see = holding(group("HiddenMembership"), "Member.Read.Hidden")
     for graph in (may_see, group("Private"), group(None)):
-        assert list(directory.members(graph.client, "g", BUSINESS)) == []
+        assert list(people.members(graph.client, "g", BUSINESS)) == []
 
 
 def test_hidden_members_that_we_may_see_are_given() -> None:
-    assert len(list(directory.members(group("HiddenMembership", ANNA).client, "g", BUSINESS))) == 1
+    assert len(list(people.members(group("HiddenMembership", ANNA).client, "g", BUSINESS))) == 1
 
 
 def test_people_of_whom_only_the_id_is_shown_are_not_taken_for_people_without_properties() -> None:
     graph = group(None, {"id": "A", "mail": None, "userPrincipalName": None, "accountEnabled": None})
     with pytest.raises(NotPermitted) as caught:
-        list(directory.members(graph.client, "g", BUSINESS))
+        list(people.members(graph.client, "g", BUSINESS))
     assert "User.Read.All" in caught.value.advice
 
 
@@ -263,7 +263,7 @@ PEOPLE = [
 
 def everybody(graph: StubGraph, **wanted: Any) -> str:
     """The IDs of those whom a filter lets through."""
-    return "".join(card.mailbox.key for card in directory.everybody(graph.client, UserFilter(**wanted), BUSINESS))
+    return "".join(card.mailbox.key for card in people.everybody(graph.client, UserFilter(**wanted), BUSINESS))
 
 
 @pytest.mark.parametrize(
@@ -298,13 +298,13 @@ def test_everybody_comes_page_by_page_with_cards_and_nothing_more_is_asked_for_t
     second = answer({"value": [{"id": "B", "displayName": "Ben", "companyName": "Nord"}]})
     fields = frozenset({"display_name"})
     graph = StubGraph({"/v1.0/users": [first, second]})
-    named = [card.contact for card in directory.everybody(graph.client, UserFilter(), fields)]
+    named = [card.contact for card in people.everybody(graph.client, UserFilter(), fields)]
     assert named == [Contact(display_name="Anna"), Contact(display_name="Ben")]
     assert largest(graph.asked[0])
     needed = {"id", "mail", "userPrincipalName", "accountEnabled", "showInAddressList", "displayName"}
     assert selected(graph.asked[0]) == needed
     graph = StubGraph({"/v1.0/users": [first, second]})
-    (nord,) = directory.everybody(graph.client, UserFilter(company="Nord"), fields)
+    (nord,) = people.everybody(graph.client, UserFilter(company="Nord"), fields)
     assert nord.contact == Contact(display_name="Ben")
     assert selected(graph.asked[0]) == needed | {"companyName"}
 

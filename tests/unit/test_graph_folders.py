@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from connectors.graph.contacts import ContactReader
-from connectors.graph.transport import Answer
+from connectors.graph.mailbox.contacts import ContactReader
+from connectors.graph.wire.transport import Answer
 from connectors.port import (
     FolderGone,
     Mailbox,

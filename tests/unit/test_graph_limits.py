@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from connectors.graph.limits import UNITS_IN_TEN_SECONDS, Limiter, units
+from connectors.graph.wire.limits import UNITS_IN_TEN_SECONDS, Limiter, units
 
 
 class Clock:

@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from connectors.graph.contacts import ContactReader
-from connectors.graph.transport import Answer
+from connectors.graph.mailbox.contacts import ContactReader
+from connectors.graph.wire.transport import Answer
 from connectors.port import ConnectorError, FolderGone, Mailbox, NotPermitted, Page, Removal, ServerFault, Wanted
 from connectors.selection import BUSINESS, Selection
 from tests.unit.graph_mailboxes import DELTA, FOLDERS, graph_with, link, page, pull, read_to_its_end

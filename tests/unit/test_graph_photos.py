@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from connectors.graph.photos import PhotoReader, plain_etag
-from connectors.graph.transport import Answer
+from connectors.graph.mailbox.photos import PhotoReader, plain_etag
+from connectors.graph.wire.transport import Answer
 from connectors.port import PHOTO_LIMIT, CredentialRejected, Mailbox, Photo, PhotoRef, PhotoState, Unreachable
 from tests.unit.graph_stub import NO_CONNECTION, Script, StubGraph, answer, refusal
 

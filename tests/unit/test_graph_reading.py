@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from connectors.graph.contacts import ContactReader
-from connectors.graph.transport import Answer
+from connectors.graph.mailbox.contacts import ContactReader
+from connectors.graph.wire.transport import Answer
 from connectors.port import (
     ConnectorError,
     CredentialRejected,
@@ -155,15 +155,15 @@ class TestApart:
         assert isinstance(self._others_are_fine(read(graph, self.KEYS)), error)
 
     def test_so_is_an_answer_that_is_too_large(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("connectors.graph.reading._BATCH_LIMIT", 5_000)
-        monkeypatch.setattr("connectors.graph.reading._ALONE_LIMIT", 5_000)
+        monkeypatch.setattr("connectors.graph.mailbox.reading._BATCH_LIMIT", 5_000)
+        monkeypatch.setattr("connectors.graph.mailbox.reading._ALONE_LIMIT", 5_000)
         graph = mailboxes(self.KEYS, {delta("b"): page({"id": "1", "personalNotes": "n" * 10_000})})
         error = self._others_are_fine(read(graph, self.KEYS))
         assert error is not None
         assert error.code == "answer-too-large"
 
     def test_large_answers_make_smaller_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("connectors.graph.reading._BATCH_LIMIT", 15_000)
+        monkeypatch.setattr("connectors.graph.mailbox.reading._BATCH_LIMIT", 15_000)
         large = {delta(key): page({"id": "1", "personalNotes": "n" * 2_000}, final=delta(key)) for key in MANY[:20]}
         graph = mailboxes(MANY[:20], large)
         assert errors_of(read(graph, MANY[:20])) == dict.fromkeys(MANY[:20])
@@ -263,6 +263,6 @@ def test_what_nobody_foresaw_in_one_mailbox_is_a_violation_of_its_own(monkeypatc
     def fails(*_: Any) -> Any:
         raise RecursionError
 
-    monkeypatch.setattr("connectors.graph.rounds.values", fails)
+    monkeypatch.setattr("connectors.graph.mailbox.rounds.values", fails)
     errors = errors_of(read(mailboxes("a"), "a"))
     assert [type(error) for error in errors.values()] == [ProtocolViolation]

@@ -1,0 +1,1 @@
+"""What a mailbox or a public folder holds: contact folders, their contacts, and photos."""

@@ -1,0 +1,260 @@
+"""One request over HTTP: a connection that is signed in, the request, and the answer read as far as it is one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+
+from requests import PreparedRequest, Response, Session
+
+from connectors.ews.settings import EwsSettings
+from connectors.ews.sign_in.guard import DoubtError, Guard, is_refusal
+from connectors.ews.wire import bodies, soap
+from connectors.ews.wire.breaks import SIGN_IN_ADVICE, PassingFaultError, translated
+from connectors.ews.wire.soap import AnswerTooLargeError, Message
+from connectors.ews.wire.statuses import is_page, meaning
+from connectors.ews.wire.transport import SignInAdapter, TenantProtocol
+from connectors.port import CredentialRejected, NotPermitted, ProtocolViolation, ServerFault
+from connectors.throttle import Now, Sleep
+
+_TIMEOUTS: Final = (15.0, 120.0)  # seconds to connect, and until an answer begins
+_HEAD: Final = 64 * 1024  # bytes read of what is no SOAP
+_PAGE: Final = 1024 * 1024  # and of what Exchange shows to who asks for nothing: a page, or its own description
+_TRIES: Final = 3  # of one request whose connection is not, or no longer, signed in
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What came back: the messages, or how the body begins where there are none."""
+
+    status: int
+    headers: Any = field(repr=False)  # looked up in any case
+    messages: tuple[Message, ...] = field(default=(), repr=False)
+    head: bytes = field(default=b"", repr=False)
+
+
+class Poster:
+    """The connections of one tenant; used from several threads, each with one at a time.
+
+    NTLM signs in a connection, so that is done by a request of its own that asks for nothing: what then becomes of
+    the requests themselves says nothing about the password. Other ways show their proof with each request; a password
+    that is shown as it is goes with a request that asks for nothing first.
+    """
+
+    def __init__(self, settings: EwsSettings, *, sleep: Sleep, now: Now) -> None:
+        self.protocol = TenantProtocol(settings, sleep=sleep, now=now)
+        self.guard = Guard(self.protocol.refused)
+        self._url = settings.ews_url
+        self._now = now
+        self._signs_connections = self.protocol.sign_in.scheme == "ntlm"
+        self._looks_first = self.protocol.sign_in.scheme == "basic"
+        self._idle: list[Session] = []  # the last one used comes first, so that as few as are needed stay signed in
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self.requests = 0
+
+    def close(self) -> None:
+        """Ends the connections; those at work once they are done."""
+        with self._lock:
+            idle, self._idle, self._is_closed = self._idle, [], True
+        for session in idle:
+            session.close()
+        self.protocol.close()
+
+    def post(self, body: bytes, headers: dict[str, str], *, limit: int) -> Posted:
+        """Sends a request and takes in its answer.
+
+        Raises:
+            PassingFaultError: No whole answer came, this time.
+            AnswerTooLargeError: The answer is longer than `limit` bytes.
+            ConnectorError: It failed for good.
+        """
+        self.guard.check()
+        with self._lock:
+            self.requests += 1
+        with self._session() as session:
+            for _ in range(_TRIES):
+                is_fresh = self._signs_connections and not session.signed_in  # type: ignore[attr-defined]
+                if is_fresh or (self._looks_first and not self.guard.accepted):
+                    self._sign_in(session)
+                try:
+                    posted = self._exchange(session, body, headers, limit, is_fresh=is_fresh)
+                except DoubtError:
+                    self._sign_in(session)
+                    continue
+                if posted is not None:
+                    return posted
+        raise NotPermitted(
+            "Exchange lets the service account in, and refuses it this request (HTTP 401).",
+            code="http-401",
+            advice="Look at what answers for this mailbox: its server, and what stands before that.",
+        )
+
+    # -- connections ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        """A session with a connection of its own. One that anything went wrong with is not used again."""
+        with self._lock:
+            session = self._idle.pop() if self._idle else None
+        if session is None:
+            session = self.protocol.create_session()
+            self._adapter(session).guard = self.guard
+        try:
+            yield session
+        except BaseException:
+            session.close()
+            raise
+        with self._lock:
+            is_kept = not self._is_closed
+            if is_kept:
+                self._idle.append(session)
+        if not is_kept:
+            session.close()
+
+    def _adapter(self, session: Session) -> SignInAdapter:
+        adapter: SignInAdapter = session.get_adapter(self._url)  # type: ignore[assignment]  # of the stubs' base class
+        return adapter
+
+    def _sign_in(self, session: Session) -> None:
+        """Signs in a connection. Nothing is asked for by it, so its outcome is about the credential alone."""
+        with self.guard.first(), translated(known=self.guard.accepted):
+            with session.get(self._url, allow_redirects=False, timeout=_TIMEOUTS, stream=True) as response:
+                self._check_sign_in(response)
+                shown = "Authorization" in response.request.headers
+                is_whole = shown and _drained(response)
+            error, is_passing, asked = meaning(response.status_code, response.headers, b"", self._now())
+            if shown and is_passing and response.status_code != HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise PassingFaultError(error, asked=asked)
+            if not is_whole or is_passing or (self._signs_connections and not self._adapter(session).is_connected):
+                # A server that does not ask who it is that asks for nothing, cannot answer that, closes what it has
+                # let in, or has so much to say that the connection is of no more use.
+                self._signs_connections = self._looks_first = False
+                session.close()
+                return
+            self.guard.accept()
+            session.signed_in = True  # type: ignore[attr-defined]
+
+    def _check_sign_in(self, response: Response) -> None:
+        """Raises if an answer refuses the credential, or the way it is shown."""
+        if response.status_code != HTTPStatus.UNAUTHORIZED:
+            return
+        shown = response.request.headers.get("Authorization", "").partition(" ")[0].lower()
+        if not shown or not is_refusal(response, shown):
+            raise _other_way()
+        self.guard.end(self.protocol.refused())
+        self.guard.check()
+
+    # -- one exchange --------------------------------------------------------------------------------------------
+
+    def _exchange(
+        self, session: Session, body: bytes, headers: dict[str, str], limit: int, *, is_fresh: bool
+    ) -> Posted | None:
+        """The answer, or None if the connection has to be signed in (again) first."""
+        shows_proof = not self._signs_connections
+        with ExitStack() as stack:
+            if shows_proof and not self.guard.accepted:
+                stack.enter_context(self.guard.first())
+            connections = self._adapter(session).connections
+            with self._translated():
+                response = session.post(
+                    self._url,
+                    data=body,
+                    headers=headers,
+                    auth=session.auth if shows_proof else _nobody,
+                    allow_redirects=False,
+                    timeout=_TIMEOUTS,
+                    stream=True,
+                )
+            with response, self._translated():
+                if response.status_code == HTTPStatus.UNAUTHORIZED and not shows_proof:
+                    is_same = self._adapter(session).connections == connections
+                    self._signed_out(session, response, is_fresh=is_fresh, is_same=is_same)
+                    return None
+                self._check_sign_in(response)
+                posted = self._taken_in(session, response, limit)
+        if posted.messages:
+            self.guard.accept()
+        return posted
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            with translated(known=self.guard.accepted):
+                yield
+        except CredentialRejected as error:  # also by who gives out tokens or tickets, before Exchange was asked
+            self.guard.end(error)
+            raise
+
+    def _signed_out(self, session: Session, response: Response, *, is_fresh: bool, is_same: bool) -> None:
+        """The connection is another one, or has to say anew whose it is; the request itself shows no proof."""
+        if not self.protocol.sign_in.is_offered(response.headers.get("WWW-Authenticate", "")):
+            raise _other_way()
+        session.close()  # once let in, a connection would not be asked again
+        session.signed_in = False  # type: ignore[attr-defined]
+        if is_fresh and not is_same:
+            self._signs_connections = False  # the server closes what it has let in: proofs go with the requests
+
+    def _taken_in(self, session: Session, response: Response, limit: int) -> Posted:
+        blocks = bodies.blocks(response, limit)
+        head = _beginning(blocks)
+        status = response.status_code
+        is_answer = soap.is_soap(head) and (status == HTTPStatus.OK or status >= HTTPStatus.BAD_REQUEST)
+        if is_answer or (status == HTTPStatus.OK and not is_page(head)):
+            return Posted(status, response.headers, _messages(head, blocks))
+        for block in blocks:
+            head += block
+            if len(head) >= _HEAD:
+                session.close()  # with the rest of it
+                session.signed_in = False  # type: ignore[attr-defined]
+                break
+        return Posted(status, response.headers, head=head)
+
+
+def _drained(response: Response) -> bool:
+    """Reads a body that nobody wants to its end, so that its connection can be used again; False if it is too long."""
+    try:
+        for _ in bodies.blocks(response, _PAGE):
+            pass
+    except AnswerTooLargeError:
+        return False
+    return True
+
+
+def _nobody(request: PreparedRequest) -> PreparedRequest:
+    """Shows no proof."""
+    return request
+
+
+def _other_way() -> ProtocolViolation:
+    return ProtocolViolation(
+        "The server does not offer this way to sign in.", code="sign-in-method", advice=SIGN_IN_ADVICE
+    )
+
+
+def _messages(head: bytes, blocks: Iterator[bytes]) -> tuple[Message, ...]:
+    try:
+        with closing(soap.Reader()) as reader:
+            reader.feed(head)
+            for block in blocks:
+                reader.feed(block)
+            messages = tuple(reader.messages())
+    except soap.TruncatedError:
+        raise PassingFaultError(ServerFault("Exchange's answer was cut off.", code="truncated"), attempts=3) from None
+    if not messages:
+        raise ProtocolViolation("Exchange's answer holds no response message.")
+    return messages
+
+
+def _beginning(blocks: Iterator[bytes]) -> bytes:
+    """So much of an answer that it is clear what it is."""
+    head = b""
+    for block in blocks:
+        head += block
+        if soap.has_begun(head):
+            break
+    return head
