@@ -43,7 +43,6 @@ be set when arming. A fault never lets a request have its effect, but for those 
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -52,6 +51,7 @@ from typing import Any
 
 import orjson
 
+from tests.simulators.bulk import filled, packed
 from tests.simulators.company.pictures import PIXEL_GIF
 from tests.simulators.named_faults import Dice
 from tests.simulators.online.blows import Blow, Kind, Mode, Settings, Strike
@@ -68,7 +68,6 @@ _PAGED = re.compile(
 _JSON = re.compile(r"^/(v1\.0|beta)/(?!.*(\$|%24)(value|count)$)")
 _DELTA = re.compile(r"/delta\b", re.IGNORECASE)
 _PHOTO = re.compile(r"/photos?\b", re.IGNORECASE)
-_CHUNK = 1 << 20
 _HTML = b"<!DOCTYPE html><html><head><title>Proxy</title></head><body><h1>Please sign in</h1></body></html>"
 
 
@@ -157,29 +156,11 @@ def _huge(dice: Dice, settings: Settings) -> Blow:
 
 def _huge_gzip(dice: Dice, settings: Settings) -> Blow:
     headers = {"Content-Type": JSON_TYPE, "Content-Encoding": "gzip"}
-    return Blow(answer=Answer(200, headers, stream=lambda: _compressed(_much_json(settings.size))))
+    return Blow(answer=Answer(200, headers, stream=lambda: packed(_much_json(settings.size))))
 
 
 def _much_json(size: int) -> Iterator[bytes]:
-    """A JSON document of `size` bytes, made as it is sent."""
-    begin, end = b'{"value":[', b"{}]}"
-    yield begin
-    left = size - len(begin) - len(end)
-    chunk = b'{"displayName":"Nobody"},' * (_CHUNK // 25)
-    while left >= len(chunk):
-        yield chunk
-        left -= len(chunk)
-    if left:
-        yield b" " * left
-    yield end
-
-
-def _compressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    packer = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    for chunk in chunks:
-        if packed := packer.compress(chunk):
-            yield packed
-    yield packer.flush()
+    return filled(b'{"value":[', b'{"displayName":"Nobody"},', b"{}]}", size)
 
 
 # -- answers that are wrong or odd --------------------------------------------------------------------------------

@@ -6,16 +6,15 @@ A state with `~` and a number after it means the same as without: so a page that
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Iterator
 
 from lxml import etree
 
+from tests.simulators.bulk import filled, packed
 from tests.simulators.named_faults import Dice
 from tests.simulators.onprem.blows import Asked, Blow, Settings, Strike
 from tests.simulators.onprem.soap import NAMESPACES, TYPES, T
 
-_CHUNK = 1 << 20
 _ENTITIES = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10))
 _DOCTYPES = {
     "plain": b"<!DOCTYPE s:Envelope>",
@@ -167,29 +166,12 @@ def huge(dice: Dice, settings: Settings, asked: Asked) -> Blow:
 def huge_gzip(dice: Dice, settings: Settings, asked: Asked) -> Blow:
     """The same out of a small compressed body."""
     headers = (XML, ("Content-Encoding", "gzip"))
-    return Blow(status=200, headers=headers, stream=lambda: _compressed(_much_xml(settings.size)), is_flawed=True)
+    return Blow(status=200, headers=headers, stream=lambda: packed(_much_xml(settings.size)), is_flawed=True)
 
 
 XML = ("Content-Type", "text/xml; charset=utf-8")
 
 
 def _much_xml(size: int) -> Iterator[bytes]:
-    """A SOAP envelope of `size` bytes, made as it is sent."""
     begin = b'<?xml version="1.0"?><s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><a>'
-    end = b"</a></s:Body></s:Envelope>"
-    yield begin
-    left = size - len(begin) - len(end)
-    chunk = b"<b>Nobody</b>" * (_CHUNK // 13)
-    while left >= len(chunk):
-        yield chunk
-        left -= len(chunk)
-    yield b" " * left
-    yield end
-
-
-def _compressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    packer = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    for chunk in chunks:
-        if packed := packer.compress(chunk):
-            yield packed
-    yield packer.flush()
+    return filled(begin, b"<b>Nobody</b>", b"</a></s:Body></s:Envelope>", size)
