@@ -118,7 +118,7 @@ class Guard:
         self._unknown += 1
         try:
             response = send()
-        except Exception as error:
+        except Exception as error:  # whatever came instead of a verdict goes on to whoever asked
             if was_never_sent(error):
                 self._unknown -= 1
             elif self._unknown >= (_LOST_AT_MOST if self._accepted else 1):
