@@ -1,7 +1,15 @@
 """From a domain to the address of its EWS, as Outlook finds it: POX autodiscover over TLS, within the domain alone.
 
-Source: "Autodiscover for Exchange" and "POX Autodiscover response" (Microsoft Learn). Of Outlook's ways those are left
-out that begin with an unsigned word: plain http, and names that only DNS vouches for.
+Sources: Microsoft, "Autodiscover for Exchange", "Generate a list of Autodiscover endpoints", "Handling Autodiscover
+error messages", "POX Autodiscover response".
+
+Two of Outlook's ways are left out, those that begin with an unsigned word: a redirection from plain http, and the SRV
+record `_autodiscover._tcp`. To keep what they name within the domain, with TLS verified, would not make them safe.
+Whoever can forge one packet would choose which of all the domain's hosts is shown the service account's sign-in: the
+one that is badly kept, or a forgotten name that others have taken over and hold a good certificate for. Basic hands
+that host the password, NTLM something to relay or to guess it from. So nobody is asked but the two names that follow
+from the domain itself and those that they lead to over TLS. Where neither exists (one certificate, for one name), the
+administrator says that name once by --ews-url.
 """
 
 from __future__ import annotations
@@ -38,9 +46,12 @@ _ANSWER_LIMIT: Final = 1024 * 1024
 _TIMEOUTS: Final = (10.0, 30.0)
 _NOBODY_THERE: Final = frozenset({"unreachable", "timed-out"})
 _HOPS: Final = 3  # places asked, one leading to the next
+_NO_MAILBOX: Final = frozenset({"500", "501"})  # "[MS-OXDSCLI] ErrorCode"
+_NO_TICKET: Final = frozenset({"service-principal", "service-key"})  # of this host; there may be one for another
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _ADVICE: Final = "Give the address itself: --ews-url https://HOST/EWS/Exchange.asmx"
+_TICKET_ADVICE: Final = f"Register autodiscover's name (setspn -S HTTP/HOST ACCOUNT), or another way: {_ADVICE}"
 _CERTIFICATE_ADVICE: Final = f"Name the authority that signed it: --ca-bundle FILE. {_ADVICE}"
 
 
@@ -99,9 +110,9 @@ class _Search:
         for _ in range(_HOPS):
             found = self._ask(url, address)
             if found.ews_urls:
-                return self._acceptable(*found.ews_urls)
+                return self._answering(self._acceptable(*found.ews_urls))
             if found.url:
-                url = self._acceptable(found.url)
+                url = self._acceptable(found.url)[0]
             elif found.address.lower().endswith(f"@{self._domain}"):
                 address = found.address
             else:
@@ -110,9 +121,10 @@ class _Search:
                 )
         raise ProtocolViolation("Autodiscover leads on and on.", code="autodiscover-loop", advice=_ADVICE)
 
-    def _acceptable(self, *urls: str) -> str:
-        """The first of these that is https and within the domain."""
-        for url in urls:
+    def _acceptable(self, *urls: str) -> list[str]:
+        """Those that are https and within the domain, each once; one at least."""
+        fitting: list[str] = []
+        for url in dict.fromkeys(urls):
             try:
                 parts = urlsplit(url)
                 host = (parts.hostname or "").rstrip(".").lower()
@@ -120,13 +132,30 @@ class _Search:
             except ValueError:
                 continue
             if fits and (host == self._domain or host.endswith(f".{self._domain}")):
-                return url
+                fitting.append(url)
+        if fitting:
+            return fitting
         plain = all(url.lower().startswith("http://") for url in urls)
         raise ProtocolViolation(
             f"Autodiscover leads to {'plain http' if plain else 'another domain'}.",
             code="autodiscover-http" if plain else "autodiscover-foreign",
             advice=_ADVICE,
         )
+
+    def _answering(self, urls: list[str]) -> str:
+        """Of several addresses the first that asks who we are: one may be meant for inside the company alone."""
+        for url in urls if len(urls) > 1 else ():
+            try:
+                with (
+                    bare_session(self._context) as session,
+                    translated(known=False),
+                    session.get(url, allow_redirects=False, timeout=_TIMEOUTS, stream=True) as response,
+                ):
+                    if response.status_code == HTTPStatus.UNAUTHORIZED:
+                        return url
+            except (PassingFaultError, ConnectorError):
+                continue
+        return urls[0]
 
     def _ask(self, url: str, address: str) -> _Found:
         sign_in = way_to_sign_in(
@@ -147,12 +176,21 @@ class _Search:
         if status == HTTPStatus.UNAUTHORIZED:
             raise CredentialRejected(sign_in.refused, code="http-401")
         if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST and location:
-            return _Found(url=urljoin(url, location))
+            return _Found(url=self._redirected(url, location))
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise _NotHereError(ServerFault(f"Autodiscover failed (HTTP {status}).", code=f"http-{status}"))
         if status != HTTPStatus.OK:
             raise _NotHereError
         return _read(body)
+
+    def _redirected(self, url: str, location: str) -> str:
+        """Where a place sends us that may be any web site: out of the domain means that there is no autodiscover."""
+        try:
+            return self._acceptable(urljoin(url, location))[0]
+        except ValueError:
+            raise _NotHereError from None
+        except ProtocolViolation as error:
+            raise _NotHereError(error) from None
 
     def _post(
         self, session: Session, url: str, address: str, sign_in: SignIn, auth: AuthBase | None
@@ -182,6 +220,10 @@ class _Search:
                 return response.status_code, response.headers.get("Location", ""), _whole(response)
         except PassingFaultError as fault:
             raise _NotHereError(fault.error) from None
+        except ProtocolViolation as error:
+            if error.code in _NO_TICKET:
+                raise _NotHereError(ProtocolViolation(error.message, code=error.code, advice=_TICKET_ADVICE)) from None
+            raise
         except Unreachable as error:
             if error.code in _NOBODY_THERE:
                 raise _NotHereError from None
@@ -228,7 +270,9 @@ def _read(body: bytes) -> _Found:
     error = _text(root, "ErrorCode")
     if error:
         raise ProtocolViolation(
-            "Autodiscover knows no mailbox of the service account.",
+            "Autodiscover knows no mailbox of the service account."
+            if error in _NO_MAILBOX
+            else "Autodiscover could not answer.",
             code=f"autodiscover-{error}" if error.isdecimal() else "autodiscover",
             advice=_ADVICE,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 import trustme
@@ -20,8 +21,11 @@ from tests.simulators.onprem.sign_in import ALL_SCHEMES
 from tests.simulators.onprem.transport import Incoming, Outgoing
 
 FOUND = "https://mail.example.com/EWS/Exchange.asmx"
-NAMES = ("autodiscover.example.com", "example.com", "mail.example.com", "www.example.com")
+INSIDE = "https://ex01.example.com/EWS/Exchange.asmx"
+FIRST, LAST = "autodiscover.example.com", "example.com"
+NAMES = (FIRST, LAST, "mail.example.com", "www.example.com")
 Discover = Callable[..., str]
+Beside = Callable[..., OnpremSimulator]
 
 
 @pytest.fixture
@@ -41,6 +45,22 @@ def discover(exchange: OnpremSimulator, authority: Authority) -> Discover:
         return ews.discover(domain=domain, ca_pem=authority.ca_pem, **given)  # type: ignore[arg-type]
 
     return find
+
+
+@pytest.fixture
+def beside(exchange: OnpremSimulator, company: Company, authority: Authority) -> Iterator[Beside]:
+    """Puts another server under one of the names."""
+    with ExitStack() as ending:
+
+        def place(name: str, ca: trustme.CA = authority.ca, **options: object) -> OnpremSimulator:
+            options = {"schemes": ALL_SCHEMES, "names": (name,), "password": exchange.password, **options}
+            other = OnpremSimulator(company, ca, **options)  # type: ignore[arg-type]
+            other.start()
+            ending.callback(other.stop)
+            ending.enter_context(dialled(dict.fromkeys(NAMES, exchange.port) | {name: other.port}))
+            return other
+
+        yield place
 
 
 def failure_of(discover: Discover, **changes: object) -> ConnectorError:
@@ -99,6 +119,65 @@ def test_a_place_without_autodiscover_is_passed_over_for_the_bare_domain(
     assert exchange.autodiscover.hosts[-1] == "example.com"
 
 
+@pytest.mark.parametrize("port", [None, 0], ids=["no such name", "nobody listens"])
+def test_a_place_that_is_down_is_passed_over(exchange: OnpremSimulator, discover: Discover, port: int | None) -> None:
+    there = {name: exchange.port for name in NAMES if name != FIRST}
+
+    with dialled(there if port is None else {**there, FIRST: port}):
+        assert discover() == FOUND
+
+
+def test_a_place_that_shows_a_certificate_for_another_name_is_passed_over(
+    exchange: OnpremSimulator, discover: Discover, beside: Beside
+) -> None:
+    misnamed = beside(FIRST, names=("shop.example.net",))
+
+    assert discover() == FOUND
+    assert not misnamed.autodiscover.hosts
+
+
+def test_a_place_that_does_not_offer_our_way_to_sign_in_is_passed_over(discover: Discover, beside: Beside) -> None:
+    website = beside(FIRST, schemes=("Basic",))
+
+    assert discover() == FOUND
+    assert website.autodiscover.hosts
+    assert website.refused_logins == 0
+
+
+@pytest.mark.parametrize("auth", ["ntlm", "basic"])
+def test_a_place_that_refuses_us_is_the_last_although_another_would_let_us_in(
+    exchange: OnpremSimulator, discover: Discover, beside: Beside, auth: str
+) -> None:
+    stubborn = beside(FIRST, password="Another-Password-2")
+
+    error = failure_of(discover, credential=Password(exchange.password.encode(), auth))  # type: ignore[arg-type]
+
+    assert isinstance(error, CredentialRejected)
+    assert stubborn.refused_logins == 1
+    assert not exchange.autodiscover.hosts
+
+
+def test_a_place_that_another_leads_to_may_refuse_us_once_and_is_the_last_too(
+    exchange: OnpremSimulator, discover: Discover, beside: Beside
+) -> None:
+    stubborn = beside("www.example.com", password="Another-Password-2")
+    exchange.autodiscover.answers = [redirect_url("https://www.example.com/autodiscover/autodiscover.xml")]
+
+    assert isinstance(failure_of(discover), CredentialRejected)
+
+    assert (exchange.refused_logins, stubborn.refused_logins) == (0, 1)
+    assert set(exchange.autodiscover.hosts) == {FIRST}
+
+
+@pytest.mark.parametrize("location", ["https://www.example.org/", "http://www.example.com/", "https://[::1/", "//["])
+def test_a_web_site_that_leads_out_of_the_domain_or_nowhere_is_passed_over(
+    exchange: OnpremSimulator, discover: Discover, location: str
+) -> None:
+    exchange.autodiscover.unsigned[FIRST] = page(301, location)
+
+    assert discover() == FOUND
+
+
 def test_a_web_site_at_the_bare_domain_never_sees_the_sign_in_where_there_is_another_place(
     exchange: OnpremSimulator, discover: Discover
 ) -> None:
@@ -153,6 +232,26 @@ def test_of_two_addresses_the_first_is_taken_that_is_of_the_domain(
     assert discover() == FOUND
 
 
+@pytest.mark.parametrize("inside", [INSIDE, "https://www.example.com/no/exchange.asmx"], ids=["down", "a web site"])
+def test_of_two_addresses_of_the_domain_the_first_is_taken_where_exchange_answers_us(
+    exchange: OnpremSimulator, discover: Discover, beside: Beside, inside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    website = beside("www.example.com")
+    monkeypatch.setattr(website, "respond", lambda _: page(404))
+    exchange.autodiscover.answers = [settings(inside, FOUND)]
+
+    assert discover() == FOUND
+    assert exchange.refused_logins == 0
+
+
+def test_of_two_addresses_that_nobody_answers_at_the_first_is_taken(
+    exchange: OnpremSimulator, discover: Discover
+) -> None:
+    exchange.autodiscover.answers = [settings(INSIDE, INSIDE.replace("ex01", "ex02"))]
+
+    assert discover() == INSIDE
+
+
 @pytest.mark.parametrize(
     "leads_on",
     [
@@ -191,9 +290,21 @@ def test_a_redirection_of_http_within_the_domain_is_followed_before_anybody_sign
         (redirect_address("svc-contacts@example.com"), "autodiscover-loop"),
         (redirect_url("https://mail.example.com/autodiscover/autodiscover.xml"), "autodiscover-loop"),
         (error(500), "autodiscover-500"),
+        (error(600), "autodiscover-600"),
+        (error(601), "autodiscover-601"),
         (settings(), "autodiscover"),
     ],
-    ids=["http", "another domain", "an address elsewhere", "itself", "each other", "no mailbox", "no EWS"],
+    ids=[
+        "http",
+        "another domain",
+        "an address elsewhere",
+        "itself",
+        "each other",
+        "no mailbox",
+        "600",
+        "601",
+        "no EWS",
+    ],
 )
 def test_an_answer_that_leads_nowhere_good(
     exchange: OnpremSimulator, discover: Discover, answer: bytes, code: str

@@ -14,13 +14,16 @@ _ASKED = "http://schemas.microsoft.com/exchange/autodiscover/outlook/requestsche
 
 
 def settings(*ews_urls: str) -> bytes:
-    """A mailbox is here; EWS has these addresses, seen from inside and from outside."""
+    """A mailbox is here; EWS has these addresses, seen from inside and from outside. Other services are there too."""
     kinds = ("EXCH", "EXPR", "EXHTTP")
+    other = "https://other.example.com"
     protocols = "".join(
-        f"<Protocol><Type>{kind}</Type><Server>mail</Server><EwsUrl>{text(url)}</EwsUrl></Protocol>"
+        f"<Protocol><Type>{kind}</Type><Server>mail</Server><ASUrl>{other}/EWS/Exchange.asmx</ASUrl>"
+        f"<EwsUrl>{text(url)}</EwsUrl><OOFUrl>{other}/EWS/Exchange.asmx</OOFUrl></Protocol>"
         for kind, url in zip(kinds, ews_urls, strict=False)
     )
-    return _answer(f"<Account><AccountType>email</AccountType><Action>settings</Action>{protocols}</Account>")
+    web = f"<Protocol><Type>WEB</Type><Internal><OWAUrl>{other}/owa/</OWAUrl></Internal></Protocol>"
+    return _answer(f"<Account><AccountType>email</AccountType><Action>settings</Action>{protocols}{web}</Account>")
 
 
 def redirect_url(url: str) -> bytes:
