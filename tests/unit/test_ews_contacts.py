@@ -85,6 +85,12 @@ def found(*item_ids: str, last: bool = True, total: int = 3) -> str:
     return answer("FindItem", f"<m:RootFolder {attributes}><t:Items>{entries}</t:Items></m:RootFolder>")
 
 
+def counted(*numbers: str) -> str:
+    """A server's own count of the folders right below some."""
+    inner = '<t:Folder><t:FolderId Id="f"/><t:ChildFolderCount>{}</t:ChildFolderCount></t:Folder>'
+    return answer("GetFolder", *(f"<m:Folders>{inner.format(number)}</m:Folders>" for number in numbers))
+
+
 def asked(request: Seen) -> list[str]:
     return [str(item_id) for item_id in request.find("//m:ItemIds/t:ItemId/@Id")]
 
@@ -518,16 +524,48 @@ def test_folders_that_were_pulled_before_do_not_vanish_with_their_list(wire: Wir
         list(outcomes(connector, ANNA, {"top": "s1", "customers": "s1"}))
 
 
+NO_LIST = answer("FindFolder", "")
+UNCOUNTED = folder("customers", "Kunden", "top")
+
+
+def said_of_two(answered: str) -> str:
+    """A list that is counted, and of which nobody says where it ends."""
+    return answered.replace("<m:RootFolder", '<m:RootFolder TotalItemsInView="2"')
+
+
 @pytest.mark.parametrize(
-    "told", [answer("FindFolder", ""), below(last=False)], ids=["nothing", "that there are more, and none of them"]
+    "told",
+    [
+        [NO_LIST, counted("1")],
+        [NO_LIST, counted("")],
+        [NO_LIST, TOP],
+        [NO_LIST, messages("GetFolder", error("GetFolder", "ErrorAccessDenied"))],
+        [below(last=False)],
+        [said_of_two(found_below(UNCOUNTED)), said_of_two(found_below())],
+    ],
+    ids=["one", "nothing", "no number", "no access", "that there are more, and none of them", "one of two"],
 )
 def test_folders_do_not_vanish_with_an_answer_that_does_not_tell_them(
-    wire: Wire, connector: EwsConnector, told: str
+    wire: Wire, connector: EwsConnector, told: list[str]
 ) -> None:
-    wire.reply(TOP, told, changed("s2"))
+    wire.reply(TOP, *told, changed("s2"))
 
     with pytest.raises(ProtocolViolation, match="folders"):
         list(outcomes(connector, ANNA, {"top": "s1", "customers": "s1"}))
+
+
+def test_an_empty_list_of_folders_that_is_left_out_is_taken_for_one_by_the_servers_own_count(
+    wire: Wire, connector: EwsConnector
+) -> None:
+    wire.reply(TOP, NO_LIST, counted("0"), changed("s1", said("Create", "a")), items(contact("a")))
+
+    (page,) = pull(connector)
+
+    assert page.folder.path == "Kontakte"
+    assert wire.operations[:3] == ["GetFolder", "FindFolder", "GetFolder"]
+    assert wire.seen[2].find("//t:FolderId/@Id") == ["top"]
+    assert wire.seen[2].find("//t:FieldURI/@FieldURI") == ["folder:ChildFolderCount"]
+    assert wire.seen[2].find("//t:ExchangeImpersonation")
 
 
 class TestAPublicFolderThatIsNotSynchronised:
@@ -559,6 +597,16 @@ class TestAPublicFolderThatIsNotSynchronised:
         wire.reply(self.REFUSAL, *[found("a", last=False)] * 3)
         with patch("connectors.ews.mailbox.items._PAGES", 3), pytest.raises(ProtocolViolation, match="no end"):
             list(outcomes(connector, self.BOX))
+
+    def test_a_server_that_counts_them_and_does_not_say_which_is_the_last_is_asked_for_all(
+        self, wire: Wire, connector: EwsConnector
+    ) -> None:
+        silent = 'IncludesLastItemInRange="true"', ""
+        wire.reply(
+            self.REFUSAL, found("a", "b").replace(*silent), found("c").replace(*silent), items(*map(contact, "abc"))
+        )
+        (page,) = outcomes(connector, self.BOX)
+        assert [one.id for one in page.upserts] == ["a", "b", "c"]
 
     @pytest.mark.parametrize("told", [answer("FindItem", ""), found(last=False)], ids=["nothing", "an empty page"])
     def test_items_do_not_vanish_with_an_answer_that_does_not_tell_them(

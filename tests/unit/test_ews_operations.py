@@ -15,6 +15,8 @@ from connectors.selection import FULL
 REQUESTS = {
     "contacts folder": operations.get_contacts_folder(),
     "folders below": operations.find_contact_folders(0),
+    "numbers of folders below": operations.count_folders_below(["AAMkAGI=", "AAMkAGJ="]),
+    "number of public folders": operations.count_folders_below([]),
     "first sync": operations.sync_folder_items("AAMkAGI=", "", 512),
     "next sync": operations.sync_folder_items("AAMkAGI=", "H4sIAAA=", 100),
     "items": operations.find_items("AAMkAGI=", 512),

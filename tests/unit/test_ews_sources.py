@@ -26,12 +26,20 @@ from connectors.port import (
 )
 from tests.reading import mailboxes, outcomes
 from tests.unit.ews_wire import HEAD, TAIL, Seen, Wire, answer, error, fault, messages
+from tests.unit.test_ews_contacts import counted
 from tests.unit.test_ews_directory import NOBODY, TOP, entry, found
 
 GAL = Source(SourceKind.GAL)
 LIST = Source(SourceKind.LIST, "all@example.com")
 FOLDER = Source(SourceKind.PUBLIC_FOLDER, "Sales")
 NO_PEOPLE = fault("ErrorInvalidOperation")
+DENIED = error("GetFolder", "ErrorAccessDenied")
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.-_'+&@"
+
+
+def plain_fault(code: str) -> str:
+    """A fault as grommunio words it: without a detail, and well as far as HTTP goes."""
+    return f"{HEAD}<s:Fault><faultcode>{code}</faultcode><faultstring>No.</faultstring></s:Fault>{TAIL}"
 
 
 def persona(address: str, kind: str = "Person", more: str = "") -> str:
@@ -144,6 +152,24 @@ class TestSearching:
         assert asked[:3] == ["a", "aa", "ab"]
         assert wire.seen[-1].find("string(//t:RequestServerVersion/@Version)") == "Exchange2016"
 
+    def test_more_than_a_hundred_are_all_where_the_server_says_so(self, wire: Wire, connector: EwsConnector) -> None:
+        names = [f"a{number}@x.example" for number in range(101)]
+        wire.reply(NO_PEOPLE, resolving(*((name, "A") for name in names)))
+        wire.replies += [NOBODY] * (len(LETTERS) - 1)
+        assert keys(connector, GAL) == names
+
+    @pytest.mark.parametrize("said", ['IncludesLastItemInRange="false"', 'TotalItemsInView="2"'])
+    def test_people_who_are_counted_and_not_told_are_searched_for(
+        self, wire: Wire, connector: EwsConnector, said: str
+    ) -> None:
+        whole = 'IncludesLastItemInRange="true"'
+        wire.reply(NO_PEOPLE, resolving(("ab@x.example", "A")).replace(whole, said))
+        wire.replies += [NOBODY] * len(LETTERS)
+        wire.reply(resolving(("ab@x.example", "A")), *[NOBODY] * len(LETTERS))
+        assert keys(connector, GAL) == ["ab@x.example"]
+        words = [request.find("string(//m:UnresolvedEntry)") for request in wire.seen[1:4]]
+        assert words == ["a", "aa", "ab"]
+
     def test_a_server_that_never_tells_all_is_a_failure_not_a_loop(self, wire: Wire, connector: EwsConnector) -> None:
         wire.reply(people())
         wire.replies += [resolving(("a@x.example", "A"), whole="false")] * 5_000
@@ -174,9 +200,10 @@ class TestSearching:
 
 
 class TestMembers:
-    def test_a_member_that_nobody_knows_is_left_out(self, wire: Wire, connector: EwsConnector) -> None:
+    @pytest.mark.parametrize("unknown", [fault("ErrorNonExistentMailbox"), plain_fault("ErrorCannotFindUser")])
+    def test_a_member_that_nobody_knows_is_left_out(self, wire: Wire, connector: EwsConnector, unknown: str) -> None:
         wire.reply(members(("ghost@example.com", "Mailbox"), ("anna@example.com", "Mailbox")))
-        wire.reply(NOBODY, NOBODY, fault("ErrorNonExistentMailbox"), found(entry("anna@example.com", "Anna")))
+        wire.reply(NOBODY, NOBODY, unknown, found(entry("anna@example.com", "Anna")))
         assert keys(connector, LIST) == ["anna@example.com"]
 
     @pytest.mark.parametrize("kind", ["Contact", "PrivateDL", "OneOff", "PublicFolder"])
@@ -217,8 +244,9 @@ class TestMembers:
         with pytest.raises(raised):
             keys(connector, LIST)
 
-    def test_a_list_that_is_told_in_part_fails(self, wire: Wire, connector: EwsConnector) -> None:
-        wire.reply(members(("a@example.com", "Mailbox"), whole="false"))
+    @pytest.mark.parametrize("said", ['IncludesLastItemInRange="false"', 'TotalItemsInView="2"'])
+    def test_a_list_that_is_told_in_part_fails(self, wire: Wire, connector: EwsConnector, said: str) -> None:
+        wire.reply(members(("a@example.com", "Mailbox")).replace('IncludesLastItemInRange="true"', said))
         with pytest.raises(ProtocolViolation, match="all members"):
             keys(connector, LIST)
 
@@ -300,6 +328,31 @@ class TestPublicFolders:
         nothing = answer("FindFolder", level())
         wire.reply(top, two, nothing, nothing, nothing)
         assert list(outcomes(connector, self.BOX)) == []
+
+    def test_lists_that_are_left_out_are_empty_by_the_servers_own_count(
+        self, wire: Wire, connector: EwsConnector
+    ) -> None:
+        top = answer("FindFolder", level(folder("1", "Sales", "IPF.Note")))
+        two = answer("FindFolder", level(folder("2", "North", "IPF.Note"), folder("3", "South", "IPF.Note")))
+        wire.reply(top, two, answer("FindFolder", "", ""), counted("0", "0"))
+        assert list(outcomes(connector, self.BOX)) == []
+        assert wire.seen[3].find("//t:FolderId/@Id") == ["2", "3"]
+
+    @pytest.mark.parametrize("count", [counted("0", "2"), counted("0"), messages("GetFolder", DENIED, DENIED)])
+    def test_a_list_that_is_left_out_for_another_reason_takes_no_folder_away(
+        self, wire: Wire, connector: EwsConnector, count: str
+    ) -> None:
+        top = answer("FindFolder", level(folder("1", "Sales", "IPF.Note")))
+        two = answer("FindFolder", level(folder("2", "North", "IPF.Note"), folder("3", "South", "IPF.Note")))
+        wire.reply(top, two, answer("FindFolder", "", ""), count)
+        with pytest.raises(ProtocolViolation, match="folders"):
+            list(outcomes(connector, self.BOX))
+
+    def test_a_house_whose_tree_is_empty_has_nothing_at_the_path(self, wire: Wire, connector: EwsConnector) -> None:
+        wire.reply(answer("FindFolder", ""), counted("0"))
+        with pytest.raises(SourceGone):
+            keys(connector, FOLDER)
+        assert wire.seen[1].find("//t:DistinguishedFolderId/@Id") == ["publicfoldersroot"]
 
     def test_more_folders_than_a_page_come_whole(self, wire: Wire, connector: EwsConnector) -> None:
         wire.reply(answer("FindFolder", level(folder("x", "Other"), last="false")))

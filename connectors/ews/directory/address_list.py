@@ -18,7 +18,7 @@ from typing import Final
 from lxml import etree
 
 from connectors.ews.directory import personas
-from connectors.ews.directory.entries import MAILBOXES, MOST_RESOLUTIONS, Entry, resolutions
+from connectors.ews.directory.entries import MAILBOXES, Entry, resolutions
 from connectors.ews.wire.codes import PASSING
 from connectors.ews.wire.operations import TYPES, find_people
 from connectors.ews.wire.session import AnswerTooLargeError, EwsSession, only
@@ -99,7 +99,7 @@ def _searched(session: EwsSession, seen: set[str]) -> Iterator[Entry]:
         for entry in found:
             if entry.kind in _PERSONS:
                 yield from _unseen(entry, seen)
-        if not is_whole or len(found) >= MOST_RESOLUTIONS:
+        if not is_whole:
             if len(beginning) >= _LONGEST_BEGINNING:
                 raise ServerFault("Exchange does not tell its whole address list.", code="address-list-cut-off")
             waiting += [beginning + letter for letter in reversed(_LETTERS)]

@@ -15,6 +15,7 @@ from connectors.ews.mapping import contact_from, plain_address
 from connectors.ews.wire.codes import NO_ENTRY, failure
 from connectors.ews.wire.operations import TYPES, get_contacts_folder, resolve_names
 from connectors.ews.wire.session import EwsSession, only
+from connectors.ews.wire.soap import is_whole
 from connectors.port import MailboxGone, NotPermitted, ServerFault
 
 MOST_RESOLUTIONS: Final = 100  # in one answer, whoever else there is
@@ -49,7 +50,7 @@ def look_up(session: EwsSession, address: str) -> Entry | None:
 
 
 def resolutions(session: EwsSession, beginning: str) -> tuple[list[Entry], bool]:
-    """Whose name or address begins like this; and whether these are all."""
+    """Whose name or address begins like this; and whether these are all for certain."""
     message = session.call(resolve_names(beginning)).messages[0]
     found = message.find("ResolutionSet")  # several people are a warning, with some servers an error
     if message.failed and message.code in NO_ENTRY:
@@ -59,8 +60,10 @@ def resolutions(session: EwsSession, beginning: str) -> tuple[list[Entry], bool]
     if found is None:
         return [], True
     pairs = ((item.find(f"{_T}Mailbox"), item.find(f"{_T}Contact")) for item in found.iterfind(f"{_T}Resolution"))
-    is_whole = found.get("IncludesLastItemInRange", "true") in {"true", "1"}
-    return [_entry(mailbox, contact) for mailbox, contact in pairs if mailbox is not None], is_whole
+    entries = [_entry(mailbox, contact) for mailbox, contact in pairs if mailbox is not None]
+    # Whatever it says, a hundred may be where Exchange stops. What tells more is another server: its word counts.
+    is_beyond = len(entries) > MOST_RESOLUTIONS and bool(found.get("IncludesLastItemInRange"))
+    return entries, is_whole(found, len(entries)) and (len(entries) < MOST_RESOLUTIONS or is_beyond)
 
 
 def open_mailbox(session: EwsSession, address: str) -> None:

@@ -11,6 +11,7 @@ from connectors.ews.mapping import plain_address
 from connectors.ews.wire.codes import NO_ENTRY, failure
 from connectors.ews.wire.operations import TYPES, expand_dl
 from connectors.ews.wire.session import EwsSession
+from connectors.ews.wire.soap import is_whole
 from connectors.port import MailboxGone, ProtocolViolation, ServerFault, SourceGone
 
 _T: Final = f"{{{TYPES}}}"
@@ -60,7 +61,8 @@ def _expanded(session: EwsSession, address: str) -> list[_Member] | None:
         if message.failed and message.code not in NO_ENTRY:
             raise failure(message.code, impersonating=False)
         return None if message.failed else []
-    if found.get("IncludesLastItemInRange", "true") not in {"true", "1"}:
+    told = list(found.iterfind(f"{_T}Mailbox"))
+    if not is_whole(found, len(told)):
         raise ProtocolViolation("Exchange does not tell all members of a distribution list.")
     return [
         _Member(
@@ -70,5 +72,5 @@ def _expanded(session: EwsSession, address: str) -> list[_Member] | None:
             ),
             (member.findtext(f"{_T}MailboxType") or "").strip(),
         )
-        for member in found.iterfind(f"{_T}Mailbox")
+        for member in told
     ]

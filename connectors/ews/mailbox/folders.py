@@ -16,13 +16,15 @@ from lxml import etree
 from connectors.contact import clean_text
 from connectors.ews.wire.codes import FOLDER_GONE, UNSUPPORTED, failure
 from connectors.ews.wire.operations import (
+    MESSAGES,
     TYPES,
+    count_folders_below,
     find_contact_folders,
     find_public_folders,
     get_contacts_folder,
 )
 from connectors.ews.wire.session import EwsSession, only
-from connectors.ews.wire.soap import Message
+from connectors.ews.wire.soap import Message, is_whole
 from connectors.port import (
     ConnectorError,
     Folder,
@@ -35,6 +37,7 @@ from connectors.port import (
 )
 
 _T: Final = f"{{{TYPES}}}"
+_COUNT: Final = f"{{{MESSAGES}}}Folders/*/{_T}ChildFolderCount"
 _CONTACT_CLASS: Final = "ipf.contact"  # classes below it are Exchange's own lists: recent recipients, chat partners
 _DEEPEST: Final = 300  # levels, as Exchange allows of public folders
 _MOST: Final = 100_000  # folders in one list; more is a list without end
@@ -99,7 +102,7 @@ def _own_folders(session: EwsSession, address: str, known: Collection[str]) -> l
     if top is None:
         raise ProtocolViolation("Exchange does not name the contact folder.")
     try:
-        below = _below(session, address)
+        below = _below(session, address, top.id)
     except ServerFault as error:
         # Folders that were there before did not vanish because a server does not list them any more.
         if error.code not in UNSUPPORTED or any(folder_id != top.id for folder_id in known):
@@ -113,13 +116,13 @@ def _own_folders(session: EwsSession, address: str, known: Collection[str]) -> l
     ]
 
 
-def _below(session: EwsSession, address: str) -> dict[str, Found]:
+def _below(session: EwsSession, address: str, top: str) -> dict[str, Found]:
     """Every folder below the default contact folder, by ID."""
 
     def ask(offset: int) -> Message:
         return only(session.call(find_contact_folders(offset), act_as=address), act_as=address)
 
-    return {folder.id: folder for folder in _listed(ask, 0)}
+    return {folder.id: folder for folder in _listed(ask, 0, lambda: _are_childless(session, [top], address))}
 
 
 def _path(folder: Found, folders: dict[str, Found], top: Found) -> str:
@@ -201,11 +204,15 @@ def _children(session: EwsSession, parents: Sequence[str]) -> Iterator[tuple[str
         messages = session.call(find_public_folders(some, 0)).messages
         if len(messages) != len(some):
             messages = tuple(only(session.call(find_public_folders([one], 0))) for one in some)
+        untold = [parent for parent, message in zip(some, messages, strict=True) if _leaves_out(message)]
+        are_childless = bool(untold) and _are_childless(session, untold)
         for parent, message in zip(some, messages, strict=True):
             if message.failed and message.code in FOLDER_GONE:
                 continue  # gone since its parent was looked at
             if message.failed:
                 raise failure(message.code, impersonating=False)
+            if are_childless and parent in untold:
+                continue
             found, offset = _page(message, 0)
             yield from ((parent, child) for child in found)
             if offset is not None:
@@ -214,22 +221,42 @@ def _children(session: EwsSession, parents: Sequence[str]) -> Iterator[tuple[str
 
 def _pages(session: EwsSession, parent: str, offset: int | None) -> Iterator[Found]:
     """The folders right below one, or without a parent those at the top, from an offset on."""
-    return _listed(lambda start: only(session.call(find_public_folders([parent] if parent else [], start))), offset)
+    some = [parent] if parent else []
+    return _listed(
+        lambda start: only(session.call(find_public_folders(some, start))),
+        offset,
+        lambda: _are_childless(session, some),
+    )
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------
 
 
-def _listed(ask: Callable[[int], Message], offset: int | None) -> Iterator[Found]:
+def _listed(ask: Callable[[int], Message], offset: int | None, are_childless: Callable[[], bool]) -> Iterator[Found]:
     """The folders of a list from an offset on, each once. What is not told would count as gone, so all of it is."""
     seen: set[str] = set()
     while offset is not None:
-        found, offset = _page(ask(offset), offset)
+        message = ask(offset)
+        if offset == 0 and _leaves_out(message) and are_childless():
+            return
+        found, offset = _page(message, offset)
         fresh = [folder for folder in found if folder.id not in seen]
         seen.update(folder.id for folder in fresh)
         yield from fresh
         if offset is not None and (not fresh or len(seen) > _MOST):
             raise ProtocolViolation("Exchange's list of folders does not advance.")
+
+
+def _leaves_out(message: Message) -> bool:
+    """Whether an answer says that all went well, and no list: grommunio's way to say that it is empty."""
+    return not message.failed and message.find("RootFolder") is None
+
+
+def _are_childless(session: EwsSession, folder_ids: Sequence[str], act_as: str = "") -> bool:
+    """Whether there is nothing right below some folders by the server's own count, or below the public ones' root."""
+    messages = session.call(count_folders_below(folder_ids), act_as=act_as).messages
+    counts = [message.element.findtext(_COUNT) for message in messages if not message.failed]
+    return len(counts) == max(len(folder_ids), 1) and all((count or "").strip() == "0" for count in counts)
 
 
 def _page(message: Message, offset: int) -> tuple[list[Found], int | None]:
@@ -239,7 +266,7 @@ def _page(message: Message, offset: int) -> tuple[list[Found], int | None]:
         raise ProtocolViolation("Exchange's answer does not tell the folders.")
     elements = list(root.iterfind(f"{_T}Folders/*"))
     found = [folder for folder in map(_folder_of, elements) if folder is not None]
-    if root.get("IncludesLastItemInRange", "true") in {"true", "1"}:
+    if is_whole(root, offset + len(elements)):
         return found, None
     said = root.get("IndexedPagingOffset", "")
     return found, int(said) if said.isdecimal() and int(said) > offset else offset + len(elements)

@@ -13,7 +13,7 @@ from lxml import etree
 from connectors.ews.wire.codes import PASSING, failure
 from connectors.ews.wire.operations import MAX_CHANGES, MESSAGES, TYPES, find_items, get_contacts
 from connectors.ews.wire.session import ANSWER_LIMIT, AnswerTooLargeError, EwsSession, only
-from connectors.ews.wire.soap import Message
+from connectors.ews.wire.soap import Message, is_whole
 from connectors.port import ProtocolViolation
 
 Found = tuple[str, etree._Element | None]  # an item's ID, and its element or None if it cannot be read
@@ -55,7 +55,7 @@ def listed(session: EwsSession, address: str, folder_id: str) -> Iterator[tuple[
         page = list(root.iterfind(f"{{{TYPES}}}Items/*"))
         offset += len(page)
         yield root.get("TotalItemsInView", ""), page
-        if root.get("IncludesLastItemInRange", "true") in {"true", "1"}:
+        if is_whole(root, offset):
             return
         if not page:  # what is not told would count as gone
             raise ProtocolViolation("Exchange's list of a folder does not advance.")

@@ -74,6 +74,7 @@ _IMPERSONATION: Final = frozenset({
 })  # fmt: skip
 _GONE: Final = frozenset({
     "ErrorNonExistentMailbox",
+    "ErrorCannotFindUser",  # grommunio's word for it
     "ErrorMissingEmailAddress",
     "ErrorInvalidUserPrincipalName",
     "ErrorInvalidSmtpAddress",

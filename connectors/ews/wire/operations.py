@@ -76,6 +76,16 @@ def get_contacts_folder() -> etree._Element:
     )
 
 
+def count_folders_below(folder_ids: Sequence[str]) -> etree._Element:
+    """GetFolder of how many folders are right below some, or below the root of the public ones."""
+    folders = [_t("FolderId", Id=folder_id) for folder_id in folder_ids]
+    return _m(
+        "GetFolder",
+        _m("FolderShape", _t("BaseShape", "IdOnly"), _properties(("folder:ChildFolderCount",))),
+        _m("FolderIds", *(folders or [_t("DistinguishedFolderId", Id="publicfoldersroot")])),
+    )
+
+
 def find_contact_folders(offset: int) -> etree._Element:
     """FindFolder of everything below the default contact folder, a page of it from `offset` on."""
     return _m(

@@ -218,6 +218,16 @@ def read(answer: bytes) -> list[Message]:
     return reader.messages()
 
 
+def is_whole(listed: etree._Element, known: int) -> bool:
+    """Whether a list that may come in pages has been told to its end; `known` of its entries have been.
+
+    Servers that do not say so may still count them.
+    """
+    said = listed.get("IncludesLastItemInRange")
+    total = listed.get("TotalItemsInView", "")
+    return said in {"true", "1"} if said else not (total.isdecimal() and int(total) > known)
+
+
 def is_soap(answer: bytes) -> bool:
     """Whether the bytes look like the beginning of a SOAP envelope."""
     match = _PROLOGUE.match(answer)
