@@ -18,6 +18,7 @@ import pytest
 import requests
 import trustme
 
+from connectors import ews
 from connectors.ews import EwsCredential, EwsSettings, Keytab, TicketCache, connect
 from connectors.ews.connector import EwsConnector
 from connectors.ews.sign_in.kerberos import KerberosSignIn
@@ -87,10 +88,11 @@ def failure_of(connector: EwsConnector) -> ConnectorError:
 
 
 @pytest.mark.parametrize("binding", [False, True], ids=["", "bound to the certificate"])
-def test_a_keytab_opens_mailboxes(
-    realm: Realm, server: Server, opened: Opener, company: Company, binding: bool
+@pytest.mark.parametrize(("keeps", "refusals"), [(True, 1), (False, 2)], ids=["once", "with each request"])
+def test_a_keytab_opens_mailboxes_of_a_server_that_is_shown_a_ticket(
+    realm: Realm, server: Server, opened: Opener, company: Company, binding: bool, keeps: bool, refusals: int
 ) -> None:
-    exchange = server(require_channel_binding=binding)
+    exchange = server(require_channel_binding=binding, keeps_kerberos=keeps)
     connector = opened(exchange, read(realm.keytab(ACCOUNT)))
     address = primary_address(company.people[cast.ANNA])
 
@@ -98,7 +100,8 @@ def test_a_keytab_opens_mailboxes(
     assert list(outcomes(connector, Mailbox(address.lower(), address), {}))
 
     assert exchange.refused_logins == 0
-    assert exchange.recorder.statuses[401] == 1  # the question that brings the certificate; no request is sent twice
+    # The question that brings the certificate, and the one by which a server says that it kept nothing.
+    assert exchange.recorder.statuses[401] == refusals
 
 
 def test_a_ticket_cache_opens_mailboxes_and_is_read_anew_for_each_sign_in(
@@ -167,7 +170,7 @@ def test_a_connection_made_anew_to_a_server_with_another_certificate_is_bound_to
         led_to[name] = farm[1].port
 
         assert connector.probe().server == name
-    assert farm[1].refused_logins == 1  # what was bound to the other certificate
+    assert farm[1].refused_logins == 0  # nothing was shown that is bound to the other certificate
 
 
 def test_two_tenants_with_accounts_authorities_and_keytabs_of_their_own_never_mix(
@@ -327,6 +330,52 @@ def test_an_address_that_no_service_is_registered_for(realm: Realm, server: Serv
 
     assert (type(error), error.code) == (ProtocolViolation, "service-principal")
     assert "setspn" in error.advice
+
+
+@pytest.mark.parametrize("registered", ["autodiscover", "mail"])
+def test_autodiscover_goes_on_to_the_next_place_where_the_realm_knows_no_service_at_one(
+    realm: Realm, server: Server, authority: Authority, registered: str
+) -> None:
+    first, last, service = "autodiscover.mail.example.com", "mail.example.com", f"HTTP/mail.example.com@{REALM}"
+    service = service if registered == "mail" else f"HTTP/{first}@{REALM}"
+    realm.administer(f"addprinc -randkey {service}")
+    exchange = server(keytab=realm.keytab(service), names=(first, last))
+
+    with dialled(dict.fromkeys((first, last), exchange.port)):
+        url = ews.discover(exchange.upn, read(realm.keytab(ACCOUNT)), last, ca_pem=authority.ca_pem)
+
+    assert url == "https://mail.example.com/EWS/Exchange.asmx"
+    assert [host for host, _ in exchange.autodiscover.asked] == [last if registered == "mail" else first]
+    assert exchange.refused_logins == 0
+
+
+def test_autodiscover_says_that_there_is_no_service_once_no_place_is_left(
+    realm: Realm, server: Server, authority: Authority
+) -> None:
+    names = ("autodiscover.mail.example.com", "mail.example.com")
+    exchange = server(names=names)
+
+    with dialled(dict.fromkeys(names, exchange.port)), pytest.raises(ProtocolViolation) as caught:
+        ews.discover(exchange.upn, read(realm.keytab(ACCOUNT)), names[1], ca_pem=authority.ca_pem)
+
+    assert caught.value.code == "service-principal"
+    assert "setspn" in caught.value.advice
+    assert "--ews-url" in caught.value.advice
+    assert set(exchange.autodiscover.hosts) == set(names)
+
+
+def test_autodiscover_shows_the_realm_a_wrong_key_once_for_all_places(
+    realm: Realm, server: Server, authority: Authority
+) -> None:
+    names = ("autodiscover.mail.example.com", "mail.example.com")
+    exchange, old = server(names=names), read(realm.keytab(ACCOUNT))
+    realm.keytab(ACCOUNT, new_keys=True)
+
+    with dialled(dict.fromkeys(names, exchange.port)), pytest.raises(CredentialRejected):
+        ews.discover(exchange.upn, old, names[1], ca_pem=authority.ca_pem)
+
+    assert realm.failed_attempts() == 1
+    assert set(exchange.autodiscover.hosts) == {names[0]}
 
 
 def test_a_server_with_older_keys_than_the_realm_is_blamed_and_not_the_account(
