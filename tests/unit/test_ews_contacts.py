@@ -294,7 +294,7 @@ def test_where_more_items_cannot_be_read_than_are_kept_in_mind_none_is_forgotten
 
 def test_an_item_that_is_gone_before_it_could_be_read_is_not_asked_for(wire: Wire, connector: EwsConnector) -> None:
     wire.reply(TOP, below(), changed("s2", said("Delete", "a")))
-    (page,) = pull(connector, {"top": "s1|a"})
+    (page,) = pull(connector, {"top": "s1\x1fa"})
     assert ([one.id for one in page.removals], page.checkpoint) == (["a"], "s2")
 
 
@@ -463,13 +463,30 @@ def test_an_answer_without_an_item_is_malformed(wire: Wire, connector: EwsConnec
     assert (page.upserts, page.skipped) == ((), {"malformed": 2})
 
 
-def test_what_turns_out_to_be_no_contact_is_left_out(wire: Wire, connector: EwsConnector) -> None:
-    wire.reply(TOP, below(), changed("s1", said("Create", "a", element="Item")))
-    wire.reply(answer("GetItem", '<m:Items><t:Item><t:ItemId Id="a"/></t:Item></m:Items>'))
+@pytest.mark.parametrize("element", ["Item", "Message"])
+def test_what_turns_out_to_be_no_contact_is_left_out(wire: Wire, connector: EwsConnector, element: str) -> None:
+    wire.reply(TOP, below(), changed("s1", *(said("Create", item_id, element=element) for item_id in "ab")))
+    wire.reply(items(f'<t:{element}><t:ItemId Id="a"/></t:{element}>', contact("b")))
 
     (page,) = pull(connector)
 
     assert page.skipped == {"not_a_contact": 1}
+    assert [one.id for one in page.upserts] == ["b"]
+
+
+def test_a_state_may_hold_whatever_its_server_likes(wire: Wire, connector: EwsConnector) -> None:
+    state = "v2|contacts|17 *"
+    wire.reply(
+        TOP, below(), changed(state, said("Create", "a")), messages("GetItem", error("GetItem", "ErrorItemCorrupt"))
+    )
+    (page,) = pull(connector)
+    wire.reply(TOP, below(), changed(state), items(contact("a")))
+
+    (again,) = pull(connector, {"top": page.checkpoint})
+
+    assert wire.seen[6].find("string(//m:SyncState)") == state
+    assert [one.id for one in again.upserts] == ["a"]
+    assert again.checkpoint == state
 
 
 @pytest.mark.parametrize(

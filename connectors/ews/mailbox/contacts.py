@@ -34,7 +34,7 @@ from connectors.selection import Selection
 MALFORMED: Final = "malformed"
 NOT_A_CONTACT: Final = "not_a_contact"
 PRIVATE: Final = "private"
-_UNREAD: Final = "|"  # between a sync state and the IDs of items that could not be read; neither holds it
+_UNREAD: Final = "\x1f"  # between a sync state and the IDs of items that could not be read; XML allows it in neither
 _MOST_UNREAD: Final = 256  # items of a folder that are asked for again with its next round
 _MANY: Final = ["*"]  # stands for more of them
 _MOST_EMPTY: Final = 100  # pages in a row that bring nothing
@@ -44,7 +44,8 @@ _LISTED: Final = "listed"  # the checkpoint of a folder that Exchange does not s
 _T: Final = f"{{{TYPES}}}"
 _CONTACT: Final = f"{_T}Contact"
 _ITEM_ID: Final = f"{_T}ItemId"
-_ITEM: Final = f"{_T}Item"  # what a server may call an item it has been asked nothing but the ID of
+# What a server may call an item it has been asked nothing but the ID of; the item itself tells what it is.
+_MAYBE: Final = frozenset({_CONTACT, f"{_T}Item", f"{_T}Message"})
 
 
 def changes(session: EwsSession, wanted: Wanted, selection: Selection, page_size: int) -> Iterator[Page | FolderGone]:
@@ -269,6 +270,6 @@ class _Said:
     def _bucket(self, kind: str, item: etree._Element | None) -> dict[str, bool]:
         if kind == "Delete":
             return self.removed
-        if item is None or item.tag not in {_CONTACT, _ITEM}:
+        if item is None or item.tag not in _MAYBE:
             return self.foreign
         return self.private if self.skips_private and is_private(item) else self.wanted
