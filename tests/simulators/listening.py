@@ -10,6 +10,7 @@ import struct
 import threading
 import traceback
 from collections.abc import Iterator
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -91,12 +92,38 @@ class Connection(BaseHTTPRequestHandler):
     """One client's connection: reads bodies however they are framed, and says nothing on the console."""
 
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.1"  # a line that cannot be read is answered with a head all the same
+    error_content_type = "text/html; charset=us-ascii"
+    error_message_format = "<html><head><title>%(message)s</title></head><body><h2>%(message)s</h2></body></html>"
     wbufsize = -1  # head and body leave together
 
+    def parse_request(self) -> bool:
+        """Reads the head; a length that is none is a bad request."""
+        if not super().parse_request():
+            return False
+        if (self.headers.get("Content-Length") or "0").strip().isdecimal():
+            return True
+        self.send_error(HTTPStatus.BAD_REQUEST)
+        return False
+
+    def end_headers(self) -> None:
+        """Ends the head; a client of HTTP/1.0 has to be told that the connection stays."""
+        if self.request_version == "HTTP/1.0" and not self.close_connection:
+            self.send_header("Connection", "keep-alive")
+        super().end_headers()
+
     def read_body(self) -> bytes | None:
-        """The request's body; None if it is too large."""
+        """The request's body; None if it is too large.
+
+        Raises:
+            ConnectionAbortedError: It was sent in chunks that are none; the client has been told.
+        """
         if "chunked" in (self.headers.get("Transfer-Encoding") or "").lower():
-            return self._chunked()
+            try:
+                return self._chunked()
+            except ValueError:
+                self.send_error(HTTPStatus.BAD_REQUEST)
+                raise ConnectionAbortedError from None
         length = int(self.headers.get("Content-Length") or 0)
         return self.rfile.read(length) if length <= BODY_LIMIT else None
 

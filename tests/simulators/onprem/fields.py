@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tests.simulators.company.model import Item, PostalAddress
+from tests.simulators.onprem import extended
 from tests.simulators.onprem.soap import text
 
 NO_CHANGE_KEY = "EgAAABYAAAC00000000"
@@ -115,30 +116,8 @@ def _has_attachments(entry: Entry, _: Wanted) -> str:
     return f"<t:HasAttachments>{'true' if entry.attachments else 'false'}</t:HasAttachments>"
 
 
-_TAGS = {0x3001: "display_name", 0x3A06: "given_name", 0x3A11: "surname", 0x3A16: "company", 0x3A45: "title"}
-
-
-def extended_key(attributes: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    """The attributes of an ExtendedFieldURI in one order and spelling."""
-    spelt = dict(attributes)
-    if "PropertyTag" in spelt:
-        spelt["PropertyTag"] = hex(int(spelt["PropertyTag"], 0))
-    return tuple(sorted(spelt.items()))
-
-
 def _extended(entry: Entry, wanted: Wanted) -> str:
-    return "".join(_extended_one(entry, key) for key in wanted.extended)
-
-
-def _extended_one(entry: Entry, key: tuple[tuple[str, str], ...]) -> str:
-    tag = int(dict(key).get("PropertyTag", "0"), 0)
-    content = entry.extended.get(key) or (getattr(entry.item, _TAGS[tag]) if tag in _TAGS else "")
-    if not content:
-        return ""
-    attributes = " ".join(f'{name}="{text(value)}"' for name, value in key)
-    return (
-        f"<t:ExtendedProperty><t:ExtendedFieldURI {attributes}/><t:Value>{text(content)}</t:Value></t:ExtendedProperty>"
-    )
+    return "".join(extended.element(key, extended.read(entry, key)) for key in wanted.extended)
 
 
 def _file_as(entry: Entry, _: Wanted) -> str:

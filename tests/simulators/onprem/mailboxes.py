@@ -42,7 +42,7 @@ class FolderView:
         """The element that stands for this kind of folder."""
         if self.folder_class.startswith(CONTACTS):
             return "ContactsFolder"
-        return "CalendarFolder" if self.folder_class == "IPF.Appointment" else "Folder"
+        return {"IPF.Appointment": "CalendarFolder", "IPF.Task": "TasksFolder"}.get(self.folder_class, "Folder")
 
     @property
     def change_key(self) -> str:
@@ -66,8 +66,14 @@ _STANDARD = (  # distinguished name, display name, class, distinguished name of 
     ("inbox", "Inbox", "IPF.Note", "msgfolderroot"),
     ("sentitems", "Sent Items", "IPF.Note", "msgfolderroot"),
     ("drafts", "Drafts", "IPF.Note", "msgfolderroot"),
+    ("outbox", "Outbox", "IPF.Note", "msgfolderroot"),
+    ("junkemail", "Junk Email", "IPF.Note", "msgfolderroot"),
     ("deleteditems", "Deleted Items", "IPF.Note", "msgfolderroot"),
     ("calendar", "Calendar", "IPF.Appointment", "msgfolderroot"),
+    ("tasks", "Tasks", "IPF.Task", "msgfolderroot"),
+    ("notes", "Notes", "IPF.StickyNote", "msgfolderroot"),
+    ("journal", "Journal", "IPF.Journal", "msgfolderroot"),
+    ("searchfolders", "Finder", "", "root"),
 )
 
 

@@ -13,7 +13,7 @@ import trustme
 
 from tests.simulators.company.model import Company
 from tests.simulators.listening import server_context
-from tests.simulators.onprem import autodiscover, photos, tokens
+from tests.simulators.onprem import autodiscover, photos, published, tokens
 from tests.simulators.onprem.accounts import LOCK_AFTER, Accounts
 from tests.simulators.onprem.faults import Faults
 from tests.simulators.onprem.kerberos import Acceptor
@@ -29,6 +29,7 @@ PATH = "/ews/exchange.asmx"
 PHOTO_PATH = "/ews/exchange.asmx/s/getuserphoto"
 DOMAIN = "example.com"
 _XML = ("Content-Type", "text/xml; charset=utf-8")
+_METHODS = ("GET", "HEAD", "POST")
 _NOBODY = "ExchangeImpersonation SOAP header must be present for this type of OAuth token."
 
 
@@ -61,6 +62,7 @@ class OnpremSimulator(Application):
         seed: int | None = None,
         lock_after: int = LOCK_AFTER,
         keytab: Path | None = None,
+        keeps_kerberos: bool = True,
         names: tuple[str, ...] = (),
     ) -> None:
         self.company = company
@@ -83,6 +85,7 @@ class OnpremSimulator(Application):
             schemes,
             Acceptor(keytab) if keytab else None,
             certificate if require_channel_binding else None,
+            keeps_kerberos,
         )
         self._server = Server((host, port), server_context(leaf), self)
         self.port = int(self._server.server_address[1])
@@ -109,6 +112,10 @@ class OnpremSimulator(Application):
         """Changes the service account's password; everybody is signed out."""
         self._own_password = password
         self.accounts.set_password(password)
+
+    def disable_account(self) -> None:
+        """Lets the service account in no more, whatever it shows; it is signed out."""
+        self.accounts.disable()
 
     def deny_impersonation(self, address: str) -> None:
         """Takes the mailbox with this primary address out of the account's impersonation scope."""
@@ -190,10 +197,18 @@ class OnpremSimulator(Application):
             return self.autodiscover.answer(host, incoming.body)
         if path == PHOTO_PATH and incoming.method == "GET":
             return self._photo(incoming)
-        if path != PATH:
-            return Outgoing(404)
-        if incoming.method != "POST":
-            return Outgoing(200, b"<html><body>Service</body></html>", (("Content-Type", "text/html"),))
+        if path == PATH and incoming.method == "POST":
+            return self._posted(incoming)
+        if incoming.method not in _METHODS:
+            return Outgoing(405, headers=(("Allow", ", ".join(_METHODS)),))
+        origin = f"https://{incoming.headers.get('Host', host)}"
+        return published.page(origin) if path == PATH else published.document(path)
+
+    def _posted(self, incoming: Incoming) -> Outgoing:
+        """The answer to what is to be a request to the service; one that says it is something else is not read."""
+        kind = incoming.headers.get("Content-Type", _XML[1])
+        if kind.partition(";")[0].strip().casefold() != "text/xml":
+            return Outgoing(415)
         if incoming.sign_in.is_application and b"ExchangeImpersonation" not in incoming.body:
             return Outgoing(500, fault(SoapFault("ErrorInvalidRequest", _NOBODY)), (_XML,))
         return self._operation(incoming)

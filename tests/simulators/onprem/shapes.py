@@ -5,7 +5,8 @@ from __future__ import annotations
 from lxml import etree
 
 from tests.simulators.company.model import Item
-from tests.simulators.onprem.fields import FIELDS, Entry, Wanted, change_key, extended_key
+from tests.simulators.onprem import extended
+from tests.simulators.onprem.fields import FIELDS, Entry, Wanted, change_key
 from tests.simulators.onprem.mailboxes import DistributionList, FolderView
 from tests.simulators.onprem.soap import EwsError, T, children, local, text, value
 
@@ -47,11 +48,11 @@ def read_shape(shape: etree._Element | None, *, light: bool = False) -> Wanted:
         return named_shape("IdOnly")
     names = set(_SHAPES[value(shape, "t:BaseShape")])
     indexed: dict[str, set[str]] = {}
-    extended = []
+    keys = []
     for path in children(shape.find(f"{T}AdditionalProperties")):
         kind = local(path)
         if kind == "ExtendedFieldURI":
-            extended.append(extended_key({str(name): str(content) for name, content in path.attrib.items()}))
+            keys.append(extended.extended_key({str(name): str(content) for name, content in path.attrib.items()}))
         elif kind == "IndexedFieldURI":
             indexed.setdefault(path.get("FieldURI", ""), set()).add(path.get("FieldIndex", ""))
         else:
@@ -59,7 +60,7 @@ def read_shape(shape: etree._Element | None, *, light: bool = False) -> Wanted:
     if light:
         names -= HEAVY
     body_type = value(shape, "t:BodyType") or "Best"
-    return _wanted(names, {uri: frozenset(keys) for uri, keys in indexed.items()}, tuple(extended), body_type)
+    return _wanted(names, {uri: frozenset(keys) for uri, keys in indexed.items()}, tuple(keys), body_type)
 
 
 def named_shape(base: str) -> Wanted:
@@ -70,17 +71,17 @@ def named_shape(base: str) -> Wanted:
 def _wanted(
     names: set[str],
     indexed: dict[str, frozenset[str]],
-    extended: tuple[tuple[tuple[str, str], ...], ...],
+    keys: tuple[extended.Key, ...],
     body_type: str,
 ) -> Wanted:
     active = set(names)
     for uri in indexed:
         whole = "contacts:PhysicalAddresses" if uri.startswith("contacts:PhysicalAddress:") else _BY_INDEX.get(uri, "")
         active.add(whole)
-    if extended:
+    if keys:
         active.add("extended")
     renderers = tuple(render for name, render in FIELDS.items() if name in active)
-    return Wanted(frozenset(names), indexed, extended, body_type, renderers)
+    return Wanted(frozenset(names), indexed, keys, body_type, renderers)
 
 
 def contact_element(entry: Entry, wanted: Wanted) -> str:
@@ -134,13 +135,13 @@ def read_folder_shape(shape: etree._Element | None) -> Wanted:
     names = {"folder:DisplayName", "folder:TotalCount", "folder:ChildFolderCount"} if base != "IdOnly" else set()
     if base == "AllProperties":
         names |= {"folder:ParentFolderId", "folder:FolderClass", "folder:DistinguishedFolderId", "folder:UnreadCount"}
-    extended = []
+    keys = []
     for path in children(shape.find(f"{T}AdditionalProperties")):
         if local(path) == "ExtendedFieldURI":
-            extended.append(extended_key({str(name): str(content) for name, content in path.attrib.items()}))
+            keys.append(extended.extended_key({str(name): str(content) for name, content in path.attrib.items()}))
         else:
             names.add(path.get("FieldURI", ""))
-    return Wanted(frozenset(names), {}, tuple(extended))
+    return Wanted(frozenset(names), {}, tuple(keys))
 
 
 def folder_element(view: FolderView, wanted: Wanted, total: int) -> str:
@@ -152,7 +153,10 @@ def folder_element(view: FolderView, wanted: Wanted, total: int) -> str:
         ("folder:DisplayName", f"<t:DisplayName>{text(view.name)}</t:DisplayName>"),
         ("folder:TotalCount", f"<t:TotalCount>{total}</t:TotalCount>"),
         ("folder:ChildFolderCount", f"<t:ChildFolderCount>{view.children}</t:ChildFolderCount>"),
-        ("extended", "".join(_hidden(key) for key in wanted.extended)),
+        (
+            "extended",
+            "".join(extended.element(key, extended.read_of_folder(view, total, key)) for key in wanted.extended),
+        ),
         (
             "folder:DistinguishedFolderId",
             f"<t:DistinguishedFolderId>{view.distinguished}</t:DistinguishedFolderId>" if view.distinguished else "",
@@ -162,13 +166,3 @@ def folder_element(view: FolderView, wanted: Wanted, total: int) -> str:
     inner = "".join(content for uri, content in parts if uri == "extended" or uri in wanted.names)
     head = f'<t:FolderId Id="{text(view.id)}" ChangeKey="{view.change_key}"/>'
     return f"<t:{view.element}>{head}{inner}</t:{view.element}>"
-
-
-def _hidden(key: tuple[tuple[str, str], ...]) -> str:
-    attributes = dict(key)
-    if int(attributes.get("PropertyTag", "0"), 0) != 0x10F4:  # PidTagAttributeHidden
-        return ""
-    return (
-        '<t:ExtendedProperty><t:ExtendedFieldURI PropertyTag="0x10f4" PropertyType="Boolean"/>'
-        "<t:Value>false</t:Value></t:ExtendedProperty>"
-    )

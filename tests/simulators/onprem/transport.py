@@ -80,12 +80,6 @@ class _Connection(Connection):
         super().setup()
         self.sign_in = self.server.application.new_sign_in()
 
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
-
     def _serve(self) -> None:
         body = self.read_body()
         if body is None:
@@ -93,6 +87,8 @@ class _Connection(Connection):
             self._send(Outgoing(413))
             return
         self._send(self.server.application.respond(Incoming(self.command, self.path, self.headers, body, self.sign_in)))
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _serve  # noqa: N815 (http.server's names)
 
     def _send(self, outgoing: Outgoing) -> None:
         if outgoing.end == "reset":
@@ -107,6 +103,8 @@ class _Connection(Connection):
         if outgoing.status != HTTPStatus.NOT_MODIFIED:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.command == "HEAD":
+            return
         half = len(body) // 2 if outgoing.end else len(body)
         self.wfile.write(body[:half])
         self.wfile.flush()

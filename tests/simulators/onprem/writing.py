@@ -8,10 +8,11 @@ from typing import Any
 from lxml import etree
 
 from tests.simulators.company.model import Item, PostalAddress
-from tests.simulators.onprem.fields import ADDRESS_PARTS, extended_key
+from tests.simulators.onprem.extended import Key, extended_key, placed, written
+from tests.simulators.onprem.fields import ADDRESS_PARTS
 from tests.simulators.onprem.soap import EwsError, T, children, local, value
 
-Extended = dict[tuple[tuple[str, str], ...], str]
+Extended = dict[Key, str]
 
 _TEXTS = {
     "DisplayName": "display_name",
@@ -57,13 +58,16 @@ def read_contact(element: etree._Element) -> tuple[dict[str, Any], Extended]:
         name = local(child)
         if name == "ExtendedProperty":
             key, content = read_extended(child)
-            extended[key] = content
+            known = written(replace(Item(""), **fields), key, content)
+            fields.update(known or {})
+            if known is None:
+                extended[key] = content
         else:
             fields.update(_read_property(name, child, Item("")))
     return fields, extended
 
 
-def read_extended(element: etree._Element) -> tuple[tuple[tuple[str, str], ...], str]:
+def read_extended(element: etree._Element) -> tuple[Key, str]:
     """An extended property's key and value."""
     uri = element.find(f"{T}ExtendedFieldURI")
     attributes = {} if uri is None else {str(name): str(content) for name, content in uri.attrib.items()}
@@ -112,14 +116,8 @@ def _read_phones(entries: dict[str, str], before: Item) -> dict[str, Any]:
         elif key in _PHONES:
             attribute, place = _PHONES[key]
             current = changed.get(attribute, getattr(before, attribute))
-            changed[attribute] = _placed(current, place, content)
+            changed[attribute] = placed(current, place, content)
     return changed
-
-
-def _placed(values: tuple[str, ...], place: int, content: str) -> tuple[str, ...]:
-    padded = [*values, *[""] * (place + 1 - len(values))]
-    padded[place] = content
-    return tuple(entry for entry in padded if entry)
 
 
 def _read_addresses(element: etree._Element, before: Item) -> dict[str, Any]:
@@ -143,7 +141,12 @@ def read_updates(updates: list[etree._Element], before: Item) -> tuple[dict[str,
         path = children(update)[0]
         if local(path) == "ExtendedFieldURI":
             key = extended_key({str(name): str(content) for name, content in path.attrib.items()})
-            extended[key] = value(update, "t:Contact/t:ExtendedProperty/t:Value")
+            content = value(update, "t:Contact/t:ExtendedProperty/t:Value")
+            known = written(current, key, content)
+            fields.update(known or {})
+            current = replace(before, **fields)
+            if known is None:
+                extended[key] = content
             continue
         fields.update(_read_update(local(update), path, update, current))
         current = replace(before, **fields)
@@ -170,7 +173,7 @@ def _read_update(action: str, path: etree._Element, update: etree._Element, curr
         attribute, prefix = _INDEXED[uri]
         place = int(path.get("FieldIndex", f"{prefix}1").removeprefix(prefix)) - 1
         content = _entries(given[0]).get(path.get("FieldIndex", ""), "")
-        return {attribute: _placed(getattr(current, attribute), place, content)}
+        return {attribute: placed(getattr(current, attribute), place, content)}
     return _read_property(local(given[0]), given[0], current)
 
 
@@ -179,7 +182,7 @@ def _cleared(path: etree._Element, current: Item) -> dict[str, Any]:
     if local(path) == "IndexedFieldURI":
         if uri in _INDEXED:
             attribute, prefix = _INDEXED[uri]
-            return {attribute: _placed(getattr(current, attribute), int(index.removeprefix(prefix)) - 1, "")}
+            return {attribute: placed(getattr(current, attribute), int(index.removeprefix(prefix)) - 1, "")}
         if uri == "contacts:PhoneNumber":
             return _read_phones({index: ""}, current)
         part = dict(ADDRESS_PARTS).get(uri.rpartition(":")[2], "")
