@@ -3,7 +3,8 @@
 Two adapters implement it (`connectors.graph`, `connectors.ews`) and pass the same contract suite. A
 connector serves one tenant, may be called from several threads at once, keeps nothing on disk, and lets
 no foreign exception out of a public method: everything becomes a `ConnectorError`. What passes unchanged is the
-`WaitEnded` that the `sleep` it was given raises: not the server's failure, but the caller's wish to stop.
+`WaitEnded` that the `sleep` it was given raises, also after `hang_up`: not the server's failure, but the caller's wish
+to stop.
 """
 
 from __future__ import annotations
@@ -266,6 +267,12 @@ class Connector(Protocol):
 
     def photos(self, wanted: Sequence[PhotoRef]) -> Iterator[Photo]:
         """Looks at photos and brings those that changed, one outcome per reference, in any order."""
+
+    def hang_up(self) -> None:
+        """Ends what other threads wait for, within moments: their calls raise as after a wait that was ended early.
+
+        May be called at any time, and nothing but `close` is of use afterwards.
+        """
 
     def close(self) -> None:
         """Ends connections; the connector is not used afterwards."""

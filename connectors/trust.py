@@ -18,6 +18,8 @@ from requests import Response, Session
 from requests.adapters import HTTPAdapter
 from requests.utils import should_bypass_proxies
 
+from connectors.lines import Lines
+
 _PROXY_SCHEMES: Final = frozenset({"http", "https"})
 
 
@@ -72,15 +74,23 @@ def proxy_from_environment(origin: str) -> str:
 
 
 class TrustAdapter(HTTPAdapter):
-    """A requests transport that verifies against one context, whatever session settings or environment say."""
+    """A requests transport that verifies against one context, whatever session settings or environment say.
 
-    def __init__(self, context: ssl.SSLContext, **options: Any) -> None:
+    Args:
+        context: Whom it trusts.
+        lines: What its connections belong to.
+        options: Of requests' own.
+    """
+
+    def __init__(self, context: ssl.SSLContext, lines: Lines | None = None, **options: Any) -> None:
         self._context = context
+        self._lines = lines or Lines()
         super().__init__(**options)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Makes every connection with the context."""
         super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
+        self.poolmanager.pool_classes_by_scheme = self._lines.pools()
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Verifies a proxy that itself speaks TLS against the context too."""

@@ -13,7 +13,7 @@ from connectors.ews.mailbox import contacts, folders, photos
 from connectors.ews.settings import EwsSettings
 from connectors.ews.wire.codes import PASSING, UNSUPPORTED, WRONG_VERSION
 from connectors.ews.wire.operations import resolve_names
-from connectors.ews.wire.session import AnswerTooLargeError, EwsSession, only
+from connectors.ews.wire.session import AnswerTooLargeError, EwsSession, NothingMoreError, only
 from connectors.port import (
     Card,
     ConnectorError,
@@ -164,6 +164,10 @@ class EwsConnector:
         with _normalised():
             yield from photos.photos(self._session, wanted, self._selection.photo_pixels)
 
+    def hang_up(self) -> None:
+        """Ends what is under way, from any thread."""
+        self._session.hang_up()
+
     def close(self) -> None:
         """Ends connections."""
         self._session.close()
@@ -195,6 +199,8 @@ def _normalised() -> Iterator[None]:
         yield
     except (ConnectorError, WaitEnded):
         raise
+    except NothingMoreError as stop:
+        raise stop.error from None
     except AnswerTooLargeError:
         raise ProtocolViolation(
             "Exchange's answer is larger than any that is expected.", code="answer-too-large"

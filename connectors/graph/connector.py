@@ -17,6 +17,7 @@ from connectors.graph.sign_in.auth import open_tokens, roles_in
 from connectors.graph.wire.client import GraphClient, TooLargeError
 from connectors.graph.wire.refusals import CONTACTS, USERS, Refusal, explain
 from connectors.graph.wire.transport import Transport
+from connectors.lines import Lines
 from connectors.port import (
     Card,
     ConnectorError,
@@ -103,6 +104,10 @@ class GraphConnector:
         with _normalised(CONTACTS):
             yield from self._photos.photos(wanted)
 
+    def hang_up(self) -> None:
+        """Ends what is under way, from any thread."""
+        self._client.hang_up()
+
     def close(self) -> None:
         """Ends connections; the connector is not used afterwards."""
         self._client.close()
@@ -112,7 +117,7 @@ def open_connector(
     settings: GraphSettings, selection: Selection, *, sleep: Sleep, now: Now, page_size: int
 ) -> GraphConnector:
     """Builds a connector; see `connectors.graph.connect`."""
-    transport = Transport(settings.ca_pem, uses_proxy=settings.uses_proxy)
+    transport = Transport(settings.ca_pem, uses_proxy=settings.uses_proxy, lines=Lines(sleep))
     tokens = open_tokens(settings, transport, sleep=sleep, now=now)
     client = GraphClient(transport, settings.graph_origin(), tokens, sleep, now)
     return GraphConnector(client, settings, selection, page_size or PAGE_SIZE)

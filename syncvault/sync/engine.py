@@ -143,7 +143,7 @@ def _pull(
     connector = None
     try:
         connector = connect(tenant.facts, credential, sleep=stop.wait)
-        return TenantRun(
+        run = TenantRun(
             connector,
             target,
             registered,
@@ -153,7 +153,9 @@ def _pull(
             summary=summary,
             progress=progress,
             stop=stop,
-        ).go()
+        )
+        with stop.telling(connector.hang_up):
+            return run.go()
     except CredentialRejected as error:
         summary.status = Status.QUARANTINED
         summary.failures.append(Failure.of(error))

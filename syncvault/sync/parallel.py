@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
@@ -40,12 +41,34 @@ class Stop:
         self._until = None if seconds is None else time.monotonic() + seconds
         # One for all that hang together: who gives up above wakes those who wait below.
         self._changed: threading.Condition = threading.Condition() if above is None else above._changed
+        self._told: dict[object, tuple[Stop, Callable[[], None]]] = {} if above is None else above._told
 
     def set(self) -> None:
         """Gives up."""
         with self._changed:
             self._given_up = True
             self._changed.notify_all()
+        self.tell()
+
+    @contextmanager
+    def telling(self, call: Callable[[], None]) -> Iterator[None]:
+        """Has `call` called, from any thread, should it be over before the block is: for waits of other kinds."""
+        key = object()
+        with self._changed:
+            self._told[key] = (self, call)
+        try:
+            self._tell(self, call)
+            yield
+        finally:
+            with self._changed:
+                del self._told[key]
+
+    def tell(self) -> None:
+        """Calls what is to be called of all that hang together and are over."""
+        with self._changed:
+            told = list(self._told.values())
+        for stop, call in told:
+            self._tell(stop, call)
 
     def wait(self, seconds: float) -> None:
         """Lets so much time pass; raises as `check` does, and as soon as that is known."""
@@ -53,7 +76,7 @@ class Stop:
         with self._changed:
             self.check()
             while (left := ends - time.monotonic()) > 0:
-                self._changed.wait(min(left, self._left()))
+                self._changed.wait(min(left, self.left))
                 self.check()
 
     def check(self) -> None:
@@ -68,10 +91,18 @@ class Stop:
         if self._above is not None:
             self._above.check()
 
-    def _left(self) -> float:
+    @property
+    def left(self) -> float:
         """Seconds until the time is over."""
         here = threading.TIMEOUT_MAX if self._until is None else max(self._until - time.monotonic(), 0.0)
-        return here if self._above is None else min(here, self._above._left())
+        return here if self._above is None else min(here, self._above.left)
+
+    @staticmethod
+    def _tell(stop: Stop, call: Callable[[], None]) -> None:
+        try:
+            stop.check()
+        except WaitEnded:
+            call()
 
 
 def each(
@@ -94,13 +125,22 @@ def each(
         try:
             in_hand: set[Future[Result]] = {pool.submit(work, item) for item in islice(remaining, workers)}
             while in_hand:
-                done, in_hand = wait(in_hand, return_when=FIRST_COMPLETED)
+                done, in_hand = _first_done(in_hand, stop)
                 results = [future.result() for future in _cause_first(done)]
                 in_hand |= {pool.submit(work, item) for item in islice(remaining, len(done))}
                 yield from results
         except BaseException:  # an interrupt too has to reach the workers before the pool waits for them
             stop.set()
             raise
+
+
+def _first_done(in_hand: set[Future[Result]], stop: Stop) -> tuple[set[Future[Result]], set[Future[Result]]]:
+    """Waits for the first of them, and tells whoever has to know should the time be over meanwhile."""
+    done, left = wait(in_hand, stop.left, FIRST_COMPLETED)
+    if not done:
+        stop.tell()
+        done, left = wait(left, None, FIRST_COMPLETED)
+    return done, left
 
 
 def _cause_first(done: Iterable[Future[Result]]) -> list[Future[Result]]:

@@ -233,5 +233,8 @@ class FakeConnector:
             else:
                 yield Photo(ref, PhotoState.PRESENT, content=found, etag=f"etag-{hash(found)}")
 
+    def hang_up(self) -> None:
+        pass  # it never waits
+
     def close(self) -> None:
         self.closed = True

@@ -6,6 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
@@ -16,7 +17,8 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from requests_ntlm import HttpNtlmAuth
 
 from connectors.ews.settings import EwsSettings, Keytab, OAuthClient, Password, TicketCache
-from connectors.port import CredentialRejected, ProtocolViolation
+from connectors.lines import Lines
+from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation
 from connectors.throttle import Now, Sleep
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ class SignIn(ABC):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._refusal: CredentialRejected | None = None
+        self._failure: ConnectorError | None = None  # the last one
+        self._failures = 0
 
     @abstractmethod
     def auth(self) -> AuthBase:
@@ -53,18 +56,26 @@ class SignIn(ABC):
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
-        """Lets one thread at a time show the credential, and none any more once it was refused."""
+        """Lets one thread at a time ask for a ticket or a token; without one nothing of the tenant can be had.
+
+        Whoever waited while somebody failed fares no better. Once the credential was refused, nobody asks any more.
+        """
+        before = self._failures
         with self._lock:
-            if self._refusal is not None:
-                raise CredentialRejected(self._refusal.message, code=self._refusal.code, advice=self._refusal.advice)
+            if self._failure and (self._failures > before or isinstance(self._failure, CredentialRejected)):
+                raise copy(self._failure)
             try:
                 yield
-            except CredentialRejected as refusal:
-                self._refusal = refusal
+            except ConnectorError as failure:
+                failure.concerns_all = True
+                self._failure = failure
+                self._failures += 1
                 raise
 
 
-def way_to_sign_in(settings: EwsSettings, context: ssl.SSLContext, *, sleep: Sleep, now: Now) -> SignIn:
+def way_to_sign_in(
+    settings: EwsSettings, context: ssl.SSLContext, *, sleep: Sleep, now: Now, lines: Lines | None = None
+) -> SignIn:
     """What signs in with the tenant's credential. Sends nothing yet.
 
     Args:
@@ -72,6 +83,7 @@ def way_to_sign_in(settings: EwsSettings, context: ssl.SSLContext, *, sleep: Sle
         context: Whom the tenant trusts, for servers that hand out tokens.
         sleep: What waits between attempts.
         now: The present instant.
+        lines: What connections to such servers belong to.
 
     Raises:
         ConnectorError: The credential cannot be used, or a package for it is missing.
@@ -86,7 +98,7 @@ def way_to_sign_in(settings: EwsSettings, context: ssl.SSLContext, *, sleep: Sle
     if isinstance(credential, OAuthClient):
         from connectors.ews.sign_in.oauth import OAuthSignIn  # noqa: PLC0415  # few need it
 
-        return OAuthSignIn(settings.ews_url, credential, context, sleep=sleep, now=now)
+        return OAuthSignIn(settings.ews_url, credential, context, sleep=sleep, now=now, lines=lines)
     raise ProtocolViolation("The way to sign in must be ntlm, basic, kerberos or oauth.")
 
 

@@ -18,10 +18,12 @@ from requests import PreparedRequest, Response
 from requests.auth import AuthBase
 
 from connectors.ews.settings import OAuthClient
+from connectors.ews.sign_in.guard import is_refusal
 from connectors.ews.sign_in.methods import SignIn, send_again
 from connectors.ews.wire.bodies import blocks
 from connectors.ews.wire.breaks import PassingFaultError, translated
 from connectors.ews.wire.soap import AnswerTooLargeError
+from connectors.lines import Lines
 from connectors.port import ConnectorError, CredentialRejected, ProtocolViolation, ServerFault, Throttled, Unreachable
 from connectors.throttle import Backoff, Now, RetryPolicy, Sleep, pause, retry_after
 from connectors.trust import StayingSession, TrustAdapter
@@ -55,7 +57,16 @@ class OAuthSignIn(SignIn):
     scheme = "bearer"
     refused = "Exchange refused the application's token (HTTP 401)."
 
-    def __init__(self, ews_url: str, client: OAuthClient, context: ssl.SSLContext, *, sleep: Sleep, now: Now) -> None:
+    def __init__(
+        self,
+        ews_url: str,
+        client: OAuthClient,
+        context: ssl.SSLContext,
+        *,
+        sleep: Sleep,
+        now: Now,
+        lines: Lines | None = None,
+    ) -> None:
         super().__init__()
         endpoint = urlsplit(client.token_url)
         if endpoint.scheme.lower() != "https" or not endpoint.hostname or "@" in endpoint.netloc:
@@ -63,9 +74,9 @@ class OAuthSignIn(SignIn):
         self._url = client.token_url
         self._home = _origin(urlsplit(ews_url))
         self._form = _form(client, self._home, endpoint)
-        self._context, self._sleep, self._now = context, sleep, now
+        self._context, self._lines, self._sleep, self._now = context, lines, sleep, now
         self._token = ""
-        self._accepted = ""
+        self._is_accepted = False
         self._replaced_at = now()
 
     def auth(self) -> AuthBase:
@@ -83,14 +94,14 @@ class OAuthSignIn(SignIn):
         """
         with self._asking():
             if not self._token or self._token == instead_of or self._now() >= self._replaced_at:
-                self._token = ""
+                self._token, self._is_accepted = "", False
                 self._token, lasts = self._fetched()
                 self._replaced_at = self._now() + max(lasts - _MARGIN, min(lasts, _SHORTEST))
             return self._token
 
     def accepted(self, token: str) -> None:
         """Exchange took this one."""
-        self._accepted = token
+        self._is_accepted = self._is_accepted or token == self._token
 
     def another(self, refused: str) -> str:
         """A token in place of one that Exchange refused; empty where another would not be taken either.
@@ -98,7 +109,7 @@ class OAuthSignIn(SignIn):
         Raises:
             ConnectorError: The endpoint gives none.
         """
-        if self._token == refused != self._accepted:
+        if refused == self._token and not self._is_accepted:
             return ""
         return self.token(instead_of=refused)  # that one was good before: it has ended early, or was revoked
 
@@ -133,7 +144,7 @@ class OAuthSignIn(SignIn):
         with StayingSession() as session:
             session.trust_env = False
             session.adapters.clear()
-            session.mount("https://", TrustAdapter(self._context, max_retries=0))
+            session.mount("https://", TrustAdapter(self._context, self._lines, max_retries=0))
             try:
                 with (
                     translated(known=False),
@@ -153,7 +164,7 @@ class OAuthSignIn(SignIn):
 
 
 class _BearerAuth(AuthBase):
-    """One connection."""
+    """One connection. What asks for nothing goes bare first: a server that answers that judges no token by it."""
 
     def __init__(self, sign_in: OAuthSignIn) -> None:
         self._sign_in = sign_in
@@ -161,7 +172,8 @@ class _BearerAuth(AuthBase):
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         if not self._sign_in.is_home(str(request.url)):
             raise ProtocolViolation("A token is shown to the server it is for, and to no other.")
-        request.headers["Authorization"] = f"Bearer {self._sign_in.token()}"
+        if request.method == "POST":
+            request.headers["Authorization"] = f"Bearer {self._sign_in.token()}"
         request.register_hook("response", self._answered)  # type: ignore[no-untyped-call]  # not in the stubs
         return request
 
@@ -170,8 +182,10 @@ class _BearerAuth(AuthBase):
         if response.status_code != HTTPStatus.UNAUTHORIZED:
             self._sign_in.accepted(shown)
             return response
-        another = self._sign_in.another(shown)
-        return send_again(response, f"Bearer {another}", **options) if another else response
+        if not is_refusal(response, self._sign_in.scheme):
+            return response
+        token = self._sign_in.another(shown) if shown else self._sign_in.token()
+        return self._answered(send_again(response, f"Bearer {token}", **options), **options) if token else response
 
 
 def _form(client: OAuthClient, home: str, endpoint: SplitResult) -> dict[str, str]:

@@ -12,6 +12,7 @@ from spnego.exceptions import SpnegoError
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import SSLError as BareSSLError
 
+from connectors.lines import StalledError
 from connectors.port import ConnectorError, ProtocolViolation, Unreachable
 
 SIGN_IN_ADVICE: Final = "Choose another way to sign in (like --auth ntlm or --auth basic), or allow it on the server."
@@ -74,6 +75,8 @@ def translated(*, known: bool) -> Iterator[None]:
         if any(isinstance(cause, NewConnectionError) for cause in causes(error)):
             raise _unreached("unreachable", known=known) from None
         raise _lost("The connection to the server broke.", "connection-lost") from None
+    except StalledError:
+        raise too_slow() from None
     except (exceptions.InvalidHeader, exceptions.InvalidURL, exceptions.InvalidSchema):
         raise ProtocolViolation("The EWS address or a mailbox's address cannot be sent.") from None
     except (exceptions.RequestException, HTTPError):

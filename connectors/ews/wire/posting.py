@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -24,6 +24,7 @@ from connectors.throttle import Now, Sleep
 _TIMEOUTS: Final = (15.0, 120.0)  # seconds to connect, and until an answer begins
 _HEAD: Final = 64 * 1024  # bytes read of what is no SOAP
 _PAGE: Final = 1024 * 1024  # and of what Exchange shows to who asks for nothing: a page, or its own description
+_CANNOT: Final = frozenset({HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.NOT_IMPLEMENTED})  # answer who asks for nothing
 _TRIES: Final = 3  # of one request whose connection is not, or no longer, signed in
 
 
@@ -41,8 +42,9 @@ class Poster:
     """The connections of one tenant; used from several threads, each with one at a time.
 
     NTLM signs in a connection, so that is done by a request of its own that asks for nothing: what then becomes of
-    the requests themselves says nothing about the password. Other ways show their proof with each request; a password
-    that is shown as it is goes with a request that asks for nothing first.
+    the requests themselves says nothing about the password. So does Kerberos where the server keeps the connection
+    signed in, as IIS is installed to (`authPersistNonNTLM`); where it asks again, a ticket goes with each request, as a
+    password or token does. Those go with a request that asks for nothing first.
     """
 
     def __init__(self, settings: EwsSettings, *, sleep: Sleep, now: Now) -> None:
@@ -50,8 +52,10 @@ class Poster:
         self.guard = Guard(self.protocol.refused)
         self._url = settings.ews_url
         self._now = now
-        self._signs_connections = self.protocol.sign_in.scheme == "ntlm"
-        self._looks_first = self.protocol.sign_in.scheme == "basic"
+        scheme = self.protocol.sign_in.scheme
+        self._signs_connections = scheme in {"ntlm", "negotiate"}
+        self._keeps_connections = scheme == "ntlm"  # the server, signed in; else known once it has
+        self._looks_first = scheme in {"basic", "bearer"}
         self._idle: list[Session] = []  # the last one used comes first, so that as few as are needed stay signed in
         self._lock = threading.Lock()
         self._is_closed = False
@@ -64,6 +68,10 @@ class Poster:
         for session in idle:
             session.close()
         self.protocol.close()
+
+    def hang_up(self) -> None:
+        """Ends what is under way, from any thread; nothing goes out any more."""
+        self.protocol.lines.hang_up()
 
     def post(self, body: bytes, headers: dict[str, str], *, limit: int) -> Posted:
         """Sends a request and takes in its answer.
@@ -78,6 +86,9 @@ class Poster:
             self.requests += 1
         with self._session() as session:
             for _ in range(_TRIES):
+                if not self._adapter(session).is_connected:
+                    session.auth = self.protocol.sign_in.auth()  # a connection's own
+                    session.signed_in = False  # type: ignore[attr-defined]
                 is_fresh = self._signs_connections and not session.signed_in  # type: ignore[attr-defined]
                 if is_fresh or (self._looks_first and not self.guard.accepted):
                     self._sign_in(session)
@@ -122,13 +133,13 @@ class Poster:
 
     def _sign_in(self, session: Session) -> None:
         """Signs in a connection. Nothing is asked for by it, so its outcome is about the credential alone."""
-        with self.guard.first(), translated(known=self.guard.accepted):
+        with self._translated():
             with session.get(self._url, allow_redirects=False, timeout=_TIMEOUTS, stream=True) as response:
                 self._check_sign_in(response)
                 shown = "Authorization" in response.request.headers
                 is_whole = shown and _drained(response)
             error, is_passing, asked = meaning(response.status_code, response.headers, b"", self._now())
-            if shown and is_passing and response.status_code != HTTPStatus.INTERNAL_SERVER_ERROR:
+            if is_passing and response.status_code not in _CANNOT:
                 raise PassingFaultError(error, asked=asked)
             if not is_whole or is_passing or (self._signs_connections and not self._adapter(session).is_connected):
                 # A server that does not ask who it is that asks for nothing, cannot answer that, closes what it has
@@ -136,7 +147,7 @@ class Poster:
                 self._signs_connections = self._looks_first = False
                 session.close()
                 return
-            self.guard.accept()
+            self.guard.accept(looking=True)
             session.signed_in = True  # type: ignore[attr-defined]
 
     def _check_sign_in(self, response: Response) -> None:
@@ -156,27 +167,26 @@ class Poster:
     ) -> Posted | None:
         """The answer, or None if the connection has to be signed in (again) first."""
         shows_proof = not self._signs_connections
-        with ExitStack() as stack:
-            if shows_proof and not self.guard.accepted:
-                stack.enter_context(self.guard.first())
-            connections = self._adapter(session).connections
-            with self._translated():
-                response = session.post(
-                    self._url,
-                    data=body,
-                    headers=headers,
-                    auth=session.auth if shows_proof else _nobody,
-                    allow_redirects=False,
-                    timeout=_TIMEOUTS,
-                    stream=True,
-                )
-            with response, self._translated():
-                if response.status_code == HTTPStatus.UNAUTHORIZED and not shows_proof:
-                    is_same = self._adapter(session).connections == connections
-                    self._signed_out(session, response, is_fresh=is_fresh, is_same=is_same)
-                    return None
-                self._check_sign_in(response)
-                posted = self._taken_in(session, response, limit)
+        connections = self._adapter(session).connections
+        with (
+            self._translated(),
+            session.post(
+                self._url,
+                data=body,
+                headers=headers,
+                auth=session.auth if shows_proof else _nobody,
+                allow_redirects=False,
+                timeout=_TIMEOUTS,
+                stream=True,
+            ) as response,
+        ):
+            if response.status_code == HTTPStatus.UNAUTHORIZED and not shows_proof:
+                is_same = self._adapter(session).connections == connections
+                self._signed_out(session, response, is_fresh=is_fresh, is_same=is_same)
+                return None
+            self._keeps_connections = self._keeps_connections or not shows_proof
+            self._check_sign_in(response)
+            posted = self._taken_in(session, response, limit)
         if posted.messages:
             self.guard.accept()
         return posted
@@ -194,10 +204,10 @@ class Poster:
         """The connection is another one, or has to say anew whose it is; the request itself shows no proof."""
         if not self.protocol.sign_in.is_offered(response.headers.get("WWW-Authenticate", "")):
             raise _other_way()
-        session.close()  # once let in, a connection would not be asked again
-        session.signed_in = False  # type: ignore[attr-defined]
-        if is_fresh and not is_same:
-            self._signs_connections = False  # the server closes what it has let in: proofs go with the requests
+        if is_fresh and not (is_same and self._keeps_connections):
+            self._signs_connections = False  # the server closes or forgets whom it let in: proofs go with the requests
+        else:
+            session.close()  # once let in, a connection would not be asked again
 
     def _taken_in(self, session: Session, response: Response, limit: int) -> Posted:
         blocks = bodies.blocks(response, limit)
@@ -210,7 +220,6 @@ class Poster:
             head += block
             if len(head) >= _HEAD:
                 session.close()  # with the rest of it
-                session.signed_in = False  # type: ignore[attr-defined]
                 break
         return Posted(status, response.headers, head=head)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,7 +19,7 @@ from connectors.ews.wire.posting import Posted, Poster
 from connectors.ews.wire.soap import AnswerTooLargeError, Message
 from connectors.ews.wire.statuses import meaning
 from connectors.ews.wire.transport import MAX_SESSIONS, Envelope
-from connectors.port import CredentialRejected
+from connectors.port import ConnectorError, CredentialRejected
 from connectors.throttle import Backoff, Crew, Now, Quiet, RetryPolicy, Sleep, pause
 
 __all__ = ["ANSWER_LIMIT", "Answer", "AnswerTooLargeError", "EwsSession", "only"]
@@ -57,6 +59,28 @@ class _Request:
         return etree.QName(self.operation).localname
 
 
+class NothingMoreError(Exception):
+    """Nothing else of the tenant can be had either: no reader of a mailbox, card or photo goes on from that.
+
+    Attributes:
+        error: Why.
+    """
+
+    def __init__(self, error: ConnectorError) -> None:
+        super().__init__(error.code)
+        self.error = error
+
+
+@contextmanager
+def _past_every_reader() -> Iterator[None]:
+    try:
+        yield
+    except ConnectorError as error:
+        if error.concerns_all:
+            raise NothingMoreError(error) from None
+        raise
+
+
 class EwsSession:
     """Posts requests for one tenant; may be used from several threads."""
 
@@ -70,6 +94,7 @@ class EwsSession:
         self._version = 0  # of `VERSIONS`: what the server knows, as far as it has said
         self._versions: dict[str, int] = {}  # by mailbox, where one is on an older server
         self._primary: dict[str, str] = {}
+        self._by_any_address = False  # how to name mailboxes: some servers know them by nothing but `SmtpAddress`
 
     @property
     def requests(self) -> int:
@@ -89,6 +114,11 @@ class EwsSession:
         """Ends the connections."""
         self._poster.close()
 
+    def hang_up(self) -> None:
+        """Ends what is under way, from any thread; nothing goes out any more."""
+        self._poster.hang_up()
+
+    @_past_every_reader()
     def call(
         self,
         operation: etree._Element,
@@ -109,8 +139,9 @@ class EwsSession:
 
         Raises:
             AnswerTooLargeError: The answer is longer than `limit`, or takes too much memory.
+            NothingMoreError: Of the tenant nothing can be had.
             ConnectorError: The request as a whole failed. Failures of single messages are the caller's.
-            WaitEnded: By the `sleep` that was given.
+            WaitEnded: By the `sleep` that was given, or after `hang_up`.
         """
         request = _Request(operation, act_as, limit, headers or {}, expected)
         backoff = Backoff(self._sleep, self._now, _RIDES_OUT if self._poster.guard.accepted else _FIRST_SIGN_IN)
@@ -134,14 +165,20 @@ class EwsSession:
             return self._attempt(request)
 
     def _attempt(self, request: _Request) -> Answer:
-        """One request, sent again only where Exchange names the version or the address it wants instead."""
+        """One request, sent again only where Exchange names the version or the address it wants instead.
+
+        Older versions of grommunio do not: they know `SmtpAddress` alone, and fail to impersonate a primary one.
+        """
+        by_any_address = self._by_any_address
         while True:
             address = self.primary_of(request.act_as)
             version = max(self._versions.get(address, 0), self._version)
-            answer = self._post(request, address, version)
+            answer = self._post(request, address, version, by_any_address=by_any_address)
             fault = answer.messages[0] if answer.messages else None
             if fault is None or not fault.is_fault or fault.code not in UNSUPPORTED | WRONG_VERSION:
                 self._understood = True
+            if by_any_address and not (fault and fault.is_fault):
+                self._by_any_address = True
             if fault is None:
                 return answer
             if self._wants_another_version(request, fault) and version + 1 < len(VERSIONS):
@@ -150,6 +187,9 @@ class EwsSession:
             primary = fault.values.get("Primary", "")
             if fault.code == "ErrorNonPrimarySmtpAddress" and primary and request.act_as not in {"", *self._primary}:
                 self._primary[request.act_as] = primary
+                continue
+            if fault.code == "ErrorImpersonationFailed" and request.act_as and not by_any_address:
+                by_any_address = True
                 continue
             self._judge(answer.messages, impersonating=bool(request.act_as))
             return answer
@@ -189,8 +229,9 @@ class EwsSession:
         if first.is_fault:
             raise error
 
-    def _post(self, request: _Request, address: str, version: int) -> Answer:
-        body, headers = Envelope(self._poster.protocol, address).seal(request.operation, VERSIONS[version])
+    def _post(self, request: _Request, address: str, version: int, *, by_any_address: bool) -> Answer:
+        envelope = Envelope(self._poster.protocol, address, by_any_address=by_any_address)
+        body, headers = envelope.seal(request.operation, VERSIONS[version])
         started = time.monotonic()
         with self._crew.member() as begun:
             posted = self._poster.post(body, {**headers, **request.headers}, limit=request.limit)
@@ -206,7 +247,7 @@ class EwsSession:
 
     def _without_messages(self, posted: Posted) -> tuple[Message, ...]:
         if _OTHER_VERSION in posted.head:
-            return (Message(etree.Element("fault"), "ErrorInvalidServerVersion", failed=True, values={}),)
+            return (Message(etree.Element("fault"), "ErrorInvalidServerVersion", failed=True),)
         error, is_passing, asked = meaning(posted.status, posted.headers, posted.head, self._now())
         if is_passing:
             raise PassingFaultError(error, asked=asked)

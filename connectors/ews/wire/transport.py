@@ -26,8 +26,8 @@ from connectors.ews.sign_in.guard import Guard
 from connectors.ews.sign_in.methods import SignIn, server_end_point, way_to_sign_in
 from connectors.ews.wire.bodies import blocks
 from connectors.ews.wire.breaks import PassingFaultError
-from connectors.ews.wire.heads import HeadPool
 from connectors.ews.wire.soap import AnswerTooLargeError
+from connectors.lines import Lines
 from connectors.port import CredentialRejected, ProtocolViolation, Unreachable
 from connectors.throttle import Now, Sleep, utc_now
 from connectors.trust import StayingSession, TrustAdapter, tls_context
@@ -49,11 +49,6 @@ class SignInAdapter(TrustAdapter):
     """
 
     guard: Guard | None = None
-
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Bounds also the time that the head of an answer takes."""
-        super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {"https": HeadPool}
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         """One request, if the guard lets it out.
@@ -120,7 +115,7 @@ def trusted(settings: EwsSettings) -> ssl.SSLContext:
         raise Unreachable("The CA bundle holds no usable certificate.") from None
 
 
-def bare_session(context: ssl.SSLContext, guard: Guard | None = None) -> requests.Session:
+def bare_session(context: ssl.SSLContext, guard: Guard | None = None, lines: Lines | None = None) -> requests.Session:
     """A session that speaks https with the tenant's trust, signs in nobody, and takes nothing from the environment."""
     session = StayingSession()
     session.trust_env = False
@@ -128,7 +123,7 @@ def bare_session(context: ssl.SSLContext, guard: Guard | None = None) -> request
     session.headers["User-Agent"] = USER_AGENT
     session.adapters.clear()
     # One connection per session: NTLM signs in a connection.
-    adapter = SignInAdapter(context, pool_connections=1, pool_maxsize=1, pool_block=True, max_retries=0)
+    adapter = SignInAdapter(context, lines, pool_connections=1, pool_maxsize=1, pool_block=True, max_retries=0)
     adapter.guard = guard
     session.mount("https://", adapter)
     return session
@@ -141,7 +136,8 @@ class TenantProtocol(BaseProtocol):  # type: ignore[misc]  # exchangelib has no 
         if not settings.ews_url.lower().startswith("https://"):
             raise ProtocolViolation("The EWS address must begin with https://.")
         self._context = trusted(settings)
-        self._sign_in = way_to_sign_in(settings, self._context, sleep=sleep, now=now)
+        self.lines = Lines(sleep)
+        self._sign_in = way_to_sign_in(settings, self._context, sleep=sleep, now=now, lines=self.lines)
         # A token of an application belongs to nobody: such requests are made in the name of the account's mailbox.
         self.stand_in = settings.username if isinstance(settings.credential, OAuthClient) else ""
         super().__init__(
@@ -164,7 +160,7 @@ class TenantProtocol(BaseProtocol):  # type: ignore[misc]  # exchangelib has no 
 
     def create_session(self) -> requests.Session:
         """A session that has not signed in yet."""
-        session = bare_session(self._context)
+        session = bare_session(self._context, lines=self.lines)
         session.auth = self._sign_in.auth()
         # Marks that exchangelib's pool, and ours, keep on sessions.
         session.session_id = random.randint(10_000, 99_999)  # type: ignore[attr-defined]  # noqa: S311
@@ -183,10 +179,11 @@ class Envelope(EWSService):  # type: ignore[misc]  # exchangelib has no types
 
     SERVICE_NAME = "Envelope"
 
-    def __init__(self, protocol: TenantProtocol, address: str) -> None:
+    def __init__(self, protocol: TenantProtocol, address: str, *, by_any_address: bool = False) -> None:
         super().__init__(protocol)
         name = address or protocol.stand_in
-        self._identity = Identity(primary_smtp_address=name) if name else None
+        kind = "smtp_address" if by_any_address else "primary_smtp_address"
+        self._identity = Identity(**{kind: name}) if name else None
 
     @property
     def _account_to_impersonate(self) -> Identity | None:

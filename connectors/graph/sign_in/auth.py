@@ -232,7 +232,7 @@ def open_tokens(settings: GraphSettings, transport: Transport, *, sleep: Sleep, 
     credential = settings.credential
     if isinstance(credential, ManagedIdentity):
         # A transport of its own: what is on this machine is never asked of a proxy.
-        endpoint = IdentityEndpoint(Transport(uses_proxy=False), sleep, now)
+        endpoint = IdentityEndpoint(Transport(uses_proxy=False, lines=transport.lines), sleep, now)
         return Tokens(Machine(settings, credential, endpoint, now), now)
     return Tokens(Application(settings, SignIn(transport, settings.authority_origin(), sleep, now), now), now)
 

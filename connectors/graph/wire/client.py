@@ -78,6 +78,10 @@ class GraphClient:
         """How many requests went out, parts of a batch counted one each."""
         return self._requests + self.tokens.requests
 
+    def hang_up(self) -> None:
+        """Ends what is under way, from any thread; nothing goes out any more."""
+        self._transport.lines.hang_up()
+
     def close(self) -> None:
         """Ends the connections."""
         self._transport.close()

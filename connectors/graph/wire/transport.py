@@ -19,6 +19,7 @@ import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError, SSLError
 
 from connectors.graph.wire import tracing
+from connectors.lines import Lines, StalledError
 from connectors.port import Unreachable
 from connectors.trust import proxy_from_environment, tls_context
 
@@ -83,9 +84,11 @@ class Transport:
     Args:
         ca_pem: Certificates in PEM form, trusted in addition to the system's.
         uses_proxy: Whether to go through the proxy that the environment names.
+        lines: What the connections belong to.
     """
 
-    def __init__(self, ca_pem: str = "", *, uses_proxy: bool = True) -> None:
+    def __init__(self, ca_pem: str = "", *, uses_proxy: bool = True, lines: Lines | None = None) -> None:
+        self.lines = lines or Lines()
         self._context = tls_context(ca_pem)
         self._uses_proxy = uses_proxy
         self._hosts: dict[str, _Host] = {}  # by origin
@@ -108,6 +111,7 @@ class Transport:
             BrokenError: The connection failed, broke, or went silent.
             TooLargeError: The answer is larger than `limit`.
             Unreachable: The server's certificate is not trusted, or the proxy refuses or is none.
+            WaitEnded: Or what else `Lines.check` raises.
         """
         host = self._host(origin)
         started = time.monotonic()
@@ -130,7 +134,8 @@ class Transport:
                 content = _read(response, limit, started + ANSWER_SECONDS)
                 outcome = response.status
                 return Answer(response.status, response.headers, content)
-        except (HTTPError, OSError, ValueError) as error:  # ValueError: a header, the token maybe, that cannot be sent
+        except (HTTPError, StalledError, OSError, ValueError) as error:
+            # A ValueError is a header, the token maybe, that cannot be sent.
             # "from None": the messages below hold whole addresses.
             if _distrusted(error):
                 raise Unreachable("The server's TLS certificate is not trusted.", code="tls") from None
@@ -155,6 +160,7 @@ class Transport:
         options: dict[str, Any] = {"ssl_context": self._context, "cert_reqs": "CERT_REQUIRED"}
         options["maxsize"] = _CONNECTIONS
         manager = _through(proxy, self._context, options) if proxy else urllib3.PoolManager(**options)
+        manager.pool_classes_by_scheme = self.lines.pools()
         return _Host(manager.connection_from_url(origin), by_proxy=bool(proxy))
 
     def close(self) -> None:
