@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from lxml import etree, html
 
@@ -26,7 +26,9 @@ _Rule = Callable[[etree._Element, Filled], None]  # reads an element into the fi
 _T: Final = f"{{{TYPES}}}"
 _ENTRY: Final = f"{_T}Entry"
 _SENSITIVITY: Final = f"{_T}Sensitivity"
-_HAS_PICTURE: Final = f"{_T}HasPicture"
+# What an item says of itself stands beside the fields while it is read; no field has such a name.
+_IS_PRIVATE: Final = "(private)"
+_HAS_PICTURE: Final = "(picture)"
 _FOREIGN_ADDRESS = re.compile(r"(?:sip|eum|x400|x500|ex|fax|ms|ccmail|notes|gwise|ums|spo|rfax|meum):", re.IGNORECASE)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _OWN_SCHEME = re.compile(r"(?:smtp|mailto):", re.IGNORECASE)
@@ -35,41 +37,62 @@ _OWN_SCHEME = re.compile(r"(?:smtp|mailto):", re.IGNORECASE)
 _TO_NEXT_DAY: Final = timedelta(hours=11, minutes=59)
 
 
-def contact_from(element: etree._Element, fields: Fields = FULL, *, address: str = "") -> Contact:
-    """The canonical contact of a `t:Contact` element.
+class Item(NamedTuple):
+    """What a contact item says: of the person, and of itself.
+
+    Attributes:
+        contact: The canonical contact.
+        is_private: Whether the owner marked it private.
+        has_picture: Whether it has a contact photo; None where the server does not say.
+    """
+
+    contact: Contact
+    is_private: bool
+    has_picture: bool | None
+
+
+def item_from(element: etree._Element, fields: Fields) -> Item:
+    """What the `t:Contact` element of an item says.
 
     Args:
-        element: A contact item, or a directory entry as ResolveNames gives it.
+        element: The item.
         fields: The fields that are wanted; the others stay empty.
-        address: The primary address where it is known from elsewhere; comes first among the e-mail addresses.
     """
-    rules = _rules(fields)
+    texts, rules = _texts(fields), _rules(fields)
     filled: Filled = {}
     for child in element:
-        rule = rules.get(child.tag)
-        if rule is not None:
+        tag = child.tag
+        if (target := texts.get(tag)) is not None:  # most fields are
+            if text := clean_text(child.text):
+                filled[target] = text
+        elif (rule := rules.get(tag)) is not None:
             rule(child, filled)
-    if address and "email_addresses" in fields:
-        others = filled.get("email_addresses", ())
-        filled["email_addresses"] = clean_list([address, *(one for one in others if one.lower() != address.lower())])
-    return Contact.of(filled)
+    return Item(Contact.of(filled), filled.pop(_IS_PRIVATE, False), filled.pop(_HAS_PICTURE, None))
+
+
+def contact_from(element: etree._Element, *, address: str = "") -> Contact:
+    """The canonical contact of a directory entry, as ResolveNames gives it.
+
+    Args:
+        element: The entry's `t:Contact` element.
+        address: The primary address where it is known from elsewhere; comes first among the e-mail addresses.
+    """
+    contact = item_from(element, FULL).contact
+    if not address:
+        return contact
+    others = (one for one in contact.email_addresses if one.lower() != address.lower())
+    return contact.replace(email_addresses=clean_list([address, *others]))
 
 
 def is_private(element: etree._Element) -> bool:
     """Whether the owner marked the item private."""
-    return _text(element, _SENSITIVITY).strip() == "Private"
+    # `find` goes through Python code for every element.
+    sensitivity = next(element.iterchildren(_SENSITIVITY), None)
+    return sensitivity is not None and _is_private(sensitivity)
 
 
-def has_picture(element: etree._Element) -> bool | None:
-    """Whether the item has a contact photo; None where the server does not say."""
-    text = _text(element, _HAS_PICTURE).strip().lower()
-    return None if not text else text in {"true", "1"}
-
-
-def _text(element: etree._Element, tag: str) -> str:
-    # `findtext` goes through Python code for every element.
-    child = next(element.iterchildren(tag), None)
-    return "" if child is None else child.text or ""
+def _is_private(sensitivity: etree._Element) -> bool:
+    return (sensitivity.text or "").strip() == "Private"
 
 
 def plain_address(text: str, *, routing: str = "", name: str = "") -> str:
@@ -140,9 +163,15 @@ _PLACE_PARTS: Final = {
 
 
 @lru_cache(maxsize=64)
+def _texts(fields: Fields) -> dict[str, str]:
+    """These fields as far as they are the text of an element, by the elements' names."""
+    return {f"{_T}{name}": target for name, target in _TEXTS.items() if target in fields}
+
+
+@lru_cache(maxsize=64)
 def _rules(fields: Fields) -> dict[str, _Rule]:
-    """What is to be read for these fields, by the elements' names."""
-    rules = {name: _text_rule(target) for name, target in _TEXTS.items() if target in fields}
+    """How the other fields are read, by the elements' names."""
+    rules: dict[str, _Rule] = {"Sensitivity": _read_sensitivity, "HasPicture": _read_has_picture}
     together: list[tuple[str, Iterable[str], _Rule]] = [
         ("CompleteName", _NAME_PARTS.values(), _complete_name_rule(fields)),
         ("PhoneNumbers", _PHONES.values(), _phones_rule(fields)),
@@ -160,13 +189,14 @@ def _rules(fields: Fields) -> dict[str, _Rule]:
     return {f"{_T}{name}": rule for name, rule in rules.items()}
 
 
-def _text_rule(target: str) -> _Rule:
-    def read(element: etree._Element, filled: Filled) -> None:
-        text = clean_text(element.text)
-        if text:
-            filled[target] = text
+def _read_sensitivity(element: etree._Element, filled: Filled) -> None:
+    filled[_IS_PRIVATE] = _is_private(element)
 
-    return read
+
+def _read_has_picture(element: etree._Element, filled: Filled) -> None:
+    text = (element.text or "").strip().lower()
+    if text:
+        filled[_HAS_PICTURE] = text in {"true", "1"}
 
 
 def _complete_name_rule(fields: Fields) -> _Rule:
@@ -186,9 +216,9 @@ def _phones_rule(fields: Fields) -> _Rule:
     wanted = {key: target for key, target in _PHONES.items() if target in fields}
 
     def read(element: etree._Element, filled: Filled) -> None:
-        found = {key: text for entry in element if (key := entry.get("Key", "")) in wanted and (text := entry.text)}
-        for key in sorted(found):  # a first number before a second
-            target, text = wanted[key], clean_text(found[key])
+        found = {entry.get("Key", ""): entry.text for entry in element}
+        for key, target in wanted.items():  # a first number before a second
+            text = clean_text(found.get(key))
             if text:
                 filled[target] = text if key == "MobilePhone" else clean_list((*filled.get(target, ()), text))
 
@@ -218,7 +248,7 @@ def _read_email_addresses(element: etree._Element, filled: Filled) -> None:
     if len(entries) > 1:  # the directory writes the scheme of the primary address in capitals
         entries.sort(key=lambda found: (not found[0].startswith("SMTP:"), found[1].get("Key", "")))
     addresses = clean_list(
-        plain_address(text, routing=entry.get("RoutingType", ""), name=entry.get("Name", "")) for text, entry in entries
+        [plain_address(text, routing=one.get("RoutingType", ""), name=one.get("Name", "")) for text, one in entries]
     )
     if addresses:
         filled["email_addresses"] = addresses

@@ -89,7 +89,10 @@ Reply = str | bytes | tuple[int, dict[str, str], str | bytes] | Exception | Call
 
 @dataclass(slots=True)
 class Wire:
-    """Answers requests in the order of `replies`; what is left of them when a test ends was not asked for."""
+    """Answers requests in the order of `replies`; what is left of them when a test ends was not asked for.
+
+    A reply that answers another operation waits for it: of two requests at the same time, either may come first.
+    """
 
     replies: list[Reply] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
@@ -99,14 +102,35 @@ class Wire:
         self.replies.extend(replies)
         return self
 
+    def take(self, operation: str) -> Reply:
+        """The reply to a request."""
+        fitting = [reply for reply in self.replies if _answers(reply, operation)]
+        reply = self.replies[0] if not fitting or _may_answer(self.replies[0], operation) else fitting[0]
+        self.replies.remove(reply)
+        return reply
+
     @property
     def operations(self) -> list[str]:
         return [request.operation for request in self.seen]
+
+    def seen_of(self, operation: str) -> list[Seen]:
+        """The requests of one kind, in their order."""
+        return [request for request in self.seen if request.operation == operation]
+
+
+def _answers(reply: Reply, operation: str) -> bool:
+    return isinstance(reply, str) and f"<m:{operation}Response>" in reply
+
+
+def _may_answer(reply: Reply, operation: str) -> bool:
+    """Whether a reply is meant for this operation, or for whatever comes next: faults, failures, pages."""
+    return _answers(reply, operation) or not isinstance(reply, str) or "Response><m:ResponseMessages>" not in reply
 
 
 class _Adapter(BaseAdapter):
     guard: Guard
     connections = 1
+    is_connected = True
 
     def __init__(self, wire: Wire) -> None:
         super().__init__()
@@ -124,7 +148,7 @@ class _Adapter(BaseAdapter):
             return self._response(request, status, {"WWW-Authenticate": self._wire.offers}, b"")
         seen = Seen(dict(request.headers), etree.fromstring(request.body or b""))
         self._wire.seen.append(seen)
-        reply: Any = self._wire.replies.pop(0)
+        reply: Any = self._wire.take(seen.operation)
         if callable(reply):
             reply = reply(seen)
         if isinstance(reply, Exception):

@@ -128,17 +128,20 @@ def test_a_first_pull_brings_each_page_with_its_state(wire: Wire, connector: Ews
     assert (first.checkpoint, first.last, first.removals) == ("s1", False, ())
     assert ([one.id for one in second.upserts], second.checkpoint, second.last) == (["c"], "s2", True)
     assert second.upserts[0].has_photo is True
-    assert wire.seen[4].find("string(//m:SyncState)") == "s1"
+    assert wire.seen_of("SyncFolderItems")[1].find("string(//m:SyncState)") == "s1"
 
 
-def test_only_the_page_after_the_one_in_hand_is_asked_for(wire: Wire, connector: EwsConnector) -> None:
-    wire.reply(TOP, below(), *(changed(f"s{number}", last=False) for number in range(4)))
+def test_only_the_page_after_the_one_in_hand_is_fetched(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below())
+    for number in range(5):
+        wire.reply(changed(f"s{number}", said("Create", f"c{number}"), last=False), items(contact(f"c{number}")))
 
     pages = outcomes(connector, ANNA, {})
     next(pages)
     pages.close()  # type: ignore[attr-defined]
 
-    assert wire.operations == ["GetFolder", "FindFolder", "SyncFolderItems", "SyncFolderItems"]
+    assert [asked(request) for request in wire.seen_of("GetItem")] == [["c0"], ["c1"]]
+    assert len(wire.seen_of("SyncFolderItems")) == 3  # the last one says what comes after them
 
 
 def test_a_page_is_handed_over_before_the_failure_of_the_one_after_it(wire: Wire, connector: EwsConnector) -> None:

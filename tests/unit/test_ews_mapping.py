@@ -6,7 +6,7 @@ import pytest
 from lxml import etree
 
 from connectors.contact import Contact, PostalAddress
-from connectors.ews.mapping import contact_from, has_picture, is_private, plain_address
+from connectors.ews.mapping import contact_from, is_private, item_from, plain_address
 from connectors.ews.wire.operations import TYPES
 
 FULL = """
@@ -107,7 +107,7 @@ def test_what_is_empty_is_not_kept() -> None:
 
 @pytest.mark.parametrize("fields", [frozenset({"surname"}), frozenset({"mobile_phone", "home_address"}), frozenset()])
 def test_only_wanted_fields_are_kept(fields: frozenset[str]) -> None:
-    assert contact_from(element(FULL), fields).to_dict().keys() == fields
+    assert item_from(element(FULL), fields).contact.to_dict().keys() == fields
 
 
 @pytest.mark.parametrize(
@@ -179,13 +179,32 @@ def test_notes_that_come_as_html_become_text() -> None:
     assert contact.notes == "Tag\nGrüße"
 
 
-def test_private_means_sensitivity_private() -> None:
-    assert is_private(element("<t:Sensitivity>Private</t:Sensitivity>"))
-    assert not is_private(element("<t:Sensitivity>Personal</t:Sensitivity>"))
-    assert not is_private(element(""))
+@pytest.mark.parametrize(
+    ("content", "private"),
+    [
+        ("<t:Sensitivity>Private</t:Sensitivity>", True),
+        ("<t:Sensitivity>Personal</t:Sensitivity>", False),
+        ("", False),
+    ],
+)
+def test_private_means_sensitivity_private(content: str, private: bool) -> None:
+    item = element(content)
+
+    assert is_private(item) is private
+    assert item_from(item, frozenset()).is_private is private
 
 
 def test_a_picture_that_the_server_is_silent_about_has_to_be_asked_for() -> None:
-    assert has_picture(element("<t:HasPicture>true</t:HasPicture>")) is True
-    assert has_picture(element("<t:HasPicture>false</t:HasPicture>")) is False
-    assert has_picture(element("")) is None
+    said = [
+        item_from(element(content), frozenset()).has_picture
+        for content in ("<t:HasPicture>true</t:HasPicture>", "<t:HasPicture>false</t:HasPicture>", "")
+    ]
+
+    assert said == [True, False, None]
+
+
+def test_what_an_item_says_of_itself_is_no_part_of_the_contact() -> None:
+    item = element("<t:Sensitivity>Private</t:Sensitivity><t:HasPicture>true</t:HasPicture>")
+
+    assert item_from(item, frozenset({"surname"})).contact.to_dict() == {}
+    assert contact_from(item).to_dict() == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -12,7 +12,7 @@ from lxml import etree
 
 from connectors.ews.mailbox.folders import acting_as, contact_folders
 from connectors.ews.mailbox.items import Found, fetch, listed
-from connectors.ews.mapping import contact_from, has_picture, is_private
+from connectors.ews.mapping import is_private, item_from
 from connectors.ews.wire.codes import FOLDER_GONE, UNSUPPORTED
 from connectors.ews.wire.operations import MAX_CHANGES, TYPES, sync_folder_items
 from connectors.ews.wire.session import EwsSession, only
@@ -82,6 +82,8 @@ class _Round:
     def pages(self, checkpoint: str, page_size: int) -> Iterator[Page | FolderGone]:
         """The pages from a checkpoint on. While one is taken in, the next is fetched, and never one more.
 
+        What changed after that is asked for at the same time: without it, nothing further can be asked.
+
         Exchange names an item once. So the checkpoint keeps in mind what could not be read, and the next round asks
         for it again; for all of the folder if that is too much to keep in mind.
         """
@@ -96,30 +98,35 @@ class _Round:
                 raise
             yield from self._listed(limit)
             return
-        with ThreadPoolExecutor(1, thread_name_prefix="ews") as ahead:  # has no thread before there is a next page
+        with ThreadPoolExecutor(2, thread_name_prefix="ews") as ahead:  # has no thread before there is a next page
+            after = ahead.submit(self._sync, said.state, limit) if said and not said.last else None
             brought = self._fetched(said, unread)
             unread, empty = [], 0
             while brought is not None:
-                empty = empty + 1 if brought.said.empty else 0
+                said, coming = brought.said, None
+                if after is not None:
+                    coming, after = ahead.submit(self._named, after), ahead.submit(self._after, after, limit)
+                page = self._page(brought, stored_before=bool(checkpoint))
+                brought = None  # a page of elements takes more memory than one of contacts
+                empty = empty + 1 if said.empty else 0
                 if empty > _MOST_EMPTY:
                     raise ProtocolViolation("Exchange's sync has no end.")
-                coming = None if brought.said.last else self._begin(brought.said.state, limit, ahead)
-                page = self._page(brought, stored_before=bool(checkpoint))
-                unread = [item_id for item_id in unread if not brought.said.names(item_id)] + list(page.unread)
-                brought = None  # a page of elements takes more memory than one of contacts
+                unread = [item_id for item_id in unread if not said.names(item_id)] + list(page.unread)
                 kept = unread if len(unread) <= _MOST_UNREAD else _MANY
                 yield replace(page, checkpoint=_UNREAD.join([page.checkpoint, *kept]))
-                if coming is None:
+                if coming is None or said.last:
                     return
                 brought = coming.result()
             yield from [FolderGone(self.folder.id)] if checkpoint else []
 
-    def _begin(self, state: str, limit: int, ahead: ThreadPoolExecutor) -> Future[_Brought | None]:
-        """Has the step after a state read meanwhile; whatever becomes of it is told by the future."""
-        synced = ahead.submit(self._sync, state, limit)
-        # What changed is soon said. Were this thread at work by then, the request that takes long would go out late.
-        wait([synced])
-        return ahead.submit(lambda: self._fetched(synced.result()))
+    def _named(self, step: Future[_Said | None]) -> _Brought | None:
+        """The contacts that a step names, once it is known; None if the folder is gone, or there is none."""
+        return self._fetched(step.result())
+
+    def _after(self, step: Future[_Said | None], limit: int) -> _Said | None:
+        """What changed after a step, unless it was the last."""
+        said = step.result()
+        return None if said is None or said.last else self._sync(said.state, limit)
 
     def _fetched(self, said: _Said | None, unread: Iterable[str] = ()) -> _Brought | None:
         """The contacts that a step names, and those that could not be read before."""
@@ -193,10 +200,12 @@ class _Round:
                 skipped[MALFORMED] += 1
             elif element.tag != _CONTACT:
                 skipped[NOT_A_CONTACT] += 1
-            elif not self.selection.private and is_private(element):
-                private[item_id] = said.wanted[item_id]
             else:
-                upserts.append(Upsert(item_id, contact_from(element, fields), has_picture(element)))
+                item = item_from(element, fields)
+                if item.is_private and not self.selection.private:
+                    private[item_id] = said.wanted[item_id]
+                else:
+                    upserts.append(Upsert(item_id, item.contact, item.has_picture))
         skipped[PRIVATE] += len(private)
         # What has become private must not stay stored, whatever a server calls the change.
         hidden = [item_id for item_id, updated in private.items() if updated or stored_before]

@@ -27,6 +27,7 @@ _EXTRA: Final = f"{{{MESSAGES}}}MessageXml"
 _LIST: Final = f"{{{MESSAGES}}}ResponseMessages"
 
 _MARKUP_LIMIT: Final = 400_000  # tags and attributes; a page of 512 changes has 6,000, of 1,000 people 80,000
+_FEW: Final = 4 * _MARKUP_LIMIT  # bytes that cannot hold so many: the shortest tag takes four, an attribute five
 _TAG_LIMIT: Final = 1024 * 1024  # bytes
 _PROLOGUE_LIMIT: Final = 64 * 1024
 _KEPT: Final = 16 * 1024 * 1024  # bytes that can be read a second time, with what XML forbids left out
@@ -55,18 +56,26 @@ class Message:
         element: The message, for its content.
         code: Exchange's response code; `NoError` when it went well.
         failed: Whether there is no content; warnings have some.
-        values: Details to the code, such as `BackOffMilliseconds`.
     """
 
     element: etree._Element = field(repr=False)
     code: str
     failed: bool
-    values: dict[str, str] = field(repr=False)
 
     @property
     def is_fault(self) -> bool:
         """Whether it is a SOAP fault: the request failed as a whole."""
         return bool(self.element.tag == _FAULT)
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Details to the code, such as `BackOffMilliseconds`."""
+        told = self.element if self.is_fault else next(self.element.iterchildren(_EXTRA), None)
+        return (
+            {}
+            if told is None
+            else {one.get("Name", ""): (one.text or "").strip() for one in told.iter() if one.get("Name")}
+        )
 
     def find(self, name: str) -> etree._Element | None:
         """The child of this local name in the messages' namespace."""
@@ -143,10 +152,14 @@ class Reader:
             self._parser.close()
 
     def _count(self, block: bytes) -> None:
+        if self._size <= _FEW < self._size + len(block):  # counting goes byte by byte: most answers are never counted
+            self._markup = sum(_markup_in(earlier) for earlier in self._kept or ())
         self._size += len(block)
-        if b"<" in block or self._open_tag:  # what follows goes byte by byte: not through a photo
-            self._markup += block.count(b"<") + block.count(b"=")
-            self._has_asides |= b"<!" in block or (self._end.endswith(b"<") and block.startswith(b"!"))
+        if b"<" in block or self._open_tag:  # not through a photo
+            if self._size > _FEW:
+                self._markup += _markup_in(block)
+            # One character is found many times as fast as two.
+            self._has_asides |= b"!" in block and (b"<!" in block or (self._end.endswith(b"<") and block[:1] == b"!"))
         self._end = (self._end + block[-_END:])[-_END:]
         opened, closed = block.rfind(b"<"), block.rfind(b">")
         if opened > closed:
@@ -209,6 +222,10 @@ class _Mender:
             cut = len(text)
         self._rest = text[cut:]
         return _BAD_CHARACTER.sub("", _REFERENCE.sub(_allowed_reference, text[:cut])).encode()
+
+
+def _markup_in(block: bytes) -> int:
+    return block.count(b"<") + block.count(b"=")
 
 
 def read(answer: bytes) -> list[Message]:
@@ -285,18 +302,11 @@ def _message(element: etree._Element) -> Message:
     outcome = element.get("ResponseClass", "")
     # Hundreds of messages come in one answer; `findtext` would go through Python code for each.
     code_element = next(element.iterchildren(_CODE), None)
-    code = "" if code_element is None else _code(code_element.text)
-    code = code or ("NoError" if outcome in {"Success", ""} else UNNAMED)
-    return Message(element, code, outcome == "Error" or (outcome == "" and code != "NoError"), _values(element))
-
-
-def _values(element: etree._Element) -> dict[str, str]:
-    extra = next(element.iterchildren(_EXTRA), None)
-    return {} if extra is None else _named(extra)
-
-
-def _named(element: etree._Element) -> dict[str, str]:
-    return {child.get("Name", ""): (child.text or "").strip() for child in element.iter() if child.get("Name")}
+    text = None if code_element is None else code_element.text
+    if text == "NoError" and outcome != "Error":
+        return Message(element, text, failed=False)
+    code = _code(text) or ("NoError" if outcome in {"Success", ""} else UNNAMED)
+    return Message(element, code, outcome == "Error" or (outcome == "" and code != "NoError"))
 
 
 def _fault(element: etree._Element) -> Message:
@@ -305,7 +315,7 @@ def _fault(element: etree._Element) -> Message:
     code = _code(found["ResponseCode"].text) if "ResponseCode" in found else ""
     if not code and "faultcode" in found:
         code = _code((found["faultcode"].text or "").rpartition(":")[2])
-    return Message(element, code or UNNAMED, failed=True, values=_named(element))
+    return Message(element, code or UNNAMED, failed=True)
 
 
 def _code(text: str | None) -> str:
