@@ -7,6 +7,7 @@ read and written there; some are worked out; the rest is whatever a client put d
 from __future__ import annotations
 
 import base64
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,7 +18,7 @@ from tests.simulators.onprem.soap import text
 
 if TYPE_CHECKING:
     from tests.simulators.onprem.fields import Entry
-    from tests.simulators.onprem.mailboxes import FolderView
+    from tests.simulators.onprem.mailboxes import DistributionList, FolderView
 
 Key = tuple[tuple[str, str], ...]  # the attributes of an ExtendedFieldURI
 _Property = tuple[str, int]  # the name of a set, empty for tags, and the number
@@ -105,6 +106,11 @@ def _truth(holds: object) -> str:
     return "true" if holds else "false"
 
 
+def article_number(identifier: str) -> str:
+    """The number that readers of news and mail know an item by in its folder."""
+    return str(zlib.crc32(identifier.encode()) >> 1)
+
+
 def _opaque(entry: Entry) -> str:
     return base64.b64encode(entry.item.id.encode()).decode()
 
@@ -115,7 +121,9 @@ _WORKED_OUT: dict[_Property, Callable[[Entry], str]] = {
     ("", 0x0037): lambda entry: entry.item.display_name,
     ("", 0x0E1D): lambda entry: entry.item.display_name,
     ("", 0x0E1B): lambda entry: _truth(entry.attachments),
+    ("", 0x0E23): lambda entry: article_number(entry.item.id),
     ("", 0x0FFF): _opaque,
+    ("", 0x10F3): lambda entry: f"{entry.item.id}.EML",  # its name in a URL
     ("", 0x300B): _opaque,
     ("", 0x3007): lambda entry: _moment(entry.item.created),
     ("", 0x3008): lambda entry: _moment(entry.item.modified),
@@ -175,7 +183,15 @@ def placed(values: tuple[str, ...], place: int, content: str) -> tuple[str, ...]
     return tuple(entry for entry in padded if entry)
 
 
-# -- folders -----------------------------------------------------------------------------------------------------------
+# -- distribution lists and folders ------------------------------------------------------------------------------------
+
+
+def read_of_list(group: DistributionList, key: Key) -> str:
+    """A distribution list's property as text; nothing where it has none."""
+    known = {0x001A: "IPM.DistList", 0x0037: group.display_name, 0x3001: group.display_name}
+    place, number = _property(key)
+    return "" if place else known.get(number, article_number(group.id) if number == 0x0E23 else "")
+
 
 _FOLDER: dict[int, Callable[[FolderView, int], str]] = {
     0x10F4: lambda view, total: "false",  # hidden

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeVar
 
 from lxml import etree
 
 from tests.simulators.company.model import PUBLIC
+from tests.simulators.onprem.fields import Wanted
 from tests.simulators.onprem.mailboxes import FolderView, Mailbox, below, distribution_list, hierarchy
-from tests.simulators.onprem.restrictions import admits, folder_reader
+from tests.simulators.onprem.restrictions import admits, reader
 from tests.simulators.onprem.shapes import folder_element, read_folder_shape
 from tests.simulators.onprem.soap import EwsError, M, children, response, success
 from tests.simulators.onprem.state import Call
@@ -24,8 +26,7 @@ def get_folder(call: Call) -> str:
 
     def answer(reference: etree._Element) -> str:
         mailbox, view = call.access.folder(reference, call.mailbox)
-        element = folder_element(view, wanted, total(mailbox, view))
-        return success("GetFolder", f"<m:Folders>{element}</m:Folders>")
+        return success("GetFolder", f"<m:Folders>{_element(mailbox, view, wanted)}</m:Folders>")
 
     return response("GetFolder", call.each(children(call.body.find(f"{M}FolderIds")), answer))
 
@@ -45,12 +46,16 @@ def find_folder(call: Call) -> str:
             raise EwsError("ErrorInvalidOperation", "Deep traversal queries are not allowed on public folders.")
         views = hierarchy(mailbox)
         inside = below(views, parent.id) if deep else (v for v in views.values() if v.parent_id == parent.id)
-        found = [view for view in inside if admits(restriction, folder_reader(view))]
+        found = [view for view in inside if admits(restriction, reader(partial(_element, mailbox, view)))]
         shown, attributes = page(found, view_of_page)
-        elements = "".join(folder_element(view, wanted, total(mailbox, view)) for view in shown)
+        elements = "".join(_element(mailbox, view, wanted) for view in shown)
         return success("FindFolder", f"<m:RootFolder {attributes}><t:Folders>{elements}</t:Folders></m:RootFolder>")
 
     return response("FindFolder", call.each(children(call.body.find(f"{M}ParentFolderIds")), answer))
+
+
+def _element(mailbox: Mailbox, view: FolderView, wanted: Wanted) -> str:
+    return folder_element(view, wanted, total(mailbox, view))
 
 
 def total(mailbox: Mailbox, view: FolderView) -> int:

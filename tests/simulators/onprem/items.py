@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from lxml import etree
 
 from tests.simulators.company.model import ContactFolder, Item
 from tests.simulators.onprem.fields import Wanted
 from tests.simulators.onprem.folders import page
 from tests.simulators.onprem.mailboxes import DistributionList, Mailbox, distribution_list
-from tests.simulators.onprem.restrictions import admits, item_reader
+from tests.simulators.onprem.restrictions import Read, admits, mentions, reader, sort_key
 from tests.simulators.onprem.shapes import contact_element, list_element, read_shape
-from tests.simulators.onprem.soap import EwsError, M, children, local, response, success
+from tests.simulators.onprem.soap import EwsError, M, children, local, response, success, value
 from tests.simulators.onprem.state import Call
 
 
@@ -31,19 +33,14 @@ def find_item(call: Call) -> str:
     """The items of folders, one message for each folder."""
     shape = call.body.find(f"{M}ItemShape")
     wanted = read_shape(shape, light=True)
-    restriction = call.body.find(f"{M}Restriction")
     view = call.body.find(f"{M}IndexedPageItemView")
     if view is None:
         view = call.body.find(f"{M}ContactsView")
 
     def answer(reference: etree._Element) -> str:
         mailbox, parent = call.access.folder(reference, call.mailbox)
-        found = [] if parent.contacts is None else content(mailbox, parent.contacts)
-        if call.body.get("Traversal") != "Shallow":
-            found = []  # nothing is associated or soft-deleted here
-        if restriction is not None:
-            found = [item for item in found if isinstance(item, Item) and admits(restriction, item_reader(item))]
-        shown, attributes = page(_sorted(call, found), view)
+        found = [] if parent.contacts is None else _found(call, mailbox, parent.contacts)
+        shown, attributes = page(found, view)
         inner = "" if parent.contacts is None else "".join(element(call, i, parent.contacts, wanted) for i in shown)
         return success("FindItem", f"<m:RootFolder {attributes}><t:Items>{inner}</t:Items></m:RootFolder>")
 
@@ -63,15 +60,19 @@ def element(call: Call, item: Item | DistributionList, folder: ContactFolder, wa
     return contact_element(call.state.entry(item, folder), wanted)
 
 
-_SORTABLE = {"contacts:DisplayName": "display_name", "item:Subject": "display_name", "contacts:Surname": "surname"}
+def _found(call: Call, mailbox: Mailbox, folder: ContactFolder) -> list[Item | DistributionList]:
+    """What a search finds in a folder, in its order. Nothing is associated or soft-deleted here."""
+    if call.body.get("Traversal") != "Shallow":
+        return []
+    restriction, query = call.body.find(f"{M}Restriction"), value(call.body, "m:QueryString")
 
+    def read(item: Item | DistributionList) -> Read:
+        return reader(partial(element, call, item, folder))
 
-def _sorted(call: Call, found: list[Item | DistributionList]) -> list[Item | DistributionList]:
+    found = content(mailbox, folder)
+    if restriction is not None or query:
+        found = [item for item in found if admits(restriction, read(item)) and mentions(query, read(item))]
     for order in reversed(children(call.body.find(f"{M}SortOrder"))):
-        paths = children(order)
-        attribute = _SORTABLE.get(paths[0].get("FieldURI", ""), "") if paths else ""
-        if attribute:
-            found = sorted(
-                found, key=lambda item: getattr(item, attribute, ""), reverse=order.get("Order") == "Descending"
-            )
+        path, is_descending = children(order)[0], order.get("Order") == "Descending"
+        found = sorted(found, key=lambda item: sort_key(path, read(item)), reverse=is_descending)
     return found

@@ -1,59 +1,66 @@
-"""Restrictions of FindItem and FindFolder, as far as they compare text."""
+"""Searches: restrictions, search strings and sort orders, over whatever properties items and folders show."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 
 from lxml import etree
 
-from tests.simulators.company.model import Item
-from tests.simulators.onprem.mailboxes import FolderView
-from tests.simulators.onprem.soap import EwsError, children, local
+from tests.simulators.onprem.fields import FIELDS, Wanted
+from tests.simulators.onprem.shapes import path_shape
+from tests.simulators.onprem.soap import TYPES, EwsError, T, children, local
 
-Read = Callable[[etree._Element], list[str] | None]  # the values of a property; None where it is not known
+Show = Callable[[Wanted], str]  # the element of an item or folder, in the properties wanted
+Read = Callable[[etree._Element], list[str]]  # the values of the property at a path
 
-_ATTRIBUTES = {
-    "contacts:DisplayName": "display_name",
-    "item:Subject": "display_name",
-    "contacts:GivenName": "given_name",
-    "contacts:Surname": "surname",
-    "contacts:MiddleName": "middle_name",
-    "contacts:Nickname": "nickname",
-    "contacts:CompanyName": "company",
-    "contacts:Department": "department",
-    "contacts:JobTitle": "job_title",
-    "contacts:OfficeLocation": "office_location",
-    "contacts:Profession": "profession",
-    "item:Body": "notes",
+_LISTS = {
+    "contacts:EmailAddress": "EmailAddresses",
+    "contacts:ImAddress": "ImAddresses",
+    "contacts:PhoneNumber": "PhoneNumbers",
 }
+# What a server works out anew for each answer, and so cannot search for.
+_NOT_STORED = frozenset(
+    {"item:Attachments", "item:EffectiveRights", "item:MimeContent", "item:UniqueBody", "contacts:CompleteName"}
+)
+_SEARCHED = tuple(
+    etree.Element(f"{T}FieldURI", FieldURI=uri)
+    for uri in (
+        *("contacts:DisplayName", "contacts:GivenName", "contacts:Surname", "contacts:CompanyName"),
+        *("contacts:JobTitle", "contacts:EmailAddresses", "contacts:PhoneNumbers", "item:Body"),
+    )
+)
 
 
-def item_reader(item: Item) -> Read:
-    """Reads a contact's properties."""
+def reader(show: Show) -> Read:
+    """Reads the properties of something by what it shows of them."""
 
-    def read(path: etree._Element) -> list[str] | None:
+    def read(path: etree._Element) -> list[str]:
         uri = path.get("FieldURI", "")
-        if uri in _ATTRIBUTES:
-            return [getattr(item, _ATTRIBUTES[uri])]
-        if uri == "item:ItemClass":
-            return ["IPM.Contact"]
-        if uri == "contacts:EmailAddress":
-            place = int(path.get("FieldIndex", "EmailAddress1")[-1]) - 1
-            return list(item.email_addresses[place : place + 1])
-        return None
+        if uri in _NOT_STORED:
+            raise EwsError("ErrorUnsupportedPathForQuery", "The property cannot be used in a query.")
+        shown = etree.fromstring(f'<r xmlns:t="{TYPES}">{show(path_shape(path))}</r>')[0]
+        return [leaf.text or "" for found in shown.iterfind(_place(path, uri)) for leaf in _leaves(found)]
 
     return read
 
 
-def folder_reader(view: FolderView) -> Read:
-    """Reads a folder's properties."""
-    known = {"folder:DisplayName": view.name, "folder:FolderClass": view.folder_class}
+def _place(path: etree._Element, uri: str) -> str:
+    if local(path) == "ExtendedFieldURI":
+        return f"{T}ExtendedProperty/{T}Value"
+    if local(path) != "IndexedFieldURI":
+        return T + uri.partition(":")[2]
+    entry = f"{T}Entry[@Key='{path.get('FieldIndex', '')}']"
+    if uri in _LISTS:
+        return f"{T}{_LISTS[uri]}/{entry}"
+    return f"{T}PhysicalAddresses/{entry}/{T}{uri.rpartition(':')[2]}"
 
-    def read(path: etree._Element) -> list[str] | None:
-        uri = path.get("FieldURI", "")
-        return [known[uri]] if uri in known else None
 
-    return read
+def _leaves(element: etree._Element) -> Iterable[etree._Element]:
+    return (leaf for leaf in element.iter() if not len(leaf))
+
+
+# -- restrictions ------------------------------------------------------------------------------------------------------
 
 
 def admits(restriction: etree._Element | None, read: Read) -> bool:
@@ -70,18 +77,25 @@ def _holds(expression: etree._Element, read: Read) -> bool:
     if kind == "Not":
         return not _holds(parts[0], read)
     values = read(parts[0])
-    if values is None:
-        raise EwsError("ErrorUnsupportedPathForQuery", "The property cannot be used in a query.")
     if kind == "Exists":
         return any(values)
+    return any(_agrees(expression, text, read) for text in values)
+
+
+def _agrees(expression: etree._Element, text: str, read: Read) -> bool:
+    """Whether one value of a property is as an expression wants it."""
+    kind, other = local(expression), children(expression)[1]
     if kind == "Contains":
-        return any(_contains(expression, text, parts[1].get("Value", "")) for text in values)
-    return any(_compares(kind, text, _constant(parts[1])) for text in values)
+        return _contains(expression, text, other.get("Value", ""))
+    if kind == "Excludes":
+        return not int(text) & int(other.get("Value", "0"), 0)
+    return any(_compares(kind, text, wanted) for wanted in _other_side(other, read))
 
 
-def _constant(element: etree._Element) -> str:
-    inner = children(element)
-    return (inner[0] if inner else element).get("Value", "")
+def _other_side(element: etree._Element, read: Read) -> list[str]:
+    """What a property is compared with: a constant, or another property."""
+    given = children(element)[0]
+    return [given.get("Value", "")] if local(given) == "Constant" else read(given)
 
 
 def _contains(expression: etree._Element, text: str, wanted: str) -> bool:
@@ -90,18 +104,51 @@ def _contains(expression: etree._Element, text: str, wanted: str) -> bool:
     mode = expression.get("ContainmentMode", "Substring")
     if mode == "FullString":
         return text == wanted
+    if mode in {"PrefixOnWords", "ExactPhrase"}:
+        return f" {wanted}" in f" {text}"
     return text.startswith(wanted) if mode == "Prefixed" else wanted in text
 
 
 def _compares(kind: str, text: str, wanted: str) -> bool:
+    left, right = _rank(text), _rank(wanted)
     outcomes = {
-        "IsEqualTo": text == wanted,
-        "IsNotEqualTo": text != wanted,
-        "IsGreaterThan": text > wanted,
-        "IsGreaterThanOrEqualTo": text >= wanted,
-        "IsLessThan": text < wanted,
-        "IsLessThanOrEqualTo": text <= wanted,
+        "IsEqualTo": left == right,
+        "IsNotEqualTo": left != right,
+        "IsGreaterThan": left > right,
+        "IsGreaterThanOrEqualTo": left >= right,
+        "IsLessThan": left < right,
+        "IsLessThanOrEqualTo": left <= right,
     }
     if kind not in outcomes:
         raise EwsError("ErrorUnsupportedQueryFilter", "The filter is not supported.")
     return outcomes[kind]
+
+
+def _rank(text: str) -> tuple[int, float, str]:
+    """What a value is worth beside others: numbers by size and times by the clock, not by their letters."""
+    if text.isascii() and text.lstrip("-").isdecimal():
+        return 0, float(text), ""
+    try:
+        moment = datetime.fromisoformat(text) if text[:4].isdecimal() and text[4:5] == "-" else None
+    except ValueError:
+        moment = None
+    if moment is None:
+        return 2, 0.0, text
+    return 1, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), ""
+
+
+# -- search strings and sort orders ------------------------------------------------------------------------------------
+
+
+def mentions(query: str, read: Read) -> bool:
+    """Whether all words of a search string begin a word of something: of a name, an address or a number."""
+    texts = " ".join(text for path in _SEARCHED for text in read(path)).casefold().split()
+    return all(any(text.startswith(word) for text in texts) for word in query.casefold().split())
+
+
+def sort_key(path: etree._Element, read: Read) -> tuple[int, float, str]:
+    """Where something stands by the property at a path; what has none comes first."""
+    if path.get("FieldURI", "") not in FIELDS and local(path) == "FieldURI":
+        raise EwsError("ErrorUnsupportedPathForSortGroup", "The property cannot be used to sort.")
+    kind, size, text = _rank("".join(read(path)[:1]))
+    return kind, size, text.casefold()

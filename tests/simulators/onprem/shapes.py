@@ -52,7 +52,7 @@ def read_shape(shape: etree._Element | None, *, light: bool = False) -> Wanted:
     for path in children(shape.find(f"{T}AdditionalProperties")):
         kind = local(path)
         if kind == "ExtendedFieldURI":
-            keys.append(extended.extended_key({str(name): str(content) for name, content in path.attrib.items()}))
+            keys.append(_key(path))
         elif kind == "IndexedFieldURI":
             indexed.setdefault(path.get("FieldURI", ""), set()).add(path.get("FieldIndex", ""))
         else:
@@ -66,6 +66,20 @@ def read_shape(shape: etree._Element | None, *, light: bool = False) -> Wanted:
 def named_shape(base: str) -> Wanted:
     """One of Exchange's own shapes."""
     return _wanted(set(_SHAPES[base]), {}, (), "Best")
+
+
+def path_shape(path: etree._Element) -> Wanted:
+    """Nothing but the property at a path."""
+    uri = path.get("FieldURI", "")
+    if local(path) == "ExtendedFieldURI":
+        return _wanted(set(), {}, (_key(path),), "Best")
+    if local(path) == "IndexedFieldURI":
+        return _wanted(set(), {uri: frozenset({path.get("FieldIndex", "")})}, (), "Best")
+    return _wanted({uri}, {}, (), "Text")
+
+
+def _key(path: etree._Element) -> extended.Key:
+    return extended.extended_key({str(name): str(content) for name, content in path.attrib.items()})
 
 
 def _wanted(
@@ -101,11 +115,12 @@ def list_element(group: DistributionList, folder_id: str, wanted: Wanted) -> str
         ("item:Subject", f"<t:Subject>{name}</t:Subject>"),
         ("item:Sensitivity", "<t:Sensitivity>Normal</t:Sensitivity>"),
         ("item:HasAttachments", "<t:HasAttachments>false</t:HasAttachments>"),
+        ("extended", "".join(extended.element(key, extended.read_of_list(group, key)) for key in wanted.extended)),
         ("contacts:DisplayName", f"<t:DisplayName>{name}</t:DisplayName>"),
         ("contacts:FileAs", f"<t:FileAs>{name}</t:FileAs>"),
         ("distributionlist:Members", _members(group)),
     )
-    inner = "".join(content for uri, content in parts if uri in wanted.names)
+    inner = "".join(content for uri, content in parts if uri == "extended" or uri in wanted.names)
     head = f'<t:ItemId Id="{text(group.id)}" ChangeKey="{group.change_key}"/>'
     return f"<t:DistributionList>{head}{inner}</t:DistributionList>"
 
@@ -138,7 +153,7 @@ def read_folder_shape(shape: etree._Element | None) -> Wanted:
     keys = []
     for path in children(shape.find(f"{T}AdditionalProperties")):
         if local(path) == "ExtendedFieldURI":
-            keys.append(extended.extended_key({str(name): str(content) for name, content in path.attrib.items()}))
+            keys.append(_key(path))
         else:
             names.add(path.get("FieldURI", ""))
     return Wanted(frozenset(names), {}, tuple(keys))
