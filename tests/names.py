@@ -8,22 +8,20 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from urllib3.util import connection
 
 
 @contextmanager
 def dialled(names: Mapping[str, int]) -> Iterator[None]:
     """Leads each name to a port on loopback, whatever port is asked for; other names do not exist."""
-    create = connection.create_connection
+    honest = socket.getaddrinfo
 
-    def dial(address: tuple[str, int], *args: Any, **kwargs: Any) -> socket.socket:
-        host = address[0]
+    def look_up(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
         if host in {"127.0.0.1", "localhost"}:
-            return create(address, *args, **kwargs)
+            return honest(host, port, *args, **kwargs)
         if host not in names:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return create(("127.0.0.1", names[host]), *args, **kwargs)
+        return honest("127.0.0.1", names[host], *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection, "create_connection", dial)
+        patch.setattr(socket, "getaddrinfo", look_up)
         yield
