@@ -137,3 +137,14 @@ def house(vault: Vault, onprem: OnpremSimulator, authority: Authority) -> Tenant
     connection = OnpremConnection(onprem.url, onprem.username, ca_pem=authority.ca_pem)
     credential = Credential(CredentialKind.PASSWORD, Secret(onprem.password))
     return tenants.register(vault, replace(profile("house"), connection=connection), credential)
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits between attempts take no time."""
+    honest = engine.connect
+
+    def connect(*args: object, sleep: object) -> object:
+        return honest(*args, sleep=lambda seconds: None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine, "connect", connect)

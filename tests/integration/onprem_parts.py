@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from syncvault.secret import Secret
@@ -14,8 +15,10 @@ from tests.integration.vault_parts import profile
 from tests.simulators.company.cast import ANNA, JURGEN, MEI, NILS
 from tests.simulators.onprem.mailboxes import primary_address
 from tests.simulators.onprem.server import OnpremSimulator
+from tests.simulators.onprem.transport import Incoming, Outgoing
 
 PEOPLE = (ANNA, JURGEN, MEI, NILS)
+Respond = Callable[[Incoming], Outgoing]
 
 
 def register(
@@ -25,12 +28,13 @@ def register(
     *people: str,
     auth: str = "ntlm",
     password: str = "",
+    credential: Credential | None = None,
     **connection: str,
 ) -> Tenant:
     """Registers the company of a simulator and the mailboxes of these people."""
     facts = {"ews_url": server.url, "username": server.username, "auth": auth, "ca_pem": authority.ca_pem}
     reached = OnpremConnection(**{**facts, **connection})
-    credential = Credential(CredentialKind.PASSWORD, Secret(password or server.password))
+    credential = credential or Credential(CredentialKind.PASSWORD, Secret(password or server.password))
     tenant = tenants.register(vault, replace(profile(), connection=reached), credential)
     for address in addresses(server, people or PEOPLE):
         sources.add(vault, tenant, "mailbox", address)
@@ -40,3 +44,9 @@ def register(
 def addresses(server: OnpremSimulator, people: tuple[str, ...] = PEOPLE) -> list[str]:
     """Their primary addresses."""
     return [primary_address(server.company.people[person]) for person in people]
+
+
+def stand_between(server: OnpremSimulator, stranger: Callable[[Incoming, Respond], Outgoing]) -> None:
+    """Puts something between clients and the server: it is given each request, and what passes it on."""
+    respond = server.respond
+    server.respond = lambda incoming: stranger(incoming, respond)  # type: ignore[method-assign]

@@ -4,44 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from connectors.throttle import Sleep
-from syncvault.sync import engine
 from syncvault.sync.summary import Status
 from syncvault.vault import tenants
 from syncvault.vault.vault import Vault
 from tests.conftest import Authority
-from tests.integration.onprem_parts import PEOPLE, addresses, register
+from tests.integration.onprem_parts import PEOPLE, Respond, addresses, register, stand_between
 from tests.integration.vault_parts import sync
 from tests.simulators.onprem.server import OnpremSimulator
 from tests.simulators.onprem.transport import Incoming, Outgoing
 
-Respond = Callable[[Incoming], Outgoing]
+pytestmark = pytest.mark.usefixtures("no_waiting")
 WAYS = pytest.mark.parametrize("auth", ["ntlm", "basic"])
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits between attempts take no time."""
-    honest = engine.connect
-
-    def connect(*args: object, sleep: Sleep) -> object:
-        return honest(*args, sleep=lambda seconds: None)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(engine, "connect", connect)
-
-
 @pytest.fixture
-def between(onprem: OnpremSimulator, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Outgoing]], None]:
-    """Puts something between clients and the server: it is given each request, and what passes it on."""
-
-    def put(stranger: Callable[[Incoming, Respond], Outgoing]) -> None:
-        respond = onprem.respond
-        monkeypatch.setattr(onprem, "respond", lambda incoming: stranger(incoming, respond))
-
-    return put
+def between(onprem: OnpremSimulator) -> Callable[[Callable[..., Outgoing]], None]:
+    """Puts something between clients and the server, as `stand_between` does."""
+    return partial(stand_between, onprem)
 
 
 def proves(incoming: Incoming) -> bool:

@@ -6,10 +6,13 @@ its verdict: that ends a run which has not been let in yet, and one that has bee
 that answers in the server's place hides it too, which ends either at the second time running.
 
 A token (OAuth) goes alone until it has been taken, with a request that asks for nothing where the server judges those,
-and side by side from then on: no directory counts tokens, and as they are judged with every request, one at a time would
-cost all that mailboxes gain by being read at once (five of them, 126 requests to a server 100 ms away: 13.4 s in place
-of 3.4 s). So one that has been taken and is refused later is refused at most once for each request that is under way
-with it then, and there are no more of those than connections (five); from the first refusal on nobody shows it any more.
+and side by side from then on. It is judged with every request and counted by no directory, and one at a time would cost
+what is gained by reading mailboxes at once: 13.4 s in place of 3.4 s for five of them, 126 requests, a server 100 ms
+away. So a token that was taken and is refused later is refused at most once to each request that is under way with it
+then, and there are no more of those than connections (five). From the first refusal on nobody shows it any more.
+
+A Kerberos ticket signs in a connection, as a password does by NTLM. To the few servers that want one with each request
+they go one at a time, at the price named: nobody here knows what a server counts.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ _NAMED: Final = frozenset({"basic", "bearer", "negotiate"})  # by servers, when 
 
 
 class DoubtError(Exception):
-    """The last verdict got lost, or the token is new: before anything is asked for, it has to be known if we are let in."""
+    """Before anything is asked for, it has to be known whether we are let in: a verdict got lost, or a token is new."""
 
 
 class Guard:

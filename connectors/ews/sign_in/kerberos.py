@@ -25,6 +25,7 @@ from requests import PreparedRequest, Response
 from requests.auth import AuthBase
 
 from connectors.ews.settings import Keytab, TicketCache
+from connectors.ews.sign_in.guard import REFUSED
 from connectors.ews.sign_in.kerberos_failures import failure, server_failure
 from connectors.ews.sign_in.kerberos_files import KerberosFileError, cache_principal, keytab_principals, principal_of
 from connectors.ews.sign_in.methods import SignIn, end_point_of, send_again
@@ -58,11 +59,11 @@ class KerberosSignIn(SignIn):
         self._read = b""  # hash of the file that they are from
 
     def auth(self) -> AuthBase:
-        """Shows a ticket with every request of a connection."""
+        """Shows a ticket with every request of a connection that it is used for."""
         return _NegotiateAuth(self)
 
-    def context(self, host: str, end_point: bytes | None) -> Any:
-        """A security context with the server, whose first step makes what is shown to it.
+    def context(self, host: str, end_point: bytes | None) -> tuple[Any, bytes]:
+        """A security context with the server, and what is shown to it.
 
         Args:
             host: The server's name.
@@ -81,19 +82,21 @@ class KerberosSignIn(SignIn):
                 shown = gssapi.Credentials(
                     usage="initiate", mechs=[_oid(gssapi, _SPNEGO)], store={"ccache": self._cache}
                 )
-        binding = (
-            gssapi.raw.ChannelBindings(application_data=b"tls-server-end-point:" + end_point) if end_point else None
-        )
-        return self._new_context(name, shown, _SPNEGO, binding)
+            binding = (
+                gssapi.raw.ChannelBindings(application_data=b"tls-server-end-point:" + end_point) if end_point else None
+            )
+            context = self._new_context(name, shown, _SPNEGO, binding)
+            with _translated(gssapi):
+                return context, bytes(context.step())  # before anybody else replaces the tickets
 
-    def step(self, context: Any, token: bytes | None) -> bytes:
-        """What the context answers to a server's token.
+    def step(self, context: Any, token: bytes) -> None:
+        """Takes in a server's token.
 
         Raises:
             ConnectorError: The server's token says that it does not take ours, or is none.
         """
         try:
-            return bytes(context.step(token) or b"")
+            context.step(token)
         except self._gssapi.exceptions.GSSError as error:
             raise server_failure(str(error)) from None
 
@@ -198,38 +201,43 @@ class _NegotiateAuth(AuthBase):
         if self._is_wanted:
             request.headers["Authorization"] = self._proof(str(request.url))
         request.register_hook("response", self._answered)  # type: ignore[no-untyped-call]  # not in the stubs
+        request.hooks[REFUSED] = self._why
         return request
 
     def _answered(self, response: Response, **options: Any) -> Response:
-        if response.status_code != HTTPStatus.UNAUTHORIZED:
-            return self._checked(response)
-        end_point = end_point_of(response)
-        if "Authorization" in response.request.headers and end_point == self._end_point:
-            return self._checked(response)
-        if not self._sign_in.is_offered(response.headers.get("WWW-Authenticate", "")):
-            return response
-        # Not shown yet, or the connection has been made anew, under another certificate.
-        self._is_wanted, self._end_point = True, end_point
-        again = send_again(response, self._proof(str(response.request.url)), **options)
-        self._is_wanted = again.status_code != HTTPStatus.UNAUTHORIZED
-        return self._checked(again)
-
-    def _proof(self, url: str) -> str:
-        self._context = self._sign_in.context(urlsplit(url).hostname or "", self._end_point)
-        return f"Negotiate {b64encode(self._sign_in.step(self._context, None)).decode()}"
-
-    def _checked(self, response: Response) -> Response:
-        """Lets the server prove itself where it does (TLS has done so already), or say why it refuses."""
-        context, self._context = self._context, None
-        offer = _OFFER.search(response.headers.get("WWW-Authenticate", ""))
+        is_bare = "Authorization" not in response.request.headers
+        if response.status_code == HTTPStatus.UNAUTHORIZED and is_bare:
+            if not self._sign_in.is_offered(response.headers.get("WWW-Authenticate", "")):
+                return response
+            self._end_point = end_point_of(response)
+            response = send_again(response, self._proof(str(response.request.url)), **options)
+            self._is_wanted = response.status_code != HTTPStatus.UNAUTHORIZED
         try:
-            token = _decoded(offer.group(1)) if offer else b""
-            if token and context is not None:
-                self._sign_in.step(context, token)
+            self._check(response)
         except ConnectorError:
             response.close()
             raise
         return response
+
+    def _why(self, response: Response) -> ConnectorError | None:
+        """What a server says of a ticket that it refuses."""
+        try:
+            self._check(response)
+        except ConnectorError as error:
+            return error
+        return None
+
+    def _proof(self, url: str) -> str:
+        self._context, token = self._sign_in.context(urlsplit(url).hostname or "", self._end_point)
+        return f"Negotiate {b64encode(token).decode()}"
+
+    def _check(self, response: Response) -> None:
+        """Lets the server prove itself where it does (TLS has done so already), or say why it refuses."""
+        context, self._context = self._context, None
+        offer = _OFFER.search(response.headers.get("WWW-Authenticate", ""))
+        token = _decoded(offer.group(1)) if offer else b""
+        if token and context is not None:
+            self._sign_in.step(context, token)
 
 
 def _decoded(text: str | None) -> bytes:

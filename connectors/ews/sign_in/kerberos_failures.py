@@ -77,12 +77,15 @@ def failure(reason: int | None) -> ConnectorError:
 def server_failure(said: str) -> ConnectorError:
     """The port's error for why a server does not take a ticket; `said` is the library's text, which is not shown."""
     if "lock skew" in said or "not yet valid" in said:
-        return _error(_CLOCK)
-    if "expired" in said:
-        return _error(_EXPIRED)
-    return ProtocolViolation(
-        "The server cannot read the Kerberos ticket made for it.", code="service-key", advice=_SERVICE_ADVICE
-    )
+        error = _error(_CLOCK)
+    elif "expired" in said:
+        error = _error(_EXPIRED)
+    else:
+        error = ProtocolViolation(
+            "The server cannot read the Kerberos ticket made for it.", code="service-key", advice=_SERVICE_ADVICE
+        )
+    error.concerns_all = True  # each connection shows the same one
+    return error
 
 
 def _error(meaning: _Meaning) -> ConnectorError:

@@ -24,7 +24,7 @@ from connectors.throttle import Now, Sleep
 _TIMEOUTS: Final = (15.0, 120.0)  # seconds to connect, and until an answer begins
 _HEAD: Final = 64 * 1024  # bytes read of what is no SOAP
 _PAGE: Final = 1024 * 1024  # and of what Exchange shows to who asks for nothing: a page, or its own description
-_CANNOT: Final = frozenset({HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.NOT_IMPLEMENTED})  # answer who asks for nothing
+_FOR_NOTHING: Final = frozenset({HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.NOT_IMPLEMENTED})  # to who asks for that
 _TRIES: Final = 3  # of one request whose connection is not, or no longer, signed in
 
 
@@ -139,7 +139,7 @@ class Poster:
                 shown = "Authorization" in response.request.headers
                 is_whole = shown and _drained(response)
             error, is_passing, asked = meaning(response.status_code, response.headers, b"", self._now())
-            if is_passing and response.status_code not in _CANNOT:
+            if is_passing and response.status_code not in _FOR_NOTHING:
                 raise PassingFaultError(error, asked=asked)
             if not is_whole or is_passing or (self._signs_connections and not self._adapter(session).is_connected):
                 # A server that does not ask who it is that asks for nothing, cannot answer that, closes what it has

@@ -28,6 +28,7 @@ class Accounts:
         self.generation = 0  # a connection that signed in with an older password has to sign in again
         self.failed = 0
         self.lock_after = lock_after
+        self._is_disabled = False
         self._counting = threading.Lock()
         self._folder = tempfile.TemporaryDirectory(prefix="ews-accounts-")
         self._file = Path(self._folder.name) / "users"
@@ -37,12 +38,17 @@ class Accounts:
     @property
     def locked(self) -> bool:
         """Whether nobody signs in any more."""
-        return 0 < self.lock_after <= self.failed
+        return self._is_disabled or 0 < self.lock_after <= self.failed
 
     def unlock(self) -> None:
         """Forgets the wrong attempts."""
         with self._counting:
             self.failed = 0
+
+    def disable(self) -> None:
+        """Lets the account in no more; open connections are signed out."""
+        self._is_disabled = True
+        self.generation += 1
 
     def admits(self, *, proven: bool) -> bool:
         """Counts an attempt; whether it leads in."""

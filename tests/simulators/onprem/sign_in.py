@@ -1,4 +1,4 @@
-"""Sign-in: NTLM, bound to one connection; Basic, Kerberos and tokens, judged anew with every request."""
+"""Sign-in: NTLM, and Kerberos if it is kept, bound to one connection; Basic and tokens, judged with every request."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class House:
     schemes: tuple[str, ...] = SCHEMES
     acceptor: Acceptor | None = None
     bound_to: bytes | None = None  # the certificate (DER) that a sign-in has to be bound to
+    keeps_kerberos: bool = True  # as IIS is installed (authPersistNonNTLM); else a ticket is wanted with each request
 
 
 class ConnectionSignIn:
@@ -111,6 +112,7 @@ class ConnectionSignIn:
             return Verdict.REFUSED, said
         if principal.casefold() != self._accounts.upn.casefold() or self._accounts.locked:
             return Verdict.REFUSED, self._offers()
+        self._signed_in_at = self._accounts.generation if self._house.keeps_kerberos else -1
         return Verdict.ACCEPTED, [f"Negotiate {base64.b64encode(answer).decode()}"] if answer else []
 
     def _step(self, scheme: str, message: bytes) -> tuple[Verdict, list[str]]:

@@ -22,7 +22,7 @@ class Tokens:
         lifetime: Seconds that a token is said to hold.
         instead: An answer in place of the right one, while it is set.
         asked: The form of each request, without its secret.
-        shown: Every token that somebody came with.
+        shown: Every token that somebody came with; `refused` those of them that were not good.
     """
 
     def __init__(self) -> None:
@@ -32,6 +32,7 @@ class Tokens:
         self.instead: Outgoing | None = None
         self.asked: list[dict[str, str]] = []
         self.shown: list[str] = []
+        self.refused: list[str] = []
         self._good: set[str] = set()
         self._lock = threading.Lock()
 
@@ -49,6 +50,8 @@ class Tokens:
         """Whether somebody who comes with this is let in."""
         with self._lock:
             self.shown.append(token)
+            if token not in self._good:
+                self.refused.append(token)
             return token in self._good
 
     def answer(self, incoming: Incoming) -> tuple[bool, Outgoing]:
