@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,6 +98,13 @@ class Shell:
         key.parent.mkdir(mode=0o700, exist_ok=True)
         return self.did("init", "--root-key", "file", "--root-key-file", str(key), "--json")
 
+    def take_over(self, other: Shell) -> None:
+        """Puts a copy of another shell's vault and root key here, as if they had been made here."""
+        for theirs, ours in ((other.home, self.home), (other.files / "keys", self.files / "keys")):
+            shutil.copytree(theirs, ours)
+        settings = self.home / "vault.toml"
+        settings.write_text(settings.read_text().replace(str(other.home.parent), str(self.home.parent)))
+
     def online_options(self, simulator: OnlineSimulator) -> list[str]:
         """Where the online simulator is, and for how long it is covered."""
         options = ["--directory-id", simulator.directory_id, "--client-id", simulator.client_id]
@@ -140,15 +148,28 @@ def exchange(authority: Authority, company: Company | None = None, **options: An
         simulator.stop()
 
 
+def a_shell(folder: Path, authority: Authority) -> Shell:
+    """Somebody at a shell, whose files and whose data directory to be lie in this folder."""
+    files = folder / "admin"
+    files.mkdir()
+    return Shell(folder / "home", files, authority)
+
+
 @pytest.fixture
 def shell(tmp_path: Path, authority: Authority) -> Shell:
-    files = tmp_path / "admin"
-    files.mkdir()
-    return Shell(tmp_path / "home", files, authority)
+    return a_shell(tmp_path, authority)
+
+
+@pytest.fixture(scope="session")
+def new_vault(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Shell:
+    """A shell whose data directory holds a vault that nothing was done with yet, for copies of it."""
+    shell = a_shell(tmp_path_factory.mktemp("vault"), authority)
+    shell.init()
+    return shell
 
 
 @pytest.fixture
-def vault(shell: Shell) -> Shell:
+def vault(shell: Shell, new_vault: Shell) -> Shell:
     """A shell whose data directory holds a vault."""
-    shell.init()
+    shell.take_over(new_vault)
     return shell
