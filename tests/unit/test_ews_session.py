@@ -310,3 +310,25 @@ def test_users_and_groups_are_no_sources_on_premises(connector: EwsConnector) ->
 @pytest.mark.parametrize(("said", "seconds"), [("10", 0.01), ("-5", 0.0), ("soon", None), ("9" * 400, 86_400.0)])
 def test_a_wait_of_any_length_is_one_that_can_be_waited_for(said: str, seconds: float | None) -> None:
     assert back_off({"BackOffMilliseconds": said}) == seconds
+
+
+class TestAServerThatKnowsNoPrimaryAddresses:
+    FAILED = fault("ErrorImpersonationFailed")
+    NAMES = "name(//t:ConnectingSID/*)"
+
+    def test_it_is_told_the_address_as_any_from_then_on(self, wire: Wire, connector: EwsConnector) -> None:
+        wire.reply(self.FAILED, *[messages("GetFolder", error("GetFolder", "ErrorFolderNotFound"))] * 2)
+        for _ in range(2):
+            with pytest.raises(ServerFault):
+                list(outcomes(connector, ANNA, {}))
+        asked = [request.find(self.NAMES) for request in wire.seen]
+        assert asked == ["t:PrimarySmtpAddress", "t:SmtpAddress", "t:SmtpAddress"]
+        assert wire.seen[1].find("string(//t:ConnectingSID/*)") == ANNA.address
+
+    def test_one_that_fails_either_way_is_not_told_so_again(self, wire: Wire, connector: EwsConnector) -> None:
+        wire.reply(*[self.FAILED] * 4)
+        for _ in range(2):
+            with pytest.raises(NotPermitted):
+                list(outcomes(connector, ANNA, {}))
+        asked = [request.find(self.NAMES) for request in wire.seen]
+        assert asked == ["t:PrimarySmtpAddress", "t:SmtpAddress"] * 2
