@@ -216,6 +216,11 @@ class _Reading(io.RawIOBase):
         self._interim = 0
         self.is_body = False
 
+    @property
+    def _sock(self) -> socket.socket | None:
+        """Where sign-in by NTLM looks for the certificate that it is bound to."""
+        return getattr(self._raw, "_sock", None)
+
     def readable(self) -> bool:
         return True
 
