@@ -214,6 +214,7 @@ def test_an_answer_to_somebody_else_makes_up_for_no_lost_verdict(guard: Guard) -
 
 def test_a_password_is_shown_with_a_request_only_where_the_last_verdict_is_known(guard: Guard) -> None:
     guard.accept()
+    guard.can_look = True
     with pytest.raises(exceptions.ConnectionError):
         guard.let_out(asking(BASIC, "POST"), breaking(exceptions.ConnectionError("reset")))
     with pytest.raises(DoubtError):

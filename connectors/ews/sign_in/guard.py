@@ -49,14 +49,17 @@ class Guard:
 
     Args:
         refused: What a refusal means.
+
+    Attributes:
+        can_look: Whether the server has judged who asks for nothing: so it can be known whether we are let in.
     """
 
     def __init__(self, refused: Callable[[], CredentialRejected]) -> None:
         self._refused = refused
         self._door = threading.RLock()
+        self.can_look = False
         self._ended: ConnectorError | None = None
         self._accepted = False
-        self._can_look = False  # the server judges also who asks for nothing
         self._unknown = 0
         self._taken = ""  # the token that was, and may go side by side
         self._spent: set[str] = set()  # tokens that were taken and are not any more
@@ -66,13 +69,12 @@ class Guard:
         """Whether the server has taken us for who we are in this run."""
         return self._accepted
 
-    def accept(self, *, looking: bool = False) -> None:
-        """Takes note that the server has; `looking` if it was by a request that asks for nothing.
+    def accept(self) -> None:
+        """Takes note that the server has.
 
         A verdict that got lost stays in doubt: what is answered meanwhile may have been let in before it.
         """
         self._accepted = True
-        self._can_look = self._can_look or looking
 
     def end(self, error: ConnectorError) -> None:
         """Lets nothing out any more; the first reason stays."""
@@ -117,8 +119,7 @@ class Guard:
 
     def _alone(self, request: PreparedRequest, send: Callable[[], Response], scheme: str, proof: str) -> Response:
         is_post = request.method == "POST"
-        is_in_doubt = self._can_look if scheme == "bearer" else self._unknown > 0 and scheme != "ntlm"
-        if is_post and self._accepted and is_in_doubt:
+        if is_post and self.can_look and (scheme == "bearer" or (self._unknown and scheme != "ntlm")):
             raise DoubtError
         # Let in before, a request that meets a busy server says nothing of the proof that goes with it.
         response = self._judged(request, send, scheme, is_about_proof=not is_post or not self._accepted)

@@ -76,42 +76,36 @@ class OAuthSignIn(SignIn):
         self._form = _form(client, self._home, endpoint)
         self._context, self._lines, self._sleep, self._now = context, lines, sleep, now
         self._token = ""
-        self._is_accepted = False
+        self._was_taken = False
         self._replaced_at = now()
 
     def auth(self) -> AuthBase:
         """Shows the present token with every request."""
         return _BearerAuth(self)
 
-    def token(self, *, instead_of: str = "") -> str:
+    def token(self) -> str:
         """A token that holds for a while yet.
-
-        Args:
-            instead_of: A token that the server has refused.
 
         Raises:
             ConnectorError: The endpoint gives none.
         """
         with self._asking():
-            if not self._token or self._token == instead_of or self._now() >= self._replaced_at:
-                self._token, self._is_accepted = "", False
+            if not self._token or self._now() >= self._replaced_at:
+                self._token, self._was_taken = "", False
                 self._token, lasts = self._fetched()
                 self._replaced_at = self._now() + max(lasts - _MARGIN, min(lasts, _SHORTEST))
             return self._token
 
-    def accepted(self, token: str) -> None:
-        """Exchange took this one."""
-        self._is_accepted = self._is_accepted or token == self._token
+    def judged(self, token: str, *, taken: bool) -> None:
+        """Takes note of what Exchange makes of a token.
 
-    def another(self, refused: str) -> str:
-        """A token in place of one that Exchange refused; empty where another would not be taken either.
-
-        Raises:
-            ConnectorError: The endpoint gives none.
+        One that was taken before has ended early, or was revoked: another is asked for. In place of one that never was
+        no other would be taken either.
         """
-        if refused == self._token and not self._is_accepted:
-            return ""
-        return self.token(instead_of=refused)  # that one was good before: it has ended early, or was revoked
+        with self._lock:
+            if token == self._token:
+                self._token = token if taken or not self._was_taken else ""
+                self._was_taken = self._was_taken or taken
 
     def is_home(self, url: str) -> bool:
         """Whether an address is of the server that the token is for."""
@@ -178,14 +172,15 @@ class _BearerAuth(AuthBase):
         return request
 
     def _answered(self, response: Response, **options: Any) -> Response:
+        refuses = response.status_code == HTTPStatus.UNAUTHORIZED
+        if refuses and not is_refusal(response, self._sign_in.scheme):
+            return response
+        if refuses and "Authorization" not in response.request.headers:
+            response = send_again(response, f"Bearer {self._sign_in.token()}", **options)
+            refuses = response.status_code == HTTPStatus.UNAUTHORIZED
         shown = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if response.status_code != HTTPStatus.UNAUTHORIZED:
-            self._sign_in.accepted(shown)
-            return response
-        if not is_refusal(response, self._sign_in.scheme):
-            return response
-        token = self._sign_in.another(shown) if shown else self._sign_in.token()
-        return self._answered(send_again(response, f"Bearer {token}", **options), **options) if token else response
+        self._sign_in.judged(shown, taken=not refuses)
+        return response
 
 
 def _form(client: OAuthClient, home: str, endpoint: SplitResult) -> dict[str, str]:

@@ -85,20 +85,23 @@ class Poster:
         with self._lock:
             self.requests += 1
         with self._session() as session:
-            for _ in range(_TRIES):
+            is_in_doubt, refusals = False, 0
+            while refusals < _TRIES:
                 if not self._adapter(session).is_connected:
                     session.auth = self.protocol.sign_in.auth()  # a connection's own
                     session.signed_in = False  # type: ignore[attr-defined]
                 is_fresh = self._signs_connections and not session.signed_in  # type: ignore[attr-defined]
-                if is_fresh or (self._looks_first and not self.guard.accepted):
-                    self._sign_in(session)
                 try:
+                    if is_in_doubt or is_fresh or (self._looks_first and not self.guard.accepted):
+                        is_in_doubt = False
+                        self._sign_in(session)
                     posted = self._exchange(session, body, headers, limit, is_fresh=is_fresh)
                 except DoubtError:
-                    self._sign_in(session)
+                    is_in_doubt = True
                     continue
                 if posted is not None:
                     return posted
+                refusals += 1
         raise NotPermitted(
             "Exchange lets the service account in, and refuses it this request (HTTP 401).",
             code="http-401",
@@ -135,7 +138,8 @@ class Poster:
         """Signs in a connection. Nothing is asked for by it, so its outcome is about the credential alone."""
         with self._translated():
             with session.get(self._url, allow_redirects=False, timeout=_TIMEOUTS, stream=True) as response:
-                self._check_sign_in(response)
+                if self._is_refused(response):
+                    raise DoubtError
                 shown = "Authorization" in response.request.headers
                 is_whole = shown and _drained(response)
             error, is_passing, asked = meaning(response.status_code, response.headers, b"", self._now())
@@ -144,28 +148,35 @@ class Poster:
             if not is_whole or is_passing or (self._signs_connections and not self._adapter(session).is_connected):
                 # A server that does not ask who it is that asks for nothing, cannot answer that, closes what it has
                 # let in, or has so much to say that the connection is of no more use.
-                self._signs_connections = self._looks_first = False
+                self._signs_connections = self._looks_first = self.guard.can_look = False
                 session.close()
                 return
-            self.guard.accept(looking=True)
+            self.guard.accept()
+            self.guard.can_look = True
             session.signed_in = True  # type: ignore[attr-defined]
 
-    def _check_sign_in(self, response: Response) -> None:
-        """Raises if an answer refuses the credential, or the way it is shown."""
+    def _is_refused(self, response: Response) -> bool:
+        """Whether an answer refuses a token that was taken before.
+
+        Raises:
+            ConnectorError: It refuses the credential, or the way it is shown.
+        """
         if response.status_code != HTTPStatus.UNAUTHORIZED:
-            return
+            return False
         shown = response.request.headers.get("Authorization", "").partition(" ")[0].lower()
         if not shown or not is_refusal(response, shown):
             raise _other_way()
-        self.guard.end(self.protocol.refused())
+        if shown != "bearer":
+            self.guard.end(self.protocol.refused())
         self.guard.check()
+        return True
 
     # -- one exchange --------------------------------------------------------------------------------------------
 
     def _exchange(
         self, session: Session, body: bytes, headers: dict[str, str], limit: int, *, is_fresh: bool
     ) -> Posted | None:
-        """The answer, or None if the connection has to be signed in (again) first."""
+        """The answer, or None if the connection has to be signed in (again) first, or the token replaced."""
         shows_proof = not self._signs_connections
         connections = self._adapter(session).connections
         with (
@@ -185,7 +196,8 @@ class Poster:
                 self._signed_out(session, response, is_fresh=is_fresh, is_same=is_same)
                 return None
             self._keeps_connections = self._keeps_connections or not shows_proof
-            self._check_sign_in(response)
+            if self._is_refused(response):
+                return None
             posted = self._taken_in(session, response, limit)
         if posted.messages:
             self.guard.accept()
