@@ -42,6 +42,12 @@ def plain_fault(code: str) -> str:
     return f"{HEAD}<s:Fault><faultcode>{code}</faultcode><faultstring>No.</faultstring></s:Fault>{TAIL}"
 
 
+def warned(operation: str) -> str:
+    """That there is nobody, where the server calls that no error."""
+    nobody = error(operation, "ErrorNameResolutionNoResults")
+    return messages(operation, nobody.replace('"Error"', '"Warning"'))
+
+
 def persona(address: str, kind: str = "Person", more: str = "") -> str:
     whole = f"<t:Name>N</t:Name><t:EmailAddress>{address}</t:EmailAddress><t:RoutingType>SMTP</t:RoutingType>"
     return (
@@ -170,6 +176,19 @@ class TestSearching:
         words = [request.find("string(//m:UnresolvedEntry)") for request in wire.seen[1:4]]
         assert words == ["a", "aa", "ab"]
 
+    def test_nobody_may_be_a_warning(self, wire: Wire, connector: EwsConnector) -> None:
+        wire.reply(NO_PEOPLE, *[warned("ResolveNames")] * len(LETTERS))
+        assert keys(connector, GAL) == []
+
+    def test_an_answer_that_tells_neither_people_nor_that_there_are_none_is_not_taken_for_nobody(
+        self, wire: Wire, connector: EwsConnector
+    ) -> None:
+        wire.reply(NO_PEOPLE)
+        wire.replies += [answer("ResolveNames", "")] * 100
+        with pytest.raises(ServerFault) as caught:
+            keys(connector, GAL)
+        assert caught.value.code == "address-list-cut-off"
+
     def test_a_server_that_never_tells_all_is_a_failure_not_a_loop(self, wire: Wire, connector: EwsConnector) -> None:
         wire.reply(people())
         wire.replies += [resolving(("a@x.example", "A"), whole="false")] * 5_000
@@ -235,6 +254,7 @@ class TestMembers:
             (fault("ErrorNameResolutionNoMailbox"), SourceGone),
             (fault("ErrorInvalidSmtpAddress"), SourceGone),
             (fault("ErrorAccessDenied"), NotPermitted),
+            (warned("ExpandDL"), SourceGone),
         ],
     )
     def test_a_list_that_is_not_told_fails(
@@ -244,9 +264,17 @@ class TestMembers:
         with pytest.raises(raised):
             keys(connector, LIST)
 
-    @pytest.mark.parametrize("said", ['IncludesLastItemInRange="false"', 'TotalItemsInView="2"'])
-    def test_a_list_that_is_told_in_part_fails(self, wire: Wire, connector: EwsConnector, said: str) -> None:
-        wire.reply(members(("a@example.com", "Mailbox")).replace('IncludesLastItemInRange="true"', said))
+    @pytest.mark.parametrize(
+        "told",
+        [
+            members(("a@example.com", "Mailbox"), whole="false"),
+            members(("a@example.com", "Mailbox")).replace('IncludesLastItemInRange="true"', 'TotalItemsInView="2"'),
+            answer("ExpandDL", ""),
+        ],
+        ids=["not to its end", "one of two", "not at all"],
+    )
+    def test_a_list_that_is_told_in_part_fails(self, wire: Wire, connector: EwsConnector, told: str) -> None:
+        wire.reply(told)
         with pytest.raises(ProtocolViolation, match="all members"):
             keys(connector, LIST)
 

@@ -58,7 +58,7 @@ def resolutions(session: EwsSession, beginning: str) -> tuple[list[Entry], bool]
     if message.failed and found is None:
         raise failure(message.code, impersonating=False)
     if found is None:
-        return [], True
+        return [], message.code in NO_ENTRY
     pairs = ((item.find(f"{_T}Mailbox"), item.find(f"{_T}Contact")) for item in found.iterfind(f"{_T}Resolution"))
     entries = [_entry(mailbox, contact) for mailbox, contact in pairs if mailbox is not None]
     # Whatever it says, a hundred may be where Exchange stops. What tells more is another server: its word counts.

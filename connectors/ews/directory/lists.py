@@ -57,12 +57,12 @@ def _expanded(session: EwsSession, address: str) -> list[_Member] | None:
             return None
         raise
     found = message.find("DLExpansion")
-    if found is None:
-        if message.failed and message.code not in NO_ENTRY:
-            raise failure(message.code, impersonating=False)
-        return None if message.failed else []
-    told = list(found.iterfind(f"{_T}Mailbox"))
-    if not is_whole(found, len(told)):
+    if found is None and message.code in NO_ENTRY:
+        return None
+    if found is None and message.failed:
+        raise failure(message.code, impersonating=False)
+    told = [] if found is None else list(found.iterfind(f"{_T}Mailbox"))
+    if found is None or not is_whole(found, len(told)):
         raise ProtocolViolation("Exchange does not tell all members of a distribution list.")
     return [
         _Member(
