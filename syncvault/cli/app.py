@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -130,6 +131,7 @@ def run(argv: Sequence[str], *, owns_process: bool = False) -> int:
     call.owns_process = owns_process
     if owns_process:
         hygiene.show_no_values(failures.print_traceback)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as service managers and containers ask for an end
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal of another encoding
     try:

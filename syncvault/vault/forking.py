@@ -56,6 +56,7 @@ def spread(do: Callable[[Piece], Result], pieces: Sequence[Piece], processes: in
 
 def _work(do: Callable[[Piece], Result], stripe: Sequence[Piece], told: Connection, parents: list[Connection]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends its children
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for connection in parents:
         connection.close()  # so that a parent that was killed leaves nobody who could listen
     for piece in stripe:

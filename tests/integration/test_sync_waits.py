@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from connectors.port import WaitEnded
 from syncvault.secret import Secret
 from syncvault.sync import engine
-from syncvault.sync.parallel import DeadlineError, Stop, StoppedError
+from syncvault.sync.parallel import DeadlineError, Stop, StoppedError, each
 from syncvault.sync.summary import Options, Silence, Status
 from syncvault.vault import tenants
 from syncvault.vault.content import sources
@@ -20,7 +21,9 @@ from syncvault.vault.vault import Vault
 from tests.conftest import Authority
 from tests.integration import onprem_parts
 from tests.integration.vault_parts import profile
+from tests.silence import fallen_silent
 from tests.simulators.company.cast import ANNA, JURGEN
+from tests.simulators.onprem.server import OnpremSimulator
 from tests.watching import watched
 
 LATER = 200  # seconds that the servers ask for: less than a request's patience
@@ -33,21 +36,16 @@ def asked() -> threading.Event:
 
 
 @pytest.fixture(params=["online", "onprem"])
-def busy_tenant(
-    request: pytest.FixtureRequest,
-    vault: Vault,
-    authority: Authority,
-    asked: threading.Event,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Tenant:
-    """A tenant of two mailboxes whose server asks everybody who wants contacts to come back later."""
-    server = request.getfixturevalue(request.param)
-    if request.param == "onprem":
-        server.faults.http(503, operation="SyncFolderItems", retry_after=LATER, times=100)
-        monkeypatch.setattr(server.faults, "draw", watched(server.faults.draw, asked))
+def server(request: pytest.FixtureRequest) -> Any:
+    """A simulator of either kind."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def tenant(vault: Vault, authority: Authority, server: Any) -> Tenant:
+    """Its company, with two mailboxes."""
+    if isinstance(server, OnpremSimulator):
         return onprem_parts.register(vault, server, authority, ANNA, JURGEN)
-    server.faults.fail_next("contact", status=429, headers={"Retry-After": str(LATER)}, times=100)
-    monkeypatch.setattr(server.faults, "take", watched(server.faults.take, asked))
     connection = OnlineConnection(
         server.directory_id,
         server.client_id,
@@ -56,9 +54,21 @@ def busy_tenant(
         ca_pem=authority.ca_pem,
     )
     credential = Credential(CredentialKind.SECRET, Secret(server.client_secret))
-    tenant = tenants.register(vault, replace(profile(), connection=connection), credential)
+    registered = tenants.register(vault, replace(profile(), connection=connection), credential)
     for person in (ANNA, JURGEN):
-        sources.add(vault, tenant, "user", person)
+        sources.add(vault, registered, "user", person)
+    return registered
+
+
+@pytest.fixture
+def busy_tenant(tenant: Tenant, server: Any, asked: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Tenant:
+    """A tenant whose server asks everybody who wants contacts to come back later."""
+    if isinstance(server, OnpremSimulator):
+        server.faults.http(503, operation="SyncFolderItems", retry_after=LATER, times=100)
+        monkeypatch.setattr(server.faults, "draw", watched(server.faults.draw, asked))
+    else:
+        server.faults.fail_next("contact", status=429, headers={"Retry-After": str(LATER)}, times=100)
+        monkeypatch.setattr(server.faults, "take", watched(server.faults.take, asked))
     return tenant
 
 
@@ -69,6 +79,19 @@ def test_a_deadline_ends_the_wait_for_a_busy_server(vault: Vault, busy_tenant: T
     assert asked.is_set()
     assert (summary.status, [failure.code for failure in summary.failures]) == (Status.PARTIAL, ["deadline"])
     assert 2.0 <= time.monotonic() - began < 10.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["handshake", "answer"])
+def test_a_deadline_ends_the_wait_for_a_silent_server(
+    vault: Vault, tenant: Tenant, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.monotonic()
+    with fallen_silent(stage, monkeypatch) as silent:
+        (summary,) = engine.sync(vault, [tenant], Options(deadline=2.0), Silence())
+        assert silent.is_set()
+    assert (summary.status, [failure.code for failure in summary.failures]) == (Status.PARTIAL, ["deadline"])
+    assert 2.0 <= time.monotonic() - began < 5.0
 
 
 def test_giving_up_ends_the_wait_for_a_busy_server(
@@ -118,3 +141,28 @@ def test_the_time_of_those_above_ends_a_wait_too() -> None:
     with pytest.raises(DeadlineError) as caught:
         Stop(Stop(seconds=0.01), seconds=100.0).wait(200.0)
     assert isinstance(caught.value, WaitEnded)
+
+
+def test_others_hear_at_once_of_what_is_over_and_only_of_that() -> None:
+    above, heard = Stop(), []
+    one, two = Stop(above), Stop(above)
+    with one.telling(lambda: heard.append("one")), two.telling(lambda: heard.append("two")):
+        one.set()
+        assert heard == ["one"]
+        above.set()
+        assert set(heard) == {"one", "two"}
+    heard.clear()
+    above.set()
+    assert heard == []
+    with Stop(above).telling(lambda: heard.append("late")):
+        assert heard == ["late"]
+
+
+def test_a_deadline_ends_what_workers_wait_for_elsewhere() -> None:
+    stop, ended = Stop(seconds=0.05), threading.Event()
+
+    def work(_: int) -> bool:
+        with stop.telling(ended.set):
+            return ended.wait(30)
+
+    assert list(each(2, range(3), work, name="work", stop=stop)) == [True] * 3
