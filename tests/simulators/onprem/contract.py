@@ -15,6 +15,8 @@ FOLDER_VARIABLE = "SYNCVAULT_CONTRACTS"
 # The schema fixes RequestServerVersion to its own version; every older client differs there.
 _HEADERS = {f"{T}ExchangeImpersonation", f"{T}ServerVersionInfo", f"{T}MailboxCulture"}
 
+_WRAPPED = f"{M}GetUserConfigurationResponse"
+
 
 def schema_folder() -> Path | None:
     """Where the schemas are, if the environment names a folder that has them."""
@@ -49,6 +51,11 @@ def _judge(schema: etree.XMLSchema, element: etree._Element) -> list[tuple[int, 
         # A widespread client sends this attribute; Exchange lets it pass.
         element = copy.deepcopy(element)
         del element.attrib["Traversal"]
+    message = element.find(f"{M}ResponseMessages/*")
+    if element.tag == _WRAPPED and message is not None:
+        # "GetUserConfiguration operation" shows this one wrapped like all others; the schema knows only its inside.
+        element = copy.deepcopy(message)
+        element.tag = _WRAPPED
     # A subtree is judged where it stands, so that namespaces declared further up count.
     if schema.validate(etree.ElementTree(element)):
         return []

@@ -7,24 +7,23 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lxml import etree
-
 from tests.simulators.onprem import (
     attachments,
     contract,
     directory,
     folders,
     items,
+    moves,
+    notices,
     people,
     photos,
+    server_settings,
     sync,
     writes,
 )
 from tests.simulators.onprem.blows import Asked, Blow, asked_of
 from tests.simulators.onprem.recorder import Recorder
 from tests.simulators.onprem.soap import (
-    EwsError,
-    M,
     Request,
     SoapFault,
     children,
@@ -36,8 +35,6 @@ from tests.simulators.onprem.soap import (
     read_request,
     response,
     schema_fault,
-    success,
-    text,
 )
 from tests.simulators.onprem.state import Call, State
 
@@ -52,39 +49,6 @@ class Outcome:
     mailbox: str = ""
     blow: Blow = Blow()  # noqa: RUF009  (frozen)
     etag: str = ""
-
-
-def convert_id(call: Call) -> str:
-    """IDs in another format; only those that exist here are known, and they look the same in every format."""
-
-    def answer(reference: etree._Element) -> str:
-        identifier = reference.get("Id", "")
-        if local(reference) != "AlternateId" or len(identifier) < 16:
-            raise EwsError("ErrorInvalidIdMalformed")
-        form, mailbox = call.body.get("DestinationFormat", ""), reference.get("Mailbox", "")
-        attributes = f'Format="{form}" Id="{text(identifier)}" Mailbox="{text(mailbox)}"'
-        return success(
-            "ConvertId",
-            f'<m:AlternateId xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="t:AlternateIdType" '
-            f"{attributes}/>",
-        )
-
-    return response("ConvertId", call.each(children(call.body.find(f"{M}SourceIds")), answer))
-
-
-_ZONES = {"UTC": "(UTC) Coordinated Universal Time", "W. Europe Standard Time": "(UTC+01:00) Amsterdam, Berlin, Rome"}
-
-
-def get_server_time_zones(call: Call) -> str:
-    """The names of a few time zones."""
-    asked = {element.text or "" for element in children(call.body.find(f"{M}Ids"))}
-    zones = "".join(
-        f'<t:TimeZoneDefinition Id="{text(zone)}" Name="{text(name)}"/>'
-        for zone, name in _ZONES.items()
-        if not asked or zone in asked
-    )
-    content = f"<m:TimeZoneDefinitions>{zones}</m:TimeZoneDefinitions>"
-    return response("GetServerTimeZones", [success("GetServerTimeZones", content)])
 
 
 OPERATIONS: dict[str, Callable[[Call], str]] = {
@@ -105,8 +69,17 @@ OPERATIONS: dict[str, Callable[[Call], str]] = {
     "FindPeople": people.find_people,
     "GetPersona": people.get_persona,
     "GetUserPhoto": photos.get_user_photo,
-    "ConvertId": convert_id,
-    "GetServerTimeZones": get_server_time_zones,
+    "CreateFolder": moves.create_folder,
+    "UpdateFolder": moves.update_folder,
+    "DeleteFolder": moves.delete_folder,
+    "MoveItem": moves.move_item,
+    "CopyItem": moves.copy_item,
+    "Subscribe": notices.subscribe,
+    "GetEvents": notices.get_events,
+    "Unsubscribe": notices.unsubscribe,
+    "ConvertId": server_settings.convert_id,
+    "GetServerTimeZones": server_settings.get_server_time_zones,
+    "GetUserConfiguration": server_settings.get_user_configuration,
 }
 
 

@@ -119,7 +119,7 @@ def parse(payload: bytes) -> etree._Element:
     try:
         root = etree.fromstring(payload, parser)
     except etree.XMLSyntaxError as fault:
-        raise schema_fault(fault.msg or "not well-formed", fault.lineno or 0) from None
+        raise schema_fault(fault.msg or "not well-formed", fault.lineno or 1, fault.offset or 1) from None
     if root.getroottree().docinfo.doctype:
         raise SoapFault("ErrorInvalidRequest", "For security reasons DTD is prohibited in this XML document.")
     return root
@@ -152,12 +152,12 @@ def _impersonated(header: Iterable[etree._Element]) -> tuple[str, str] | None:
     return None
 
 
-def schema_fault(violation: str, line: int) -> SoapFault:
+def schema_fault(violation: str, line: int, column: int = 1) -> SoapFault:
     """What Exchange answers to a request that its schemas do not allow."""
     return SoapFault(
         "ErrorSchemaValidation",
         f"The request failed schema validation: {violation}",
-        values={"LineNumber": str(line), "LinePosition": "1", "Violation": violation},
+        values={"LineNumber": str(line), "LinePosition": str(column), "Violation": violation},
     )
 
 
@@ -203,7 +203,11 @@ _MANDATORY = {
     "GetFolder": "<m:Folders/>",
     "SyncFolderItems": "<m:SyncState/><m:IncludesLastItemInRange>true</m:IncludesLastItemInRange>",
     "SyncFolderHierarchy": "<m:SyncState/><m:IncludesLastFolderInRange>true</m:IncludesLastFolderInRange>",
+    "CreateFolder": "<m:Folders/>",
+    "UpdateFolder": "<m:Folders/>",
     "GetItem": "<m:Items/>",
+    "MoveItem": "<m:Items/>",
+    "CopyItem": "<m:Items/>",
     "CreateItem": "<m:Items/>",
     "UpdateItem": "<m:Items/>",
     "CreateAttachment": "<m:Attachments/>",

@@ -17,6 +17,7 @@ from tests.simulators.onprem.soap import EwsError, Request, failure
 
 if TYPE_CHECKING:
     from tests.simulators.onprem.faults import Faults
+    from tests.simulators.onprem.notices import Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class State:
     syncs_public_folders: bool = True  # "SyncFolderItems": not supported there, though servers have done it
     files: dict[str, list[StoredFile]] = field(default_factory=dict)  # by item ID
     extended: dict[str, dict[tuple[tuple[str, str], ...], str]] = field(default_factory=dict)  # by item ID
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)  # by ID
     baselines: dict[str, tuple[int, frozenset[str]]] = field(default_factory=dict)  # by folder ID, for Create or Update
 
     def entry(self, item: Item, folder: ContactFolder) -> Entry:
