@@ -38,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--contacts", type=int, default=20_000, metavar="N", help="in the mailbox")
     parser.add_argument("--photos", type=int, default=500, metavar="N", help="of 100 kB each, in another mailbox")
     parser.add_argument("--rounds", type=int, default=1, help="how often each way is measured, in turn")
+    parser.add_argument("--latency", type=int, default=0, metavar="MS", help="of every answer")
     parser.add_argument("--incremental", action="store_true", help="runs after the first: nothing or 1 %% changed")
     parser.add_argument("--no-peers", action="store_true", help="leave out exchangelib")
     parser.add_argument("--peer-env", type=Path, metavar="DIR", help="have exchangelib in an environment of its own")
@@ -49,6 +50,7 @@ def measure(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         with simulators("onprem", 1, options.contacts, own_core=True) as simulated:
             bench = _Bench(simulated, Path(directory), _CONTACT_FIELDS)
+            simulated.delay_onprem(options.latency / 1000)
             if options.incremental:
                 bench.incremental(options.contacts)
                 return
@@ -57,6 +59,7 @@ def measure(options: argparse.Namespace) -> None:
             with simulators("onprem", 1, options.photos, own_core=True) as simulated:
                 _give_pictures(simulated, options.photos)
                 bench = _Bench(simulated, Path(directory), f"display_name,{PHOTO}")
+                simulated.delay_onprem(options.latency / 1000)
                 bench.photos(options.photos, options.rounds, python)
 
 

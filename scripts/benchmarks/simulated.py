@@ -56,6 +56,10 @@ class Simulated:
         """Lets so much time pass before every answer."""
         self._post("behaviour", latency=seconds)
 
+    def delay_onprem(self, seconds: float) -> None:
+        """The same for Exchange on premises."""
+        self._post("faults", do="arm", name="latency", seconds=seconds)
+
     def arm(self, rates: dict[str, float]) -> None:
         """Lets faults strike from now on, each at its rate; only these."""
         self._post("faults", do="clear")
