@@ -74,40 +74,43 @@ def fetch(session: EwsSession, address: str, item_ids: Sequence[str], fields: fr
     Raises:
         ConnectorError: Something failed that is not one item's own.
     """
-    for start in range(0, len(item_ids), FETCHED_AT_ONCE):
-        yield from _fetch_chunk(session, address, item_ids[start : start + FETCHED_AT_ONCE], fields)
+    starts = range(0, len(item_ids), FETCHED_AT_ONCE)
+    waiting = [item_ids[start : start + FETCHED_AT_ONCE] for start in reversed(starts)]  # the next one is the last
+    while waiting:
+        chunk = waiting.pop()
+        messages = _asked(session, address, chunk, fields)
+        if len(messages) != len(chunk):
+            # Too much at once, or an answer that does not say which item it leaves out: ask for less.
+            if len(chunk) == 1:
+                raise ProtocolViolation("Exchange's answer does not match the items asked for.")
+            half = len(chunk) // 2
+            waiting += [chunk[half:], chunk[:half]]
+            continue
+        again: list[str] = []
+        for item_id, message in zip(chunk, messages, strict=True):
+            if not message.failed:
+                yield item_id, _item_of(message)
+            elif message.code in PASSING:
+                again.append(item_id)
+            elif message.code != "ErrorItemNotFound":  # its removal comes with a later page
+                # An error that is not one item's own must not let the items after it be forgotten.
+                if message.code not in _OF_THE_ITEM:
+                    raise failure(message.code, impersonating=bool(address))
+                yield item_id, None
+        if again:  # a request in which nothing but passing faults come back waits, and gives up, in the session
+            waiting.append(again)
 
 
-def _fetch_chunk(session: EwsSession, address: str, item_ids: Sequence[str], fields: frozenset[str]) -> Iterator[Found]:
+def _asked(session: EwsSession, address: str, item_ids: Sequence[str], fields: frozenset[str]) -> Sequence[Message]:
+    """A message for each item; none where these are too many for one answer."""
     is_single = len(item_ids) == 1
     try:
         limit = ANSWER_LIMIT if is_single else CHUNK_LIMIT
-        messages = session.call(get_contacts(item_ids, fields), act_as=address, limit=limit).messages
+        return session.call(get_contacts(item_ids, fields), act_as=address, limit=limit).messages
     except AnswerTooLargeError:
         if is_single:
             raise  # no contact is that large: this is no answer of Exchange's
-        messages = ()
-    if len(messages) != len(item_ids):
-        # Too much at once, or an answer that does not say which item it leaves out: ask for less.
-        if is_single:
-            raise ProtocolViolation("Exchange's answer does not match the items asked for.")
-        half = len(item_ids) // 2
-        yield from _fetch_chunk(session, address, item_ids[:half], fields)
-        yield from _fetch_chunk(session, address, item_ids[half:], fields)
-        return
-    again: list[str] = []
-    for item_id, message in zip(item_ids, messages, strict=True):
-        if not message.failed:
-            yield item_id, _item_of(message)
-        elif message.code in PASSING:
-            again.append(item_id)
-        elif message.code != "ErrorItemNotFound":  # its removal comes with a later page
-            # An error that is not one item's own must not let the items after it be forgotten.
-            if message.code not in _OF_THE_ITEM:
-                raise failure(message.code, impersonating=bool(address))
-            yield item_id, None
-    if again:  # a request in which nothing but passing faults come back waits, and gives up, in the session
-        yield from _fetch_chunk(session, address, again, fields)
+        return ()
 
 
 def _item_of(message: Message) -> etree._Element | None:
