@@ -20,6 +20,7 @@ from tests.kerberos_samples import CACHE, KEYTAB
 from tests.parts import require_modules
 from tests.simulators.onprem.server import OnpremSimulator
 from tests.simulators.onprem.sign_in import ALL_SCHEMES
+from tests.simulators.onprem.transport import Incoming, Outgoing
 
 pytestmark = pytest.mark.slow
 
@@ -181,6 +182,50 @@ def test_an_account_signs_in_by_keytab_tickets_tokens_and_password_in_turn(
             again = vault("credential", "rotate", "house", *keytab, "--json")
             assert (again.code, again.error["code"], realm.failed_attempts()) == (1, "wrong-key", 2)
             assert pulls("--keytab", str(realm.keytab(ACCOUNT))) == ("keytab", "kerberos")
+
+
+@pytest.mark.parametrize("auth", ["kerberos", "oauth"])
+def test_a_ticket_or_token_that_exchange_refuses_in_mid_run_is_tried_once_by_each_rotation(
+    vault: Shell, authority: Authority, tmp_path: Path, auth: str
+) -> None:
+    require_modules("gssapi")
+    (tmp_path / "realm").mkdir()
+    with kerberos_realm(tmp_path / "realm") as realm:
+        service = realm.keytab(f"HTTP/localhost@{REALM}")
+        with exchange(authority, host="localhost", schemes=ALL_SCHEMES, keytab=service) as simulator:
+            tokens = simulator.tokens
+            client = ["--token-url", simulator.token_url, "--client-id", tokens.client_id, "--secret-stdin"]
+            shown = ["--keytab", str(realm.keytab(ACCOUNT))] if auth == "kerberos" else client
+            options = ["--ews-url", simulator.url, "--username", simulator.upn, "--admin-mail", "admin@example.com"]
+            options += [*vault.common_options(), "--auth", auth]
+            vault.did("tenant", "add-onprem", "house", *options, *shown, given=tokens.client_secret)
+            vault.did("source", "add", "house", "--mailbox", ANNA, "--mailbox", JURGEN)
+            respond = simulator.respond
+
+            def shut_out(incoming: Incoming) -> Outgoing:
+                if b"SyncFolderItems" in incoming.body and not simulator.accounts.locked:
+                    simulator.disable_account()
+                    tokens.revoke()
+                    tokens.instead = Outgoing(200, b'{"access_token": "of.somebody.else", "token_type": "Bearer"}')
+                return respond(incoming)
+
+            def refused() -> int:
+                return simulator.refused_logins + tokens.refused.count("of.somebody.else")
+
+            simulator.respond = shut_out  # type: ignore[method-assign]
+            broken = vault("sync", "house", "--mailboxes", "5", "--json")
+            assert (broken.code, status(broken), refused()) == (1, "quarantined", 1)
+            assert status(vault("sync", "house", "--json")) == "quarantined"
+            for attempt in (2, 3):
+                again = vault("credential", "rotate", "house", *shown, "--json", given=tokens.client_secret)
+                assert (again.code, again.error["code"], refused()) == (1, "http-401", attempt)
+            assert quarantine(vault)["code"] == "http-401"
+
+            simulator.respond = respond  # type: ignore[method-assign]
+            simulator.accounts.enable()
+            tokens.instead = None
+            vault.did("credential", "rotate", "house", *shown, given=tokens.client_secret)
+            assert status(vault.did("sync", "house", "--json")) == "ok"
 
 
 def test_a_check_says_which_sources_the_account_may_read(house: Shell, onprem: OnpremSimulator) -> None:

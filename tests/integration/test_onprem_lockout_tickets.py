@@ -206,6 +206,22 @@ def test_a_401_of_something_else_on_the_way_refuses_nothing(house: House, operat
     assert not house.is_quarantined
 
 
+@pytest.mark.parametrize("house", ["kerberos"], indirect=True)
+@pytest.mark.parametrize("status", [429, 502, 503])
+def test_who_is_too_busy_for_the_first_request_is_shown_one_ticket_a_connection_all_the_same(
+    house: House, status: int
+) -> None:
+    busy = threading.Semaphore(1)
+
+    def be_busy(incoming: Incoming, respond: Respond) -> Outgoing:
+        return Outgoing(status) if busy.acquire(blocking=False) else respond(incoming)
+
+    house.between(be_busy)
+
+    assert said(house.sync()) == (Status.OK, [])
+    assert len(house.shown) <= 5
+
+
 def refuse_first(house: House) -> None:
     """One mailbox's requests end in a 401, whatever they show; its server is broken."""
     offered = "Bearer" if house.way == "oauth" else "Negotiate"

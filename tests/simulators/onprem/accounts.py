@@ -50,6 +50,10 @@ class Accounts:
         self._is_disabled = True
         self.generation += 1
 
+    def enable(self) -> None:
+        """Lets the account in again."""
+        self._is_disabled = False
+
     def admits(self, *, proven: bool) -> bool:
         """Counts an attempt; whether it leads in."""
         with self._counting:
