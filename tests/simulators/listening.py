@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import struct
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
@@ -60,6 +61,7 @@ class Listener(ThreadingHTTPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Shakes hands in the connection's own thread, so that a slow client holds nobody up."""
+        sys.settrace(None)  # a simulator's coverage is nobody's concern, and measuring it takes as long as the work
         try:
             request.settimeout(IDLE_SECONDS)
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
