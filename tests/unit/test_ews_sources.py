@@ -122,16 +122,26 @@ class TestBrowsing:
         wire.replies += [by_beginning("a@x.example", "z@x.example")] * 42
         assert keys(connector, GAL) == ["a@x.example", "z@x.example"]
 
-    @pytest.mark.parametrize(
-        ("code", "raised"), [("ErrorServerBusy", Throttled), ("ErrorInternalServerError", ServerFault)]
-    )
+    @pytest.mark.parametrize(("code", "raised"), [("ErrorServerBusy", Throttled), ("ErrorADUnavailable", ServerFault)])
     def test_a_busy_directory_is_not_taken_for_one_that_cannot_be_browsed(
         self, wire: Wire, connector: EwsConnector, code: str, raised: type[ConnectorError]
     ) -> None:
         wire.replies += [fault(code)] * 50
         with pytest.raises(raised):
             keys(connector, GAL)
-        assert set(wire.operations) == {"FindPeople"}
+        *asked, looked = wire.operations
+        assert set(asked) == {"FindPeople"}
+        assert looked == "ResolveNames"  # whether anything is answered at all
+
+    @pytest.mark.parametrize("code", ["ErrorInternalServerError", "ErrorInvalidOperation", "ErrorAccessDenied"])
+    def test_a_directory_that_cannot_be_browsed_is_searched_whatever_it_calls_that(
+        self, wire: Wire, connector: EwsConnector, code: str
+    ) -> None:
+        def refuse_to_browse(seen: Seen) -> object:
+            return fault(code) if seen.operation == "FindPeople" else by_beginning("a@x.example")(seen)  # type: ignore[operator]
+
+        wire.replies += [refuse_to_browse] * 60
+        assert keys(connector, GAL) == ["a@x.example"]
 
     def test_a_refused_credential_ends_it(self, wire: Wire, connector: EwsConnector) -> None:
         wire.reply((401, {}, ""))
@@ -147,6 +157,39 @@ class TestSearching:
         wire.replies += [by_beginning(*everybody)] * 400
         assert sorted(keys(connector, GAL)) == sorted(everybody)
 
+    def test_where_the_server_looks_at_addresses_alone_names_cost_no_requests(
+        self, wire: Wire, connector: EwsConnector
+    ) -> None:
+        everybody = {f"{letter}{number}@x.example": "smith" for letter in "abs" for number in range(3)}
+
+        def reply(seen: Seen) -> str:
+            beginning = seen.find("string(//m:UnresolvedEntry)")
+            by_name = [one for one, name in everybody.items() if name.startswith(beginning)]
+            begins = beginning.removeprefix("smtp:")
+            hits = list(dict.fromkeys(by_name + [one for one in everybody if one.startswith(begins)]))
+            shown = [(one, everybody[one]) for one in hits[:3]]
+            return resolving(*shown, whole="false" if len(hits) > 3 else "true") if hits else NOBODY
+
+        wire.reply(people())
+        wire.replies += [reply] * 100
+        assert sorted(keys(connector, GAL)) == sorted(everybody)
+        # The people of `s` are more than are told at once by their names, and not by their addresses.
+        assert len(wire.seen) == 1 + len(LETTERS) - 1 + len(["whether schemes help", "smtp:s"])
+
+    def test_a_server_that_finds_whole_addresses_alone_is_asked_without_a_scheme(
+        self, wire: Wire, connector: EwsConnector
+    ) -> None:
+        everybody = [f"a{letter}@x.example" for letter in "abc"]
+
+        def reply(seen: Seen) -> object:
+            beginning = seen.find("string(//m:UnresolvedEntry)")
+            whole = beginning.removeprefix("smtp:") if beginning.startswith("smtp:") else ""
+            return resolving((whole, "A")) if whole in everybody else by_beginning(*everybody)(seen)  # type: ignore[operator]
+
+        wire.reply(people())
+        wire.replies += [reply] * 100
+        assert sorted(keys(connector, GAL)) == everybody
+
     def test_a_hundred_are_never_taken_for_all(self, wire: Wire, connector: EwsConnector) -> None:
         hundred = resolving(*((f"a{number}@x.example", "A") for number in range(100)))
         wire.reply(NO_PEOPLE, hundred)
@@ -155,7 +198,7 @@ class TestSearching:
         asked = [
             request.find("string(//m:UnresolvedEntry)") for request in wire.seen if request.operation == "ResolveNames"
         ]
-        assert asked[:3] == ["a", "aa", "ab"]
+        assert asked[:4] == ["a", "smtp:a", "aa", "ab"]
         assert wire.seen[-1].find("string(//t:RequestServerVersion/@Version)") == "Exchange2016"
 
     def test_more_than_a_hundred_are_all_where_the_server_says_so(self, wire: Wire, connector: EwsConnector) -> None:
@@ -169,12 +212,12 @@ class TestSearching:
         self, wire: Wire, connector: EwsConnector, said: str
     ) -> None:
         whole = 'IncludesLastItemInRange="true"'
-        wire.reply(NO_PEOPLE, resolving(("ab@x.example", "A")).replace(whole, said))
+        wire.reply(NO_PEOPLE, resolving(("ab@x.example", "A")).replace(whole, said), NOBODY)
         wire.replies += [NOBODY] * len(LETTERS)
         wire.reply(resolving(("ab@x.example", "A")), *[NOBODY] * len(LETTERS))
         assert keys(connector, GAL) == ["ab@x.example"]
-        words = [request.find("string(//m:UnresolvedEntry)") for request in wire.seen[1:4]]
-        assert words == ["a", "aa", "ab"]
+        words = [request.find("string(//m:UnresolvedEntry)") for request in wire.seen[1:5]]
+        assert words == ["a", "smtp:a", "aa", "ab"]
 
     def test_nobody_may_be_a_warning(self, wire: Wire, connector: EwsConnector) -> None:
         wire.reply(NO_PEOPLE, *[warned("ResolveNames")] * len(LETTERS))
