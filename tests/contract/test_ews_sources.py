@@ -108,6 +108,18 @@ class TestAddressList:
         assert len(list(connector.resolve(GAL))) == 1_000
         assert operations(harness) == ["FindPeople"] * 2
 
+    @pytest.mark.slow
+    def test_searching_costs_a_request_for_ten_people_of_a_thousand(
+        self, harness: EwsHarness, connector: Connector
+    ) -> None:
+        letters = "abcdefghijklmnoprstuvwz"
+        for number in range(1_000):
+            first, last = letters[number % 23] + "onas", letters[number // 23 % 23] + f"eber{number}"
+            mail = f"{first}.{last}@example.com"
+            harness.company.add_person(mail=mail, display_name=f"{last}, {first}", surname=last, mailbox=False)
+        assert len(list(connector.resolve(GAL))) == 1_000 + len(LISTED) + 1
+        assert len(operations(harness)) < 100
+
     def test_a_room_is_nobody(self, harness: EwsHarness, connector: Connector) -> None:
         harness.simulator.shows_whole_directory = True
         harness.company.add_person(mail="saal@example.com", display_name="Saal 1", is_room=True)
