@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -20,11 +20,10 @@ from typing import Any
 
 import pytest
 
-from connectors.port import Connector, Photo, PhotoRef, Step, Wanted
 from connectors.selection import Selection
 from syncvault.store import contacts as contact_rows
 from syncvault.store import folders as folder_rows
-from syncvault.store.engine import Database
+from syncvault.store import sources as source_rows
 from syncvault.sync import engine
 from syncvault.sync.scope import selection_of
 from syncvault.sync.summary import Status, Summary
@@ -37,15 +36,13 @@ from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
 from syncvault.vault.verify import verify
 from tests.integration.conservation_site import Held, Key, Site, Source
-from tests.integration.source_edits import Edit, Edits
+from tests.integration.conservation_watch import PowerCut, Watch, Watched, dying_commits
+from tests.integration.source_edits import Edit
 from tests.integration.vault_parts import Place, rows, sync, tables
 
+CARDS_ONLY = {"gal", "org-contacts"}  # kinds of sources
 COUNTS = ("mailboxes", "added", "changed", "removed", "unchanged", "skipped", "photos")
 UNTIL_ALL_PHOTOS_ARE_DUE = timedelta(days=3)
-
-
-class PowerCut(BaseException):
-    """Ends a run as abruptly as a test can within its own process."""
 
 
 def snapshot(vault: Vault, tenant: Tenant) -> dict[Key, tuple[bytes, Held]]:
@@ -67,62 +64,6 @@ def snapshot(vault: Vault, tenant: Tenant) -> dict[Key, tuple[bytes, Held]]:
             fields = json.dumps(plain["fields"], sort_keys=True)
             found[key] = row.id, Held(row.kind, paths[row.folder_id], fields, sha256)
     return found
-
-
-# -- what is put between the engine and the connector ------------------------------------------------------------------
-
-
-@dataclass
-class Watch:
-    """Follows a run from within: counts pages and photos asked for, and lets something happen after a page."""
-
-    pages: int = 0
-    photos: int = 0
-    after_page: Callable[[int], None] = lambda number: None
-
-
-class Watched:
-    """A connector as it is, with somebody looking over its shoulder."""
-
-    def __init__(self, connector: Connector, watch: Watch) -> None:
-        self._connector = connector
-        self._watch = watch
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connector, name)
-
-    def changes(self, wanted: Sequence[Wanted]) -> Iterator[Sequence[Step]]:
-        for steps in self._connector.changes(wanted):
-            yield steps
-            self._watch.pages += 1
-            self._watch.after_page(self._watch.pages)
-
-    def photos(self, wanted: Sequence[PhotoRef]) -> Iterator[Photo]:
-        self._watch.photos += len(wanted)
-        yield from self._connector.photos(wanted)
-
-
-@contextmanager
-def dying_commits(step: int, *, before: bool) -> Iterator[None]:
-    """The power goes at a commit: before it has any effect, or right after it. Nothing is written from then on."""
-    write, left = Database.write, step
-
-    @contextmanager
-    def write_until_the_cut(self: Database) -> Iterator[Any]:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise PowerCut
-        with write(self) as tx:
-            yield tx
-            if left == 0 and before:
-                raise PowerCut
-        if left == 0:
-            raise PowerCut
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Database, "write", write_until_the_cut)
-        yield
 
 
 @contextmanager
@@ -161,7 +102,7 @@ class Conservation:
     def __post_init__(self) -> None:
         self.vault = self.place.create()
         self.tenant = tenants.register(self.vault, self.site.facts(), self.site.credential())
-        self.edits = Edits(self.site.company)
+        self.edits = self.site.edits()
         self.watch = Watch()
         self.scope = self.tenant.facts.scope
         self.steady: dict[Key, bytes] = {}  # what the source had all the time since the vault has it, with its ID
@@ -189,18 +130,23 @@ class Conservation:
 
     def adjust_sources(self) -> None:
         """The administrator registers and removes sources, as the company has it."""
-        wanted = self.site.sources()
-        for known in sources.listing(self.vault, self.tenant):
-            if Source(known.kind, known.ref) not in wanted:
-                sources.remove(self.vault, self.tenant, known.id)
-        for source in sorted(wanted):
-            sources.add(self.vault, self.tenant, *source)
+        self.site.adjust()
+        self._register(self.site.sources())
 
     def switch(self, number: int) -> None:
-        """The administrator registers other sources. Until they name them, nobody does who was named before."""
+        """The administrator registers other sources."""
         self.site.switch(number)
-        self.adjust_sources()
-        self.steady = {}
+        self._register(self.site.sources())
+
+    def _register(self, wanted: set[Source]) -> None:
+        known = {Source(one.kind, one.ref): one.id for one in sources.listing(self.vault, self.tenant)}
+        for source in known.keys() - wanted:
+            sources.remove(self.vault, self.tenant, known[source])
+        for source in sorted(wanted - known.keys()):
+            sources.add(self.vault, self.tenant, *source)
+        is_named = self._named()
+        self.steady = {key: contact_id for key, contact_id in self.steady.items() if is_named(key)}
+        self.note_what_left()
 
     def arm(self, fault: str, rate: float) -> None:
         """A fault strikes from now on."""
@@ -345,13 +291,24 @@ class Conservation:
         here = self.site.expected(self.selection)
         self.steady = {key: contact_id for key, contact_id in self.steady.items() if key in here}
 
+    def _named(self) -> Callable[[Key], bool]:
+        """Tells what some registered source has named so far; the rest may go, although one would name it."""
+        opened: set[str] = set()
+        shown: set[str] = set()
+        boxes = sources.mailboxes_by_id(self.vault, self.tenant)
+        with self.vault.read() as tx:
+            for source in sources.listing(self.vault, self.tenant):
+                members = [row.mailbox_id for row in source_rows.memberships(tx, source.id) if not row.leaving]
+                (shown if source.kind in CARDS_ONLY else opened).update(boxes[mailbox_id].key for mailbox_id in members)
+        return lambda key: key[0] in opened or (key[0] in shown and key[0] == key[1])
+
     def _hold_steady(self) -> None:
         self.note_what_left()  # some faults are edits
         held = {key: contact_id for key, (contact_id, _) in snapshot(self.vault, self.tenant).items()}
         missing = self.steady.items() - held.items()
         assert not missing, f"the source had it all the time: {missing}, now {[held.get(key) for key, _ in missing]}"
-        here = self.site.expected(self.selection)
-        self.steady |= {key: contact_id for key, contact_id in held.items() if key in here}
+        here, is_named = self.site.expected(self.selection), self._named()
+        self.steady |= {key: contact_id for key, contact_id in held.items() if key in here and is_named(key)}
 
 
 def _unlike(found: dict[Key, Held], expected: dict[Key, Held]) -> str:

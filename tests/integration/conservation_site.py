@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from connectors.contact import Contact
 from connectors.port import Connector
 from connectors.selection import Selection
 from syncvault.vault.model import Credential, TenantProfile
+from tests.integration.source_edits import Edits
 from tests.integration.vault_parts import profile, secret
 from tests.simulators.company.model import Company
-from tests.simulators.company.records import ContactFolder, Item
+from tests.simulators.company.records import ContactFolder, Item, OrgContact
 
 Key = tuple[str, str]  # a mailbox's key and the server's ID of the contact; of a card, the key once more
 
@@ -78,28 +79,20 @@ class Site(ABC):
         """What an administrator would have registered as things stand."""
 
     @abstractmethod
-    def named(self) -> set[str]:
-        """Object IDs of the people whom the sources name."""
-
-    @abstractmethod
     def switch(self, number: int) -> None:
         """Another choice of sources, one for each number."""
 
     @abstractmethod
-    def key(self, person: str) -> str:
-        """The mailbox's key."""
+    def adjust(self) -> None:
+        """The administrator gives up what leads nowhere any more."""
+
+    def edits(self) -> Edits:
+        """What may happen to the company."""
+        return Edits(self.company)
 
     @abstractmethod
-    def remote_id(self, folder: ContactFolder, item: Item) -> str:
-        """The server's ID of a contact."""
-
-    @abstractmethod
-    def contact_of(self, item: Item) -> Contact:
-        """What the connector makes of an item."""
-
-    @abstractmethod
-    def cards(self) -> dict[str, tuple[Contact, bytes | None]]:
-        """The card and the photo of everybody named, by key; of people outside too."""
+    def expected(self, selection: Selection) -> dict[Key, Held]:
+        """What a vault has to hold of the source."""
 
     @abstractmethod
     def arm(self, fault: str, rate: float) -> None:
@@ -117,20 +110,34 @@ class Site(ABC):
     def close(self) -> None:
         """Ends the simulator."""
 
-    def expected(self, selection: Selection) -> dict[Key, Held]:
-        """What a vault has to hold of the source."""
-        found: dict[Key, Held] = {}
-        for key, (card, photo) in self.cards().items():
-            found[key, key] = _held("card", "", selection, card, photo)
-        for person in self.named():
-            box, key = self.company.people[person].box, self.key(person)
-            for folder in box.folders.values() if box else ():
-                path = box.path(folder.id) if box else ""
-                for item in folder.items.values() if selection.takes_folder(path) else ():
-                    if selection.private or not item.private:
-                        entry = _held("contact", path, selection, self.contact_of(item), item.photo)
-                        found[key, self.remote_id(folder, item)] = entry
-        return found
+
+def contacts_in(
+    folder: ContactFolder, path: str, selection: Selection, contact_of: Callable[[Item], Contact]
+) -> dict[str, Held]:
+    """What a vault has to hold of a folder, by the contacts' own IDs."""
+    items = folder.items.values() if selection.takes_folder(path) else ()
+    wanted = (item for item in items if selection.private or not item.private)
+    return {item.id: _held("contact", path, selection, contact_of(item), item.photo) for item in wanted}
+
+
+def held_card(selection: Selection, contact: Contact, photo: bytes | None) -> Held:
+    """What a vault has to hold of a card."""
+    return _held("card", "", selection, contact, photo)
+
+
+def outside_card(one: OrgContact) -> Contact:
+    """The card of somebody outside."""
+    return Contact(
+        display_name=one.display_name,
+        given_name=one.given_name,
+        surname=one.surname,
+        company=one.company,
+        department=one.department,
+        job_title=one.job_title,
+        email_addresses=tuple(filter(None, [one.mail])),
+        business_phones=tuple(filter(None, [one.business_phone])),
+        mobile_phone=one.mobile_phone,
+    )
 
 
 def _held(kind: str, folder: str, selection: Selection, contact: Contact, photo: bytes | None) -> Held:

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-from connectors.contact import Contact
 from connectors.ews import connect
 from connectors.ews.wire import bodies, posting
 from connectors.port import Connector
@@ -18,19 +17,45 @@ from syncvault.vault.model import Credential, CredentialKind, OnpremConnection, 
 from tests.conftest import Authority
 from tests.contract.harness_ews import EwsHarness
 from tests.integration.conservation import Conservation, fresh_place
-from tests.integration.conservation_site import Clock, Site, Source
-from tests.integration.source_edits import ANN, BOB, EVERYBODY, sample_company
+from tests.integration.conservation_site import Clock, Held, Key, Site, Source
+from tests.integration.onprem_edits import OnpremEdits, onprem_company
+from tests.integration.onprem_sources import (
+    AddressList,
+    DistributionList,
+    Mailbox,
+    PublicFolder,
+    Registered,
+    Shown,
+    mailbox_key,
+    public_folders,
+)
+from tests.integration.source_edits import ANN, BOB, EVERYBODY, TEAM
 from tests.integration.vault_parts import profile
-from tests.simulators.company.records import ContactFolder, Item, Person
 from tests.simulators.onprem.mailboxes import primary_address
 from tests.simulators.onprem.server import OnpremSimulator
 
-LIST = "everybody@example.com"
 PAGE = 3  # contacts: small enough for rounds of several pages
 
 
+CHOICES = (
+    "everybody",
+    "two_people",
+    "everybodys_list",
+    "aliases",
+    "teams_list",
+    "address_list",
+    "public_folders",
+    "a_folder_below",
+)
+_USUAL = (
+    ("everybody",),
+    ("two_people", "aliases", "address_list"),
+    ("everybodys_list", "public_folders"),
+)
+
+
 class OnpremSite(Site):
-    """EWS, pulled by the addresses of everybody, of two people, or through a distribution list in a list."""
+    """EWS, pulled through any of its sources: at the beginning the mailboxes of everybody."""
 
     ridden_out = (
         "busy",
@@ -89,7 +114,7 @@ class OnpremSite(Site):
     clock: Clock
 
     def __init__(self, authority: Authority, page_size: int = PAGE) -> None:
-        self.company = sample_company()
+        self.company = onprem_company()
         move = self.company.move_contact
         # A contact that moves gets another ID: immutable ones are known online only.
         self.company.move_contact = lambda *where, keep_id: move(*where, keep_id=False)  # type: ignore[method-assign]
@@ -98,7 +123,11 @@ class OnpremSite(Site):
         self.clock = Clock()
         self.simulator.faults.seed = 7
         self.simulator.faults.clock = self.clock
-        self._choice, self._page_size = 0, page_size
+        self._page_size = page_size
+        self._shown = Shown(self._harness)
+        self._addresses: dict[str, str] = {}  # that people were registered by
+        self._registered: dict[Source, Registered] = {}
+        self.switch(0)
 
     def facts(self) -> TenantProfile:
         settings = self._harness.settings()
@@ -111,37 +140,81 @@ class OnpremSite(Site):
     def connect(self, selection: Selection) -> Connector:
         return connect(self._harness.settings(), selection=selection, sleep=self.clock.sleep, page_size=self._page_size)
 
-    def sources(self) -> set[Source]:
-        if self._choice == 2:
-            return {Source("list", LIST)}
-        return {Source("mailbox", primary_address(self.company.people[person])) for person in self.named()}
+    # -- what is registered --------------------------------------------------------------------------------------------
 
-    def named(self) -> set[str]:
-        if self._choice == 2:
-            members = self.company.transitive_people(EVERYBODY)
-            return {one.object_id for one in members if one.box is not None}
-        return set(self.company.people) if self._choice == 0 else {ANN, BOB} & self.company.people.keys()
+    def sources(self) -> set[Source]:
+        return {source for source, registered in self._registered.items() if registered.is_there}
 
     def switch(self, number: int) -> None:
-        self._choice = number % 3
+        self._chosen = set(_USUAL[number % len(_USUAL)])
+        self.adjust()
+
+    def choose(self, number: int) -> None:
+        """One choice more, or one less."""
+        self._chosen ^= {CHOICES[number % len(CHOICES)]}
+        self.adjust()
+
+    def adjust(self) -> None:
+        named = [registered for choice in CHOICES if choice in self._chosen for registered in getattr(self, choice)()]
+        self._registered = {one.source: self._registered.get(one.source, one) for one in named if one.is_there}
+
+    def everybody(self) -> Iterator[Registered]:
+        """All people, each by the first address that they were registered by."""
+        for person in self.company.people.values():
+            address = self._addresses.setdefault(person.object_id, primary_address(person))
+            yield Mailbox(self._shown, person.object_id, address)
+
+    def two_people(self) -> Iterator[Registered]:
+        """Two people, likewise."""
+        for person in {ANN, BOB} & self.company.people.keys():
+            address = self._addresses.setdefault(person, primary_address(self.company.people[person]))
+            yield Mailbox(self._shown, person, address)
+
+    def aliases(self) -> Iterator[Registered]:
+        """Everybody who has an alias, by that."""
+        for person in self.company.people.values():
+            if person.other_addresses:
+                yield Mailbox(self._shown, person.object_id, person.other_addresses[-1])
+
+    def everybodys_list(self) -> Iterator[Registered]:
+        """The list that contains the other one."""
+        return self._list(EVERYBODY)
+
+    def teams_list(self) -> Iterator[Registered]:
+        """The list in the list."""
+        return self._list(TEAM)
+
+    def _list(self, key: str) -> Iterator[Registered]:
+        if key in self.company.groups:
+            yield DistributionList(self._shown, self.company.groups[key])
+
+    def address_list(self) -> Iterator[Registered]:
+        """The cards of all who are listed."""
+        yield AddressList(self._shown)
+
+    def public_folders(self) -> Iterator[Registered]:
+        """The public folders at the top, their paths as nobody writes them."""
+        yield from (PublicFolder(self._shown, path.upper()) for path in self._paths() if "/" not in path)
+
+    def a_folder_below(self) -> Iterator[Registered]:
+        """A public folder that is below another."""
+        yield from [PublicFolder(self._shown, path) for path in self._paths() if "/" in path][:1]
+
+    def _paths(self) -> list[str]:
+        return ["/".join(names) for names in public_folders(self._shown)]
 
     def key(self, person: str) -> str:
-        return primary_address(self.company.people[person]).lower()
+        """What a vault knows a person's mailbox by."""
+        return mailbox_key(self.company.people[person])
 
-    def remote_id(self, folder: ContactFolder, item: Item) -> str:
-        return item.id
+    def expected(self, selection: Selection) -> dict[Key, Held]:
+        found: dict[Key, Held] = {}
+        # Whose mailbox is opened, has the card that comes with it.
+        for registered in sorted(self._registered.values(), key=lambda one: isinstance(one, AddressList)):
+            found = registered.brings(selection) | found
+        return found
 
-    def contact_of(self, item: Item) -> Contact:
-        return self._harness.contact_of(item)
-
-    def cards(self) -> dict[str, tuple[Contact, bytes | None]]:
-        people = [self.company.people[person] for person in self.named()]
-        return {self.key(one.object_id): (self._card(one), one.photo) for one in people if _is_known(one)}
-
-    def _card(self, person: Person) -> Contact:
-        if person.in_address_list:
-            return self._harness.card_of(person)
-        return Contact(email_addresses=(primary_address(person),))
+    # -- what goes wrong -----------------------------------------------------------------------------------------------
 
     def arm(self, fault: str, rate: float) -> None:
         once = 1 if fault in {"stalled", "dripping"} else None  # these cost real time
@@ -153,13 +226,16 @@ class OnpremSite(Site):
     def forget_checkpoints(self) -> None:
         self.simulator.faults.lose_sync_states()
 
+    def change_server(self, *, syncs_public_folders: bool, shows_whole_directory: bool) -> None:
+        """From now on it is another release."""
+        self.simulator.syncs_public_folders = syncs_public_folders
+        self.simulator.shows_whole_directory = shows_whole_directory
+
+    def edits(self) -> OnpremEdits:
+        return OnpremEdits(self.company)
+
     def close(self) -> None:
         self._harness.close()
-
-
-def _is_known(person: Person) -> bool:
-    """Whether an address leads anywhere: to an entry that the directory shows, or to a mailbox."""
-    return person.in_address_list or person.box is not None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from hypothesis import strategies as st
 
-from tests.simulators.company.model import Company
+from tests.simulators.company.model import PUBLIC, Company
 from tests.simulators.company.pictures import jpeg
 from tests.simulators.company.records import ContactFolder, Group, Item, OrgContact, Person, PostalAddress, new_box
 
@@ -105,51 +105,56 @@ class Edits:
     def add_contact(self, person: int, folder: int, look: int) -> None:
         if owner := self._owner(person):
             place = self._folder(owner, folder)
-            self._company.add_contact(owner.object_id, place.id, **{"surname": "New", **_pick(_LOOKS, look)})
+            self._company.add_contact(owner, place.id, **{"surname": "New", **pick(_LOOKS, look)})
 
     def change_contact(self, person: int, item: int, look: int) -> None:
         for owner, _, found in self._item(person, item):
-            self._company.change_contact(owner.object_id, found.id, **_pick(_LOOKS, look))
+            self._company.change_contact(owner, found.id, **pick(_LOOKS, look))
 
     def remove_contact(self, person: int, item: int) -> None:
         for owner, _, found in self._item(person, item):
-            self._company.remove_contact(owner.object_id, found.id)
+            self._company.remove_contact(owner, found.id)
 
     def move_contact(self, person: int, item: int, folder: int, keeps_id: int) -> None:
         for owner, place, found in self._item(person, item):
             target = self._folder(owner, folder)
             if target is not place:
-                self._company.move_contact(owner.object_id, found.id, target.id, keep_id=keeps_id % 3 > 0)
+                self._company.move_contact(owner, found.id, target.id, keep_id=keeps_id % 3 > 0)
 
     def set_private(self, person: int, item: int, private: int) -> None:
         for owner, _, found in self._item(person, item):
-            self._company.set_private(owner.object_id, found.id, private % 2 > 0)
+            self._company.set_private(owner, found.id, private % 2 > 0)
 
     def set_picture(self, person: int, item: int, picture: int) -> None:
         for owner, _, found in self._item(person, item):
-            self._company.set_contact_photo(owner.object_id, found.id, _pick(_PICTURES, picture))
+            self._company.set_contact_photo(owner, found.id, pick(_PICTURES, picture))
 
     # -- folders -------------------------------------------------------------------------------------------------------
 
     def add_folder(self, person: int, parent: int, name: int) -> None:
         if owner := self._owner(person):
-            self._company.add_folder(owner.object_id, _pick(_NAMES, name), self._folder(owner, parent).id)
+            above, chosen = self._folder(owner, parent).id, pick(_NAMES, name)
+            if self._is_free(owner, above, chosen):
+                self._company.add_folder(owner, chosen, above)
 
     def rename_folder(self, person: int, folder: int, name: int) -> None:
         # Nobody can rename the default folder.
         if (owner := self._owner(person)) and (place := self._folder(owner, folder)).parent_id is not None:
-            self._company.rename_folder(owner.object_id, place.id, _pick(_NAMES, name) + " 2")
+            chosen = pick(_NAMES, name) + " 2"
+            if self._is_free(owner, place.parent_id, chosen):
+                self._company.rename_folder(owner, place.id, chosen)
 
     def delete_folder(self, person: int, folder: int) -> None:
         if (owner := self._owner(person)) and (place := self._folder(owner, folder)).parent_id is not None:
-            self._company.delete_folder(owner.object_id, place.id)
+            self._company.delete_folder(owner, place.id)
 
     # -- people --------------------------------------------------------------------------------------------------------
 
     def hire(self, number: int, has_mailbox: int) -> None:
         mail = f"new{number}-{self._company.sequence}@example.com"
         hired = self._company.add_person(display_name=f"New {number}", mail=mail, mailbox=has_mailbox % 3 > 0)
-        self._company.add_member(_pick(GROUPS, number), hired.object_id)
+        for group in self._group(number):
+            self._company.add_member(group, hired.object_id)
 
     def give_mailbox(self, person: int) -> None:
         for one in self._person(person):
@@ -166,32 +171,34 @@ class Edits:
 
     def change_card(self, person: int, look: int) -> None:
         for one in self._person(person):
-            self._company.change_person(one.object_id, **_pick(_CARD_LOOKS, look))
+            self._company.change_person(one.object_id, **pick(_CARD_LOOKS, look))
 
     def set_portrait(self, person: int, picture: int) -> None:
         for one in self._person(person):
-            self._company.set_person_photo(one.object_id, _pick(_PICTURES, picture))
+            self._company.set_person_photo(one.object_id, pick(_PICTURES, picture))
 
     def join(self, group: int, person: int) -> None:
         for one in self._person(person):
-            self._company.add_member(_pick(GROUPS, group), one.object_id)
+            for group_id in self._group(group):
+                self._company.add_member(group_id, one.object_id)
 
     def leave(self, group: int, member: int) -> None:
-        members = self._company.groups[_pick(GROUPS, group)].members
-        if members:
-            self._company.remove_member(_pick(GROUPS, group), _pick(members, member))
+        for group_id in self._group(group):
+            if members := self._company.groups[group_id].members:
+                self._company.remove_member(group_id, pick(members, member))
 
     def nest(self) -> None:
-        self._company.add_member(EVERYBODY, TEAM)
+        if self._company.groups.keys() >= set(GROUPS):
+            self._company.add_member(EVERYBODY, TEAM)
 
     # -- people outside ------------------------------------------------------------------------------------------------
 
     def add_org_contact(self, look: int) -> None:
-        self._company.add_org_contact(**{"display_name": "Somebody", **_pick(_ORG_LOOKS, look)})
+        self._company.add_org_contact(**{"display_name": "Somebody", **pick(_ORG_LOOKS, look)})
 
     def change_org_contact(self, contact: int, look: int) -> None:
         for one in self._org_contact(contact):
-            self._company.change_org_contact(one.object_id, **_pick(_ORG_LOOKS, look))
+            self._company.change_org_contact(one.object_id, **pick(_ORG_LOOKS, look))
 
     def remove_org_contact(self, contact: int) -> None:
         for one in self._org_contact(contact):
@@ -201,37 +208,50 @@ class Edits:
 
     def _person(self, number: int) -> list[Person]:
         people = list(self._company.people.values())
-        return [_pick(people, number)] if people else []
+        return [pick(people, number)] if people else []
 
-    def _owner(self, number: int) -> Person | None:
-        owners = [person for person in self._company.people.values() if person.box]
-        return _pick(owners, number) if owners else None
+    def _owner(self, number: int) -> str | None:
+        """Whose contact folders: a person's, or the public ones where there are any."""
+        owners = [person.object_id for person in self._company.people.values() if person.box]
+        owners += [PUBLIC] if self._folders(PUBLIC) else []
+        return pick(owners, number) if owners else None
 
-    def _folder(self, owner: Person, number: int) -> ContactFolder:
-        return _pick(list(self._company.box_of(owner.object_id).folders.values()), number)
+    def _folders(self, owner: str) -> list[ContactFolder]:
+        return [one for one in self._company.box_of(owner).folders.values() if one.folder_class == "IPF.Contact"]
 
-    def _item(self, person: int, number: int) -> list[tuple[Person, ContactFolder, Item]]:
+    def _folder(self, owner: str, number: int) -> ContactFolder:
+        return pick(self._folders(owner), number)
+
+    def _is_free(self, owner: str, parent: str | None, name: str) -> bool:
+        """Whether a folder can have a name: of public ones, no two beside each other have the same."""
+        beside = self._company.box_of(owner).children(parent or "")
+        return owner != PUBLIC or name.casefold() not in {folder.name.casefold() for folder in beside}
+
+    def _item(self, person: int, number: int) -> list[tuple[str, ContactFolder, Item]]:
         owner = self._owner(person)
-        if owner is None:
-            return []
-        folders = self._company.box_of(owner.object_id).folders.values()
-        found = [(owner, folder, item) for folder in folders for item in folder.items.values()]
-        return [_pick(found, number)] if found else []
+        folders = self._folders(owner) if owner else []
+        found = [(owner, folder, item) for folder in folders for item in folder.items.values() if owner]
+        return [pick(found, number)] if found else []
+
+    def _group(self, number: int) -> list[str]:
+        return [one for one in [pick(GROUPS, number)] if one in self._company.groups]
 
     def _org_contact(self, number: int) -> list[OrgContact]:
         contacts = list(self._company.org_contacts.values())
-        return [_pick(contacts, number)] if contacts else []
+        return [pick(contacts, number)] if contacts else []
 
 
-def _pick(among: Sequence[Choice], number: int) -> Choice:
+def pick(among: Sequence[Choice], number: int) -> Choice:
+    """The one that a number chooses."""
     return among[number % len(among)]
 
 
-def _strategy() -> st.SearchStrategy[Edit]:
+def strategy_of(edits_of: type[Edits]) -> st.SearchStrategy[Edit]:
+    """Any of a class's own edits."""
     number = st.integers(0, ANY - 1)
-    names = [name for name in vars(Edits) if not name.startswith("_") and name != "happen"]
-    arity = {name: len(signature(getattr(Edits, name)).parameters) - 1 for name in names}
+    names = [name for name in vars(edits_of) if not name.startswith("_") and name != "happen"]
+    arity = {name: len(signature(getattr(edits_of, name)).parameters) - 1 for name in names}
     return st.one_of([st.tuples(st.just(name), *[number] * arity[name]) for name in names])
 
 
-edits: Final = _strategy()
+edits: Final = strategy_of(Edits)

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
-from connectors.contact import Contact
 from connectors.graph import connect
 from connectors.graph.wire import transport
 from connectors.port import Connector
@@ -26,11 +25,10 @@ from tests.conftest import Authority
 from tests.contract.harness_graph import GraphHarness
 from tests.integration.conservation import Conservation, fresh_place, snapshot
 from tests.integration.conservation_machine import LONG, QUICK, ConservationMachine
-from tests.integration.conservation_site import Clock, Site, Source
+from tests.integration.conservation_site import Clock, Held, Key, Site, Source, contacts_in, held_card, outside_card
 from tests.integration.killed import kill_after
 from tests.integration.source_edits import ANN, BOB, EVERYBODY, MEANWHILE, TEAM, sample_company
 from tests.integration.vault_parts import profile, secret
-from tests.simulators.company.records import ContactFolder, Item, OrgContact
 from tests.simulators.online import identifiers
 from tests.simulators.online.links import TokenBox
 from tests.simulators.serving import Request
@@ -113,6 +111,7 @@ class OnlineSite(Site):
         return sources | people | {Source("group", TEAM)}
 
     def named(self) -> set[str]:
+        """Object IDs of the people whom the sources name."""
         if self._choice == 1:
             return {one.object_id for one in self.company.people.values() if one.enabled and one.in_address_list}
         group = EVERYBODY if self._choice == 0 else TEAM
@@ -122,19 +121,23 @@ class OnlineSite(Site):
     def switch(self, number: int) -> None:
         self._choice = number % 3
 
-    def key(self, person: str) -> str:
-        return person
+    def adjust(self) -> None:
+        """Nothing that is registered leads nowhere."""
 
-    def remote_id(self, folder: ContactFolder, item: Item) -> str:
-        return identifiers.item_id(item.id, folder, immutable=True)
-
-    def contact_of(self, item: Item) -> Contact:
-        return self._harness.contact_of(item)
-
-    def cards(self) -> dict[str, tuple[Contact, bytes | None]]:
-        people = (self.company.people[person] for person in self.named())
-        named = {person.object_id: (self._harness.card_of(person), person.photo) for person in people}
-        return named | {one.object_id: (_outside(one), None) for one in self.company.org_contacts.values()}
+    def expected(self, selection: Selection) -> dict[Key, Held]:
+        outside = ((one.object_id, outside_card(one)) for one in self.company.org_contacts.values())
+        found = {(key, key): held_card(selection, card, None) for key, card in outside}
+        for key in self.named():
+            person = self.company.people[key]
+            found[key, key] = held_card(selection, self._harness.card_of(person), person.photo)
+            for folder in person.box.folders.values() if person.box else ():
+                path = person.box.path(folder.id) if person.box else ""
+                entries = contacts_in(folder, path, selection, self._harness.contact_of)
+                found |= {
+                    (key, identifiers.item_id(item_id, folder, immutable=True)): entry
+                    for item_id, entry in entries.items()
+                }
+        return found
 
     def arm(self, fault: str, rate: float) -> None:
         once = 1 if fault in {"stalled", "dripping", "huge"} else None  # these cost real time
@@ -156,20 +159,6 @@ class OnlineSite(Site):
 
     def close(self) -> None:
         self._harness.close()
-
-
-def _outside(one: OrgContact) -> Contact:
-    return Contact(
-        display_name=one.display_name,
-        given_name=one.given_name,
-        surname=one.surname,
-        company=one.company,
-        department=one.department,
-        job_title=one.job_title,
-        email_addresses=tuple(filter(None, [one.mail])),
-        business_phones=tuple(filter(None, [one.business_phone])),
-        mobile_phone=one.mobile_phone,
-    )
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.conftest import Authority
-from tests.integration.conservation_machine import LONG, QUICK, ConservationMachine
+from tests.integration.conservation_machine import LONG, QUICK
 from tests.integration.killed import kill_after
+from tests.integration.onprem_machine import OnpremMachine
 from tests.integration.onprem_site import OnpremSite, impatience, pulled_once
 from tests.integration.source_edits import MEANWHILE
 
@@ -21,14 +22,14 @@ from tests.integration.source_edits import MEANWHILE
 @pytest.mark.slow
 def test_the_vault_ends_up_with_what_exchange_has(authority: Authority) -> None:
     with impatience():
-        run_state_machine_as_test(partial(ConservationMachine, partial(OnpremSite, authority)), settings=QUICK)
+        run_state_machine_as_test(partial(OnpremMachine, partial(OnpremSite, authority)), settings=QUICK)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(7_200)
 def test_the_vault_ends_up_with_what_exchange_has_in_long_stories(authority: Authority) -> None:
     with impatience():
-        run_state_machine_as_test(partial(ConservationMachine, partial(OnpremSite, authority)), settings=LONG)
+        run_state_machine_as_test(partial(OnpremMachine, partial(OnpremSite, authority)), settings=LONG)
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ from syncvault.sync.scope import selection_of
 from syncvault.sync.summary import Status
 from syncvault.vault.model import Tenant
 from syncvault.vault.vault import Vault
-from tests.integration.conservation import PowerCut, fresh_place, same_counts
+from tests.integration.conservation import fresh_place, same_counts
+from tests.integration.conservation_watch import PowerCut
 from tests.integration.fake_exchange import FakeExchange, FakeFolder, contact
 from tests.integration.vault_parts import held, register, rows, sync, tables
 
