@@ -14,7 +14,7 @@ from connectors.graph.mailbox.photos import PhotoReader
 from connectors.graph.mailbox.reading import AT_ONCE
 from connectors.graph.settings import ClientCertificate, ClientSecret, GraphSettings
 from connectors.graph.sign_in.auth import open_tokens, roles_in
-from connectors.graph.wire.client import GraphClient, TooLargeError
+from connectors.graph.wire.client import PROBE, GraphClient, TooLargeError
 from connectors.graph.wire.refusals import CONTACTS, USERS, Refusal, explain
 from connectors.graph.wire.transport import Transport
 from connectors.lines import Lines
@@ -61,7 +61,7 @@ class GraphConnector:
         with _normalised(USERS):
             token = self._client.tokens.bearer()
             try:
-                self._client.get_json("/users?$select=id&$top=1", policy=_PROBE)
+                self._client.get_json(PROBE, policy=_PROBE)
             except Refusal as refusal:
                 # The token was good for an answer; what may be read shows when something is.
                 if refusal.status in {401, 403}:

@@ -1,4 +1,4 @@
-"""Waiting as a server asks ends with the run: at its deadline, or when somebody gives it up."""
+"""Waiting ends with the run, at its deadline or when somebody gives it up; and it is not for each mailbox anew."""
 
 from __future__ import annotations
 
@@ -112,6 +112,42 @@ def test_giving_up_ends_the_wait_for_a_busy_server(
         engine.sync(vault, [busy_tenant], Options(), Silence())
     assert time.monotonic() - given_up[0] < 1.0
     interrupting.join()
+
+
+@pytest.fixture
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that a run would have slept."""
+    waits: list[float] = []
+    monkeypatch.setattr(Stop, "wait", lambda stop, seconds: (stop.check(), waits.append(seconds)))
+    return waits
+
+
+def test_a_server_that_answers_nobody_any_more_fails_once_for_all(
+    vault: Vault, tenant: Tenant, server: Any, waited: list[float]
+) -> None:
+    assert engine.sync(vault, [tenant], Options(), Silence())[0].status == Status.OK
+    waited.clear()
+    if isinstance(server, OnpremSimulator):
+        server.faults.http(503, times=1_000)
+    else:
+        server.faults.fail_next("v1.0", status=503, times=1_000)
+    (summary,) = engine.sync(vault, [tenant], Options(), Silence())
+    assert (summary.status, [failure.mailbox for failure in summary.failures]) == (Status.FAILED, [None])
+    assert summary.requests < 12
+    assert sum(waited) < 20.0
+
+
+def test_mailboxes_fail_one_by_one_where_the_rest_of_a_server_answers(
+    vault: Vault, tenant: Tenant, server: Any, waited: list[float]
+) -> None:
+    if isinstance(server, OnpremSimulator):
+        server.faults.http(503, operation="SyncFolderItems", times=1_000)
+    else:
+        server.faults.fail_next("contact", status=503, times=1_000)
+    (summary,) = engine.sync(vault, [tenant], Options(), Silence())
+    assert (summary.status, len(summary.failures)) == (Status.PARTIAL, 2)
+    assert all(failure.mailbox for failure in summary.failures)
+    assert summary.added >= 2  # their cards
 
 
 def test_a_wait_lasts_as_long_as_it_should() -> None:

@@ -70,7 +70,7 @@ def translated(*, known: bool) -> Iterator[None]:
     except exceptions.ConnectTimeout:
         raise _unreached("timed-out", known=known) from None
     except exceptions.Timeout:
-        raise _lost("The server did not answer in time.", "timed-out") from None
+        raise _lost("The server did not answer in time.", "timed-out", attempts=2) from None  # minutes each
     except exceptions.ConnectionError as error:
         if any(isinstance(cause, NewConnectionError) for cause in causes(error)):
             raise _unreached("unreachable", known=known) from None
@@ -140,5 +140,5 @@ def _for_all(error: Unreachable) -> Unreachable:
     return error
 
 
-def _lost(message: str, code: str) -> PassingFaultError:
-    return PassingFaultError(Unreachable(message, code=code))
+def _lost(message: str, code: str, *, attempts: int = 7) -> PassingFaultError:
+    return PassingFaultError(Unreachable(message, code=code), attempts=attempts)

@@ -15,6 +15,7 @@ from lxml import etree
 from connectors.ews.settings import EwsSettings
 from connectors.ews.wire.breaks import PassingFaultError
 from connectors.ews.wire.codes import BUSY, PASSING, TOO_MANY, UNSUPPORTED, WRONG_VERSION, back_off, failure
+from connectors.ews.wire.operations import resolve_names
 from connectors.ews.wire.posting import Posted, Poster
 from connectors.ews.wire.soap import AnswerTooLargeError, Message
 from connectors.ews.wire.statuses import meaning
@@ -91,6 +92,8 @@ class EwsSession:
         self._quiet = Quiet(sleep)
         self._beginning = threading.Lock()
         self._understood = False
+        self._answered = 0  # requests, so far
+        self._account = settings.username.rpartition("\\")[2]
         self._version = 0  # of `VERSIONS`: what the server knows, as far as it has said
         self._versions: dict[str, int] = {}  # by mailbox, where one is on an older server
         self._primary: dict[str, str] = {}
@@ -145,17 +148,41 @@ class EwsSession:
         """
         request = _Request(operation, act_as, limit, headers or {}, expected)
         backoff = Backoff(self._sleep, self._now, _RIDES_OUT if self._poster.guard.accepted else _FIRST_SIGN_IN)
+        answered = self._answered
         while True:
             self._quiet.keep()
             try:
-                return self._first(request)
+                answer = self._first(request)
             except PassingFaultError as fault:
                 log.debug("EWS %s: passing fault %s", request.name, fault.error.code)
                 self._poster.guard.check()
-                if backoff.faults + 1 >= fault.attempts:
-                    raise fault.error from None
-                backoff.sleep = self._sleep if fault.asked is None else self._quiet.wait
-                pause(backoff, fault.asked, fault.error)
+                try:
+                    self._ride_out(backoff, fault)
+                except ConnectorError as error:
+                    if not error.concerns_all and self._answered == answered:
+                        asks_all = fault.asked is not None and not request.act_as
+                        error.concerns_all = asks_all or self._is_out_of_order()
+                    raise
+            else:
+                self._answered += 1
+                return answer
+
+    def _ride_out(self, backoff: Backoff, fault: PassingFaultError) -> None:
+        if backoff.faults + 1 >= fault.attempts:
+            raise fault.error from None
+        backoff.sleep = self._sleep if fault.asked is None else self._quiet.wait
+        pause(backoff, fault.asked, fault.error)
+
+    def _is_out_of_order(self) -> bool:
+        """Whether the server does not answer what is nobody's either: then no other mailbox has to find that out."""
+        look = _Request(resolve_names(self._account), "", ANSWER_LIMIT, {}, frozenset())
+        try:
+            self._first(look)
+        except PassingFaultError:
+            return True
+        except ConnectorError as error:
+            return error.concerns_all
+        return False
 
     def _first(self, request: _Request) -> Answer:
         """One attempt. Until the server has understood one, they go one after the other: the others learn from it."""

@@ -120,6 +120,11 @@ class Tokens:
                     self._doubts = 0
                     self._let_others_go()
 
+    def let_go(self) -> None:
+        """Has nobody wait any more for what becomes of a token."""
+        with self._changed:
+            self._let_others_go()
+
     def _usable(self, seen: int) -> str:
         me = threading.get_ident()
         if not self._changed.wait_for(lambda: self._rejection or self._trying in {0, me}, _TRIAL_SECONDS):

@@ -11,6 +11,7 @@ import json
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
@@ -29,6 +30,7 @@ Json = dict[str, Any]
 JSON_LIMIT: Final = 64 * 1024 * 1024
 VERSION: Final = "/v1.0"
 BATCH: Final = "/$batch"
+PROBE: Final = "/users?$select=id&$top=1"  # what costs little, and is there for every application that may do anything
 PER_MAILBOX: Final = 4  # "Outlook service limits": requests at once per application and mailbox
 _ID_LIMIT: Final = 2_048
 _UNCONNECTED_ATTEMPTS: Final = 4
@@ -72,6 +74,7 @@ class GraphClient:
         self.limiter = Limiter(sleep, now)
         self._counting = threading.Lock()
         self._requests = 0
+        self._answered = 0
 
     @property
     def requests(self) -> int:
@@ -81,6 +84,7 @@ class GraphClient:
     def hang_up(self) -> None:
         """Ends what is under way, from any thread; nothing goes out any more."""
         self._transport.lines.hang_up()
+        self.tokens.let_go()
 
     def close(self) -> None:
         """Ends the connections."""
@@ -196,6 +200,7 @@ class GraphClient:
 
     def _answer(self, ask: Ask, backoff: Backoff) -> tuple[Answer, str]:
         token, refused, unconnected = self.tokens.bearer(), 0, 0
+        answered = self._answered
         while True:
             try:
                 answer = self._send(ask, token)
@@ -204,9 +209,11 @@ class GraphClient:
                 failure = fault.lasting("Graph cannot be reached, or the connection breaks again and again.")
                 if unconnected >= _UNCONNECTED_ATTEMPTS:
                     raise failure from None
-                pause(backoff, None, failure)
+                with self._looking_beyond(answered, token):
+                    pause(backoff, None, failure)
                 continue
             if 200 <= answer.status < 300:
+                self._answered += 1
                 return answer, token
             if answer.status == 401:
                 refused += 1
@@ -215,9 +222,26 @@ class GraphClient:
                 token = self.tokens.instead_of(token, code=code_of(answer))
             elif is_passing(answer.status):
                 asked = retry_after(answer.headers.get("Retry-After"), self.now())
-                pause(ask.putting_off or backoff, asked, fault_of(answer.status, code_of(answer)))
+                with self._looking_beyond(answered, token):
+                    pause(ask.putting_off or backoff, asked, fault_of(answer.status, code_of(answer)))
             else:
                 raise Refusal(answer.status, code_of(answer))
+
+    @contextmanager
+    def _looking_beyond(self, answered: int, token: str) -> Iterator[None]:
+        """Has a fault that stays concern all, if nothing was answered meanwhile and the directory is not either."""
+        try:
+            yield
+        except ConnectorError as failure:
+            if not failure.concerns_all and self._answered == answered:
+                failure.concerns_all = self._is_out_of_order(token)
+            raise
+
+    def _is_out_of_order(self, token: str) -> bool:
+        try:
+            return is_passing(self._send(Ask("GET", PROBE, {"Accept": "application/json"}), token).status)
+        except BrokenError:
+            return True
 
     def _send(self, ask: Ask, token: str) -> Answer:
         self.limiter.before(ask.units)
