@@ -51,6 +51,9 @@ class SignIn(ABC):
         """Whether a server offers it (`WWW-Authenticate`)."""
         return self.scheme in offers.lower()
 
+    def drop(self, proof: str) -> None:  # noqa: B027  (most ways have but one)
+        """Makes another proof of the credential from now on: this one was taken, and is refused now."""
+
     def close(self) -> None:  # noqa: B027  (most ways hold nothing)
         """Forgets what was made of the credential."""
 

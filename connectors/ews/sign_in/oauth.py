@@ -76,7 +76,6 @@ class OAuthSignIn(SignIn):
         self._form = _form(client, self._home, endpoint)
         self._context, self._lines, self._sleep, self._now = context, lines, sleep, now
         self._token = ""
-        self._was_taken = False
         self._replaced_at = now()
 
     def auth(self) -> AuthBase:
@@ -91,21 +90,16 @@ class OAuthSignIn(SignIn):
         """
         with self._asking():
             if not self._token or self._now() >= self._replaced_at:
-                self._token, self._was_taken = "", False
+                self._token = ""
                 self._token, lasts = self._fetched()
                 self._replaced_at = self._now() + max(lasts - _MARGIN, min(lasts, _SHORTEST))
             return self._token
 
-    def judged(self, token: str, *, taken: bool) -> None:
-        """Takes note of what Exchange makes of a token.
-
-        One that was taken before has ended early, or was revoked: another is asked for. In place of one that never was
-        no other would be taken either.
-        """
+    def drop(self, proof: str) -> None:
+        """A token has ended early, or was revoked: another is asked for."""
         with self._lock:
-            if token == self._token:
-                self._token = token if taken or not self._was_taken else ""
-                self._was_taken = self._was_taken or taken
+            if proof == f"Bearer {self._token}":
+                self._token = ""
 
     def is_home(self, url: str) -> bool:
         """Whether an address is of the server that the token is for."""
@@ -172,15 +166,9 @@ class _BearerAuth(AuthBase):
         return request
 
     def _answered(self, response: Response, **options: Any) -> Response:
-        refuses = response.status_code == HTTPStatus.UNAUTHORIZED
-        if refuses and not is_refusal(response, self._sign_in.scheme):
-            return response
-        if refuses and "Authorization" not in response.request.headers:
-            response = send_again(response, f"Bearer {self._sign_in.token()}", **options)
-            refuses = response.status_code == HTTPStatus.UNAUTHORIZED
-        shown = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
-        self._sign_in.judged(shown, taken=not refuses)
-        return response
+        is_bare = "Authorization" not in response.request.headers
+        is_asked = response.status_code == HTTPStatus.UNAUTHORIZED and is_refusal(response, self._sign_in.scheme)
+        return send_again(response, f"Bearer {self._sign_in.token()}", **options) if is_bare and is_asked else response
 
 
 def _form(client: OAuthClient, home: str, endpoint: SplitResult) -> dict[str, str]:

@@ -156,19 +156,21 @@ class Poster:
             session.signed_in = True  # type: ignore[attr-defined]
 
     def _is_refused(self, response: Response) -> bool:
-        """Whether an answer refuses a token that was taken before.
+        """Whether an answer refuses a token that was taken before; it is replaced then.
 
         Raises:
             ConnectorError: It refuses the credential, or the way it is shown.
         """
         if response.status_code != HTTPStatus.UNAUTHORIZED:
             return False
-        shown = response.request.headers.get("Authorization", "").partition(" ")[0].lower()
-        if not shown or not is_refusal(response, shown):
+        shown = response.request.headers.get("Authorization", "")
+        scheme = shown.partition(" ")[0].lower()
+        if not scheme or not is_refusal(response, scheme):
             raise _other_way()
-        if shown != "bearer":
+        if scheme != "bearer":
             self.guard.end(self.protocol.refused())
         self.guard.check()
+        self.protocol.sign_in.drop(shown)
         return True
 
     # -- one exchange --------------------------------------------------------------------------------------------
