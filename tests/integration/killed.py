@@ -1,18 +1,17 @@
 """A process of its own that does one thing with a vault and kills itself after its Nth lasting step.
 
-    python -m tests.integration.killed N VERB HOME
-
-Steps are commits, scrubs, and whatever else reaches the disk. Exit code 0 says that there were fewer than N.
+Steps are commits, scrubs, and whatever else reaches the disk.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +30,34 @@ from tests.integration.fake_exchange import FakeExchange, FakeFolder, contact
 from tests.integration.restoring import Backups, Quiet, back_up
 from tests.integration.vault_parts import NOW, profile, secret, sync
 
+# Forked from a process that has imported everything and has no threads: a new program would mostly import.
+_APART = multiprocessing.get_context("forkserver")
+_APART.set_forkserver_preload([__name__])
+
 
 def kill_after(step: int, verb: str, home: Path) -> bool:
     """Runs the verb in another process; returns whether it was killed."""
-    command = [sys.executable, "-m", "tests.integration.killed", str(step), verb, str(home)]
-    root = Path(__file__).parents[2]
-    ended = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode in {0, -signal.SIGKILL}, ended.stderr
-    return ended.returncode != 0
+    heard, told = _APART.Pipe(duplex=False)
+    with heard:
+        child = _APART.Process(target=_apart, args=(told, dict(os.environ), step, verb, home))
+        child.start()
+        told.close()
+        child.join(timeout=120)
+        if child.is_alive():
+            child.kill()
+            child.join()
+            raise TimeoutError(verb)
+        assert child.exitcode in {0, -signal.SIGKILL}, heard.recv() if heard.poll() else child.exitcode
+        return child.exitcode != 0
+
+
+def _apart(told: Connection, environment: dict[str, str], step: int, verb: str, home: Path) -> None:
+    os.environ.update(environment)  # the process it is forked from keeps what there was when it began
+    try:
+        main(step, verb, home)
+    except BaseException:
+        told.send(traceback.format_exc())
+        raise
 
 
 def first_scene() -> FakeExchange:
@@ -182,7 +201,3 @@ def main(step: int, verb: str, home: Path) -> None:
             exchange = {"first": first_scene, "second": second_scene}[verb]()
             engine.connect = lambda facts, credential, **_: exchange.connect(selection_of(facts.scope))  # type: ignore[assignment]
             sync(opened, tenants.find(opened, "acme"), mailboxes=1)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
