@@ -225,6 +225,25 @@ REQUESTS = {
     "ConvertId": '<m:ConvertId DestinationFormat="EntryId"><m:SourceIds>'
     f'<t:AlternateId Format="EwsId" Id="{_UNKNOWN}" Mailbox="{ANNAS}"/></m:SourceIds></m:ConvertId>',
     "GetServerTimeZones": '<m:GetServerTimeZones ReturnFullTimeZoneData="false"/>',
+    "GetUserConfiguration": f'<m:GetUserConfiguration><m:UserConfigurationName Name="a">{_CONTACTS}'
+    "</m:UserConfigurationName><m:UserConfigurationProperties>All</m:UserConfigurationProperties>"
+    "</m:GetUserConfiguration>",
+    "CreateFolder": f'<m:CreateFolder><m:ParentFolderId><t:FolderId Id="{_UNKNOWN}"/></m:ParentFolderId><m:Folders>'
+    "<t:ContactsFolder><t:DisplayName>a</t:DisplayName></t:ContactsFolder></m:Folders></m:CreateFolder>",
+    "UpdateFolder": f'<m:UpdateFolder><m:FolderChanges><t:FolderChange><t:FolderId Id="{_UNKNOWN}"/><t:Updates>'
+    '<t:DeleteFolderField><t:FieldURI FieldURI="folder:PermissionSet"/></t:DeleteFolderField></t:Updates>'
+    "</t:FolderChange></m:FolderChanges></m:UpdateFolder>",
+    "DeleteFolder": f'<m:DeleteFolder DeleteType="HardDelete"><m:FolderIds><t:FolderId Id="{_UNKNOWN}"/></m:FolderIds>'
+    "</m:DeleteFolder>",
+    "MoveItem": f'<m:MoveItem><m:ToFolderId>{_CONTACTS}</m:ToFolderId><m:ItemIds><t:ItemId Id="{_UNKNOWN}"/>'
+    "</m:ItemIds></m:MoveItem>",
+    "CopyItem": f'<m:CopyItem><m:ToFolderId>{_CONTACTS}</m:ToFolderId><m:ItemIds><t:ItemId Id="{_UNKNOWN}"/>'
+    "</m:ItemIds></m:CopyItem>",
+    "Subscribe": f"<m:Subscribe><m:StreamingSubscriptionRequest><t:FolderIds>{_CONTACTS}</t:FolderIds>"
+    "<t:EventTypes><t:EventType>CreatedEvent</t:EventType></t:EventTypes></m:StreamingSubscriptionRequest>"
+    "</m:Subscribe>",
+    "GetEvents": "<m:GetEvents><m:SubscriptionId>a</m:SubscriptionId><m:Watermark>AAAA</m:Watermark></m:GetEvents>",
+    "Unsubscribe": "<m:Unsubscribe><m:SubscriptionId>a</m:SubscriptionId></m:Unsubscribe>",
 }
 
 

@@ -10,6 +10,7 @@ from exchangelib.folders import Contacts
 from tests.ews_clients import ANNAS, Soap
 from tests.simulators.company.cast import ANNA, folder_id, item_id
 from tests.simulators.company.model import Company
+from tests.simulators.onprem import contract
 
 NILSS = "nils.berg@example.com"
 PHONE = item_id(ANNA, "Nur Telefon")
@@ -129,3 +130,8 @@ class TestWhatCannotBeRead:
         assert (answer.status, answer.codes) == (500, ["ErrorSchemaValidation"])
         assert answer.texts("//t:LineNumber") == ["2"]
         assert int(answer.texts("//t:LinePosition")[0]) > 5
+
+    @pytest.mark.skipif(contract.schema_folder() is None, reason="needs the schemas")
+    def test_what_exchange_serves_and_this_does_not_is_no_matter_of_versions(self, soap: Soap) -> None:
+        answer = soap.ask("<m:GetRoomLists/>")
+        assert (answer.status, answer.codes) == (500, ["ErrorInvalidOperation"])

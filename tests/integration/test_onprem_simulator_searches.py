@@ -122,11 +122,54 @@ class TestOrder:
         assert len(set(numbers)) == 9
 
 
+class TestViews:
+    @staticmethod
+    def seen(soap: Soap, view: str, group: str = "") -> Answer:
+        return soap.ask(
+            f'<m:FindItem Traversal="Shallow"><m:ItemShape>{NAMES}</m:ItemShape>{view}{group}'
+            f"<m:ParentFolderIds>{CONTACTS}</m:ParentFolderIds></m:FindItem>",
+            as_=ANNAS,
+        )
+
+    def test_a_fraction_says_where_a_page_begins(self, soap: Soap) -> None:
+        whole = find(soap).attributes("//t:ItemId", "Id")
+        view = '<m:FractionalPageItemView MaxEntriesReturned="2" Numerator="1" Denominator="3"/>'
+        assert self.seen(soap, view).attributes("//t:ItemId", "Id") == whole[3:5]
+
+    def test_contacts_are_seen_from_one_name_to_another(self, soap: Soap) -> None:
+        answer = self.seen(soap, '<m:ContactsView MaxEntriesReturned="9" InitialName="l" FinalName="nz"/>')
+        assert set(names(answer)) == {"Lange Notiz", "Nur Telefon"}
+
+    def test_contacts_come_in_groups(self, soap: Soap) -> None:
+        group = (
+            f'<m:GroupBy Order="Descending">{field("contacts:DisplayName")}'
+            f'<t:AggregateOn Aggregate="Minimum">{field("contacts:DisplayName")}</t:AggregateOn></m:GroupBy>'
+        )
+        answer = self.seen(soap, "", group)
+        groups = answer.texts("//t:GroupIndex")
+        assert groups == sorted(set(groups), reverse=True)
+        assert len(groups) < len(answer.attributes("//t:GroupedItems//t:ItemId", "Id")) == 9
+
+
 class TestMapi:
     def test_a_contact_is_read_by_its_tags(self, soap: Soap) -> None:
         shape = f"{IDS}<t:AdditionalProperties>{HOME_CITY}{WORK_CITY}{CLASS_TAG}</t:AdditionalProperties>"
         answer = soap.ask(get_items(item_id(ANNA, KATHARINA), shape=shape), as_=ANNAS)
         assert answer.texts("//t:ExtendedProperty/t:Value") == ["Starnberg", "München", "IPM.Contact"]
+
+    def test_numbers_without_a_place_are_kept_under_all_their_names(self, soap: Soap) -> None:
+        fax = '<t:ExtendedFieldURI PropertyTag="0x3a24" PropertyType="String"/>'
+        made = soap.ask(
+            f"<m:CreateItem><m:SavedItemFolderId>{CONTACTS}</m:SavedItemFolderId><m:Items><t:Contact>"
+            "<t:FileAs>Zuletzt</t:FileAs><t:PhoneNumbers><t:Entry Key='BusinessFax'>+49 1</t:Entry></t:PhoneNumbers>"
+            "</t:Contact></m:Items></m:CreateItem>",
+            as_=ANNAS,
+        )
+        wanted = f"<t:AdditionalProperties>{fax}</t:AdditionalProperties>"
+        ask = get_items(made.attributes("//t:ItemId", "Id")[0], shape=f"<t:BaseShape>Default</t:BaseShape>{wanted}")
+        answer = soap.ask(ask, as_=ANNAS)
+        assert answer.texts("//t:FileAs") == ["Zuletzt"]
+        assert answer.texts("//t:Entry[@Key = 'BusinessFax'] | //t:ExtendedProperty/t:Value") == ["+49 1", "+49 1"]
 
     def test_a_contact_is_written_by_its_tags(self, soap: Soap, company: Company) -> None:
         written = {HOME_CITY: "Füssen", WORK_CITY: "Köln", HOME_CITY.replace("3a59", "3a06"): "Kai"}

@@ -37,6 +37,21 @@ def load(folder: Path) -> etree.XMLSchema:
     return etree.XMLSchema(etree.fromstring(etree.tostring(wrapper)))
 
 
+@cache
+def operations(folder: Path) -> dict[str, tuple[str, str]]:
+    """What can be asked of a server: by the operation's name, the elements of question and answer."""
+    tag = "{http://www.w3.org/2001/XMLSchema}element"
+    names = {element.get("name", "") for element in etree.parse(folder / "messages.xsd").getroot().iter(tag)}
+    names.discard("SendNotification")  # what a server sends
+    return {name.removesuffix("Request"): (name, said) for name in sorted(names) if (said := _answer(name, names))}
+
+
+def _answer(name: str, names: set[str]) -> str:
+    """The element that answers another one; nothing if that is no question."""
+    candidates = (f"{name}Response", f"{name}ResponseMessage", f"{name.removesuffix('Request')}Response")
+    return next((found for found in candidates if found in names and found != name), "")
+
+
 def violations(schema: etree.XMLSchema, root: etree._Element) -> list[tuple[int, str]]:
     """What in an envelope the schemas do not allow: line and sentence. A fault's body is SOAP's own."""
     found: list[tuple[int, str]] = []

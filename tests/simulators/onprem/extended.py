@@ -79,6 +79,31 @@ _SPOTS: dict[_Property, _Spot] = {
 }
 
 
+# Numbers and names that the company has no place for: kept as clients put them down, by any of their names.
+OTHER_PHONES = {
+    "AssistantPhone": 0x3A2E,
+    "BusinessFax": 0x3A24,
+    "Callback": 0x3A02,
+    "CarPhone": 0x3A1E,
+    "CompanyMainPhone": 0x3A57,
+    "HomeFax": 0x3A25,
+    "Isdn": 0x3A2D,
+    "OtherFax": 0x3A23,
+    "OtherTelephone": 0x3A1F,
+    "Pager": 0x3A21,
+    "PrimaryPhone": 0x3A1A,
+    "RadioPhone": 0x3A1D,
+    "Telex": 0x3A2C,
+    "TtyTddPhone": 0x3A4B,
+}
+FILE_AS: Key = (("DistinguishedPropertySetId", "Address"), ("PropertyId", str(0x8005)), ("PropertyType", "String"))
+
+
+def key_of_tag(tag: int) -> Key:
+    """The key of a text by its tag."""
+    return ("PropertyTag", hex(tag)), ("PropertyType", "String")
+
+
 def extended_key(attributes: dict[str, str]) -> Key:
     """The attributes of an ExtendedFieldURI in one order and spelling."""
     spelt = dict(attributes)

@@ -122,8 +122,9 @@ def _extended(entry: Entry, wanted: Wanted) -> str:
 
 def _file_as(entry: Entry, _: Wanted) -> str:
     item = entry.item
+    given = entry.extended.get(extended.FILE_AS, "")
     joined = f"{item.surname}, {item.given_name}" if item.surname and item.given_name else item.display_name
-    return _simple("FileAs", joined or item.company)
+    return _simple("FileAs", given or joined or item.company)
 
 
 def _complete_name(entry: Entry, _: Wanted) -> str:
@@ -143,7 +144,7 @@ def _complete_name(entry: Entry, _: Wanted) -> str:
 
 
 def _dictionary(
-    name: str, uri: str, keys: Callable[[Item], list[tuple[str, str]]], attributes: str = ""
+    name: str, uri: str, keys: Callable[[Entry], list[tuple[str, str]]], attributes: str = ""
 ) -> dict[str, Renderer]:
     def render(entry: Entry, wanted: Wanted) -> str:
         whole = f"contacts:{name}" in wanted.names
@@ -151,7 +152,7 @@ def _dictionary(
         extra = ' Name="" RoutingType="SMTP" MailboxType="Mailbox"' if entry.directory and attributes else attributes
         inner = "".join(
             f'<t:Entry Key="{key}"{extra}>{text(content)}</t:Entry>'
-            for key, content in keys(entry.item)
+            for key, content in keys(entry)
             if content and (whole or key in asked)
         )
         return f"<t:{name}>{inner}</t:{name}>" if inner else ""
@@ -163,13 +164,16 @@ def _numbered(prefix: str, values: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(f"{prefix}{number}", content) for number, content in enumerate(values[:3], start=1)]
 
 
-def _phones(item: Item) -> list[tuple[str, str]]:
+def _phones(entry: Entry) -> list[tuple[str, str]]:
+    item = entry.item
     named = [
         (("BusinessPhone", "BusinessPhone2"), item.business_phones),
         (("HomePhone", "HomePhone2"), item.home_phones),
     ]
     pairs = [pair for keys, numbers in named for pair in zip(keys, numbers, strict=False)]
-    return [*pairs, ("MobilePhone", item.mobile_phone)]
+    kept = entry.extended
+    others = [(key, kept.get(extended.key_of_tag(tag), "")) for key, tag in extended.OTHER_PHONES.items() if kept]
+    return [*pairs, ("MobilePhone", item.mobile_phone), *others]
 
 
 ADDRESS_PARTS = (
@@ -258,7 +262,7 @@ FIELDS: dict[str, Renderer] = {
     **_dictionary(
         "EmailAddresses",
         "contacts:EmailAddress",
-        lambda item: _numbered("EmailAddress", item.email_addresses),
+        lambda entry: _numbered("EmailAddress", entry.item.email_addresses),
         ' RoutingType="SMTP" MailboxType="Contact"',
     ),
     "contacts:PhysicalAddresses": _addresses,
@@ -271,7 +275,7 @@ FIELDS: dict[str, Renderer] = {
     "contacts:ContactSource": _directory("ContactSource"),
     "contacts:Department": _text("Department", "department"),
     "contacts:Generation": _text("Generation", "generation"),
-    **_dictionary("ImAddresses", "contacts:ImAddress", lambda item: _numbered("ImAddress", item.im_addresses)),
+    **_dictionary("ImAddresses", "contacts:ImAddress", lambda entry: _numbered("ImAddress", entry.item.im_addresses)),
     "contacts:JobTitle": _text("JobTitle", "job_title"),
     "contacts:Manager": _text("Manager", "manager"),
     "contacts:OfficeLocation": _text("OfficeLocation", "office_location"),

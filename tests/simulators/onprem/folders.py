@@ -13,7 +13,7 @@ from tests.simulators.onprem.fields import Wanted
 from tests.simulators.onprem.mailboxes import FolderView, Mailbox, below, distribution_list, hierarchy
 from tests.simulators.onprem.restrictions import admits, reader
 from tests.simulators.onprem.shapes import folder_element, read_folder_shape
-from tests.simulators.onprem.soap import EwsError, M, children, response, success
+from tests.simulators.onprem.soap import EwsError, M, children, local, response, success
 from tests.simulators.onprem.state import Call
 
 Thing = TypeVar("Thing")
@@ -35,7 +35,7 @@ def find_folder(call: Call) -> str:
     """The folders below others, one message for each parent."""
     wanted = read_folder_shape(call.body.find(f"{M}FolderShape"))
     restriction = call.body.find(f"{M}Restriction")
-    view_of_page = call.body.find(f"{M}IndexedPageFolderView")
+    view_of_page = next((child for child in children(call.body) if local(child).endswith("PageFolderView")), None)
     deep = call.body.get("Traversal") == "Deep"
 
     def answer(reference: etree._Element) -> str:
@@ -74,6 +74,8 @@ def page(found: Sequence[Thing], view: etree._Element | None) -> tuple[Sequence[
         if view.get("BasePoint") == "End":
             shown = found[max(0, len(found) - offset - most) : len(found) - offset]
             return shown, _paging(offset + len(shown), len(found))
+        if local(view).startswith("Fractional"):
+            offset = len(found) * int(view.get("Numerator", "0")) // max(1, int(view.get("Denominator", "1")))
     shown = found[offset : offset + most]
     return shown, _paging(offset + len(shown), len(found))
 

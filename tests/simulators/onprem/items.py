@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from lxml import etree
@@ -12,7 +13,7 @@ from tests.simulators.onprem.folders import page
 from tests.simulators.onprem.mailboxes import DistributionList, Mailbox, distribution_list
 from tests.simulators.onprem.restrictions import Read, admits, mentions, reader, sort_key
 from tests.simulators.onprem.shapes import contact_element, list_element, read_shape
-from tests.simulators.onprem.soap import EwsError, M, children, local, response, success, value
+from tests.simulators.onprem.soap import EwsError, M, children, local, response, success, text, value
 from tests.simulators.onprem.state import Call
 
 
@@ -33,18 +34,37 @@ def find_item(call: Call) -> str:
     """The items of folders, one message for each folder."""
     shape = call.body.find(f"{M}ItemShape")
     wanted = read_shape(shape, light=True)
-    view = call.body.find(f"{M}IndexedPageItemView")
-    if view is None:
-        view = call.body.find(f"{M}ContactsView")
+    view = next(
+        (child for child in children(call.body) if local(child).endswith(("PageItemView", "ContactsView"))), None
+    )
 
     def answer(reference: etree._Element) -> str:
         mailbox, parent = call.access.folder(reference, call.mailbox)
         found = [] if parent.contacts is None else _found(call, mailbox, parent.contacts)
         shown, attributes = page(found, view)
-        inner = "" if parent.contacts is None else "".join(element(call, i, parent.contacts, wanted) for i in shown)
-        return success("FindItem", f"<m:RootFolder {attributes}><t:Items>{inner}</t:Items></m:RootFolder>")
+        inner = "" if parent.contacts is None else _shown(call, shown, parent.contacts, wanted)
+        return success("FindItem", f"<m:RootFolder {attributes}>{inner or '<t:Items/>'}</m:RootFolder>")
 
     return response("FindItem", call.each(children(call.body.find(f"{M}ParentFolderIds")), answer))
+
+
+def _shown(call: Call, items: Sequence[Item | DistributionList], folder: ContactFolder, wanted: Wanted) -> str:
+    """A page of what was found, in groups where groups are asked for."""
+    order = call.body.find(f"{M}GroupBy")
+    if order is None:
+        return f"<t:Items>{''.join(element(call, item, folder, wanted) for item in items)}</t:Items>"
+    path = children(order)[0]
+    groups: dict[str, list[str]] = {}
+    for item in items:
+        name = "".join(reader(partial(element, call, item, folder))(path)[:1])
+        groups.setdefault(name, []).append(element(call, item, folder, wanted))
+    names = sorted(groups, reverse=order.get("Order") == "Descending")
+    inner = "".join(
+        f"<t:GroupedItems><t:GroupIndex>{text(name)}</t:GroupIndex><t:Items>{''.join(groups[name])}</t:Items>"
+        "</t:GroupedItems>"
+        for name in names
+    )
+    return f"<t:Groups>{inner}</t:Groups>"
 
 
 def content(mailbox: Mailbox, folder: ContactFolder) -> list[Item | DistributionList]:
@@ -60,6 +80,15 @@ def element(call: Call, item: Item | DistributionList, folder: ContactFolder, wa
     return contact_element(call.state.entry(item, folder), wanted)
 
 
+def _is_between(call: Call, name: str) -> bool:
+    """Whether a name is among those that a view of contacts begins and ends with."""
+    view = call.body.find(f"{M}ContactsView")
+    if view is None:
+        return True
+    first, last = view.get("InitialName", "").casefold(), view.get("FinalName", "").casefold()
+    return first <= name.casefold() and (not last or name.casefold() <= last)
+
+
 def _found(call: Call, mailbox: Mailbox, folder: ContactFolder) -> list[Item | DistributionList]:
     """What a search finds in a folder, in its order. Nothing is associated or soft-deleted here."""
     if call.body.get("Traversal") != "Shallow":
@@ -69,7 +98,7 @@ def _found(call: Call, mailbox: Mailbox, folder: ContactFolder) -> list[Item | D
     def read(item: Item | DistributionList) -> Read:
         return reader(partial(element, call, item, folder))
 
-    found = content(mailbox, folder)
+    found = [item for item in content(mailbox, folder) if _is_between(call, item.display_name)]
     if restriction is not None or query:
         found = [item for item in found if admits(restriction, read(item)) and mentions(query, read(item))]
     for order in reversed(children(call.body.find(f"{M}SortOrder"))):

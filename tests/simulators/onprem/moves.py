@@ -10,7 +10,19 @@ from lxml import etree
 from tests.simulators.company.model import PUBLIC, ContactFolder, Item
 from tests.simulators.onprem.mailboxes import CONTACTS, FolderView, Mailbox, hierarchy, target
 from tests.simulators.onprem.shapes import folder_element, id_element, read_folder_shape
-from tests.simulators.onprem.soap import TYPES, EwsError, M, T, children, flag, local, response, success, value
+from tests.simulators.onprem.soap import (
+    TYPES,
+    EwsError,
+    M,
+    SoapFault,
+    T,
+    children,
+    flag,
+    local,
+    response,
+    success,
+    value,
+)
 from tests.simulators.onprem.state import Call
 from tests.simulators.onprem.writes import owner_of
 
@@ -142,5 +154,5 @@ def _each_item(call: Call, operation: str, act: _Act) -> str:
 
 def _given(element: etree._Element | None) -> etree._Element:
     if element is None:
-        raise EwsError("ErrorInvalidRequest")
+        raise SoapFault("ErrorInvalidRequest")
     return element

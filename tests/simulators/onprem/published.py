@@ -9,8 +9,6 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from lxml import etree
-
 from tests.simulators.onprem import contract
 from tests.simulators.onprem.soap import MESSAGES, TYPES
 from tests.simulators.onprem.transport import Outgoing
@@ -19,7 +17,6 @@ FOLDER = "/ews/"
 _SCHEMAS = frozenset({"messages.xsd", "types.xsd", "xml.xsd"})
 _HTML = (("Content-Type", "text/html; charset=UTF-8"),)
 _XML = (("Content-Type", "text/xml"),)
-_ELEMENT = "{http://www.w3.org/2001/XMLSchema}element"
 _HEADERS = {  # parts of a request that travel in the header, and the elements they are
     "Impersonation": "ExchangeImpersonation",
     "MailboxCulture": "MailboxCulture",
@@ -51,9 +48,7 @@ def document(path: str) -> Outgoing:
 @cache
 def _wsdl(folder: Path) -> bytes:
     """All operations of the schemas, as documents in literal style over SOAP 1.1."""
-    names = {element.get("name", "") for element in etree.parse(folder / "messages.xsd").getroot().iter(_ELEMENT)}
-    names.discard("SendNotification")  # what a server sends
-    pairs = {name.removesuffix("Request"): (name, answer) for name in sorted(names) if (answer := _answer(name, names))}
+    pairs = contract.operations(folder)
     return (
         '<?xml version="1.0" encoding="utf-8"?><wsdl:definitions xmlns:wsdl="http://schemas.xmlsoap.org/wsdl/" '
         'xmlns:soap="http://schemas.xmlsoap.org/wsdl/soap/" xmlns:xs="http://www.w3.org/2001/XMLSchema" '
@@ -65,12 +60,6 @@ def _wsdl(folder: Path) -> bytes:
         '<soap:binding style="document" transport="http://schemas.xmlsoap.org/soap/http"/>'
         f"{''.join(map(_bound, pairs))}</wsdl:binding></wsdl:definitions>"
     ).encode()
-
-
-def _answer(name: str, names: set[str]) -> str:
-    """The element that answers another one; nothing if that is no question."""
-    candidates = (f"{name}Response", f"{name}ResponseMessage", f"{name.removesuffix('Request')}Response")
-    return next((found for found in candidates if found in names and found != name), "")
 
 
 def _messages(operation: str, request: str, answer: str) -> str:

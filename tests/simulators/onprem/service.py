@@ -94,6 +94,7 @@ class Service:
         self._recorder = recorder
         folder = contract.schema_folder()
         self._schema = contract.load(folder) if folder else None
+        self._known = {asked for asked, _ in contract.operations(folder).values()} if folder else set()
 
     def answer(self, payload: bytes, known: str = "") -> Outcome:
         """The answer to one request; the simulator's own mistakes are kept and shown as an internal error.
@@ -116,9 +117,11 @@ class Service:
 
     def _perform(self, payload: bytes, request: Request) -> Outcome:
         name = request.operation
-        if name not in OPERATIONS:
+        if name not in OPERATIONS and name not in self._known:
             raise SoapFault("ErrorInvalidRequest", f"The operation {name} is not known.")
         self._validate(payload)
+        if name not in OPERATIONS:  # to another code clients answer by trying all versions of the schema
+            raise SoapFault("ErrorInvalidOperation", f"The operation {name} is not served here.")
         asked = asked_of(request, payload)
         with self._state.faults.taken(asked) as blow:
             time.sleep(blow.wait)

@@ -8,7 +8,7 @@ from typing import Any
 from lxml import etree
 
 from tests.simulators.company.model import Item, PostalAddress
-from tests.simulators.onprem.extended import Key, extended_key, placed, written
+from tests.simulators.onprem.extended import FILE_AS, OTHER_PHONES, Key, extended_key, key_of_tag, placed, written
 from tests.simulators.onprem.fields import ADDRESS_PARTS
 from tests.simulators.onprem.soap import EwsError, T, children, local, value
 
@@ -64,7 +64,16 @@ def read_contact(element: etree._Element) -> tuple[dict[str, Any], Extended]:
                 extended[key] = content
         else:
             fields.update(_read_property(name, child, Item("")))
+            extended.update(_read_others(child))
     return fields, extended
+
+
+def _read_others(element: etree._Element) -> Extended:
+    """What the company has no place for, under the names that MAPI has for it."""
+    if local(element) == "FileAs":
+        return {FILE_AS: element.text or ""}
+    entries = _entries(element) if local(element) == "PhoneNumbers" else {}
+    return {key_of_tag(OTHER_PHONES[key]): content for key, content in entries.items() if key in OTHER_PHONES}
 
 
 def read_extended(element: etree._Element) -> tuple[Key, str]:
@@ -149,8 +158,19 @@ def read_updates(updates: list[etree._Element], before: Item) -> tuple[dict[str,
                 extended[key] = content
             continue
         fields.update(_read_update(local(update), path, update, current))
+        for given in update.iterfind(f"{T}Contact/*"):
+            extended.update(_read_others(given))
+        if local(update) == "DeleteItemField":
+            extended.update(_cleared_others(path))
         current = replace(before, **fields)
     return fields, extended
+
+
+def _cleared_others(path: etree._Element) -> Extended:
+    if path.get("FieldURI") == "contacts:FileAs":
+        return {FILE_AS: ""}
+    tag = OTHER_PHONES.get(path.get("FieldIndex", "")) if path.get("FieldURI") == "contacts:PhoneNumber" else None
+    return {key_of_tag(tag): ""} if tag else {}
 
 
 def _read_update(action: str, path: etree._Element, update: etree._Element, current: Item) -> dict[str, Any]:
