@@ -107,11 +107,17 @@ class EwsConnector:
         yield self._person(address, entry)
 
     def _list(self, address: str) -> Iterator[Card]:
-        """Those members that have a mailbox here; others are nobody's business, and no failure."""
+        """Those members that have a mailbox here; others are nobody's business, and no failure.
+
+        Of a hidden one without a mailbox nobody can tell whether it is gone, or cannot be found for now.
+        """
         seen: set[str] = set()
         for member in lists.members(self._session, address):
             entry = self._entry(member)
-            if entry.kind not in entries.MAILBOXES if entry else not entries.has_mailbox(self._session, member):
+            if entry is not None and entry.kind not in entries.MAILBOXES:
+                continue
+            if entry is None and not entries.has_mailbox(self._session, member):
+                yield Card(Mailbox(member.lower(), member), error=MailboxGone("Exchange finds no mailbox of a member."))
                 continue
             card = self._person(member, entry)
             if card.mailbox.key not in seen:

@@ -110,12 +110,15 @@ class TenantRun:
         # Whom a source names as a mailbox to open stays one, whatever the address list says later.
         for source in sorted(self._sources, key=lambda source: source.kind == SourceKind.GAL):
             named: set[bytes] = set()
+            unfound: set[str] = set()
             try:
                 members = self._connector.resolve(Source(SourceKind(source.kind), source.ref, _to_filter(source)))
                 for chunk in _chunks(self._stoppable(members), _NAMED_AT_ONCE):
-                    wanted = [card for card in chunk if card.mailbox.enabled or source.kind != SourceKind.GROUP]
+                    unfound.update(card.mailbox.key for card in chunk if card.error is not None)
+                    found = [card for card in chunk if card.error is None]
+                    wanted = [card for card in found if card.mailbox.enabled or source.kind != SourceKind.GROUP]
                     pulled.update(card.mailbox.key for card in wanted)
-                    disabled.update(card.mailbox.key for card in chunk if not card.mailbox.enabled)
+                    disabled.update(card.mailbox.key for card in found if not card.mailbox.enabled)
                     named.update(self._name(source, wanted))
             except ConnectorError as error:
                 if error.concerns_all:
@@ -126,9 +129,13 @@ class TenantRun:
                     is_folder = source.kind == SourceKind.PUBLIC_FOLDER
                     unresolved.add(public_folder_key(source.ref) if is_folder else source.ref.lower())
             else:
-                self._target.finish_source(source.id, named)
+                self._target.finish_source(source.id, named | self._named_as(unfound))
         self.summary.skipped += len(disabled - pulled)
         return unresolved - pulled
+
+    def _named_as(self, keys: Set[str]) -> set[bytes]:
+        """The mailboxes with these keys, as far as a source has named them before."""
+        return {mailbox.id for mailbox in self._target.to_pull() if mailbox.key in keys} if keys else set()
 
     def _stoppable(self, cards: Iterable[Card]) -> Iterator[Card]:
         for card in cards:  # each may cost a request

@@ -42,3 +42,14 @@ def test_a_run_that_is_killed_is_made_good_by_the_next(authority: Authority, ste
         assert kill_after(step, "pull", story.place.home)
         story.reopen()
         story.settle()
+
+
+@pytest.mark.slow
+def test_a_hidden_member_whose_mailbox_is_not_found_for_once_stays(authority: Authority) -> None:
+    with pulled_once(authority) as story:
+        story.switch(2)
+        story.edit(("change_card", 0, 6))
+        story.run(accept_removals=True)
+        story.arm("mailbox-moved", 1.0)
+        story.run(accept_removals=True)
+        story.settle()
