@@ -28,6 +28,12 @@ for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
     os.environ.pop(name, None)  # the machine's own must not stand between the tests and their servers
 
 
+@pytest.fixture(autouse=True)
+def usual_umask() -> None:
+    """The one that people have: the command line, run in this process, leaves it closed for the next test."""
+    os.umask(0o022)
+
+
 @dataclass(frozen=True)
 class Authority:
     """The authority that signs the simulators' certificates; `ca_pem` is what clients trust."""
