@@ -64,8 +64,8 @@ class MailboxKind(StrEnum):
 
 
 def public_folder_key(path: str) -> str:
-    """The `key` of a public folder's mailbox: no address begins like it."""
-    return f"\\{path.lower()}"
+    """The `key` of a public folder's mailbox: no address begins like it. Names are joined by `/`, or as in Exchange."""
+    return "\\" + path.lower().replace("\\", "/").strip("/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +244,7 @@ class Connector(Protocol):
         """The mailboxes of a source, each once; a group gives its transitive members, disabled ones included.
 
         `contact` is None where the server did not bring the directory entry along: then `card` has to be asked.
+        With an `error` the source names somebody who could not be found: whom it named before, it still names.
         """
 
     def card(self, mailboxes: Sequence[Mailbox]) -> Iterator[Card]:

@@ -50,7 +50,9 @@ def add(
     ] = None,
     public_folder: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH", help="A public folder, like a/b, with contact folders below it (on-premises)."),
+        typer.Option(
+            metavar="PATH", help="A public folder, like a/b or \\a\\b, with contact folders below it (on-premises)."
+        ),
     ] = None,
     all_users: Annotated[bool, typer.Option("--all-users", help="Everybody in the directory (online).")] = False,
     department: Annotated[str | None, typer.Option(metavar="D", help="Of all users: only this department.")] = None,
@@ -93,7 +95,8 @@ def add(
     wanted += [("gal", "", UserFilter())] * gal
     wanted += [("list", values.address(text, "--list"), UserFilter()) for text in list_ or ()]
     wanted += [
-        ("public-folder", values.folder_path(text, "--public-folder"), UserFilter()) for text in public_folder or ()
+        ("public-folder", values.folder_path(text.replace("\\", "/"), "--public-folder"), UserFilter())
+        for text in public_folder or ()
     ]
     wanted += [("all-users", "", people)] * all_users
     wanted += [("org-contacts", "", UserFilter())] * org_contacts

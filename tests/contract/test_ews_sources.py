@@ -201,6 +201,18 @@ class TestPublicFolders:
         assert (card.mailbox, card.contact) == (CUSTOMERS_BOX, None)
         assert not card.mailbox.kind.has_card
 
+    @pytest.mark.parametrize("path", ["\\Vertrieb\\Kunden", "vertrieb\\kunden\\", "/Vertrieb\\KUNDEN"])
+    def test_a_path_may_be_written_as_exchange_does(self, connector: Connector, path: str) -> None:
+        assert list(mailboxes(connector, Source(SourceKind.PUBLIC_FOLDER, path))) == [CUSTOMERS_BOX]
+
+    def test_a_name_may_hold_exchanges_separator_too(self, harness: EwsHarness, connector: Connector) -> None:
+        odd = harness.company.add_folder(PUBLIC, "Ein\\Aus", cast.folder_id(PUBLIC, "Vertrieb"))
+        harness.company.add_contact(PUBLIC, odd.id, display_name="Schalter")
+        for path in ("vertrieb/ein\\aus", "\\Vertrieb\\Ein\\Aus"):
+            (mailbox,) = mailboxes(connector, Source(SourceKind.PUBLIC_FOLDER, path))
+            assert (mailbox.key, mailbox.address) == ("\\vertrieb/ein/aus", "Vertrieb/Ein\\Aus")
+            assert names(Copy(mailbox).pull(connector).holdings) == ["Schalter"]
+
     def test_it_gives_its_contacts_and_those_of_the_contact_folders_below(self, connector: Connector) -> None:
         copy = Copy(CUSTOMERS_BOX).pull(connector)
         assert names(copy.holdings) == ["Gast Nr. 1", "Greta Großkunde", "Karl Kleinkunde", "Ole Nordkunde"]

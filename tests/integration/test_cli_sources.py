@@ -126,7 +126,7 @@ def test_a_house_of_its_own_has_no_directory_online(cli: Any, option: str) -> No
     assert (answer.code, option in answer.document["error"]["message"]) == (Exit.USAGE, True)
 
 
-ONPREM = ["--gal", "--list", "sales@house.example", "--public-folder", "/Sales/Customers/"]
+ONPREM = ["--gal", "--list", "sales@house.example", "--public-folder", "\\Sales\\Customers"]
 ONPREM += ["--public-folder", "Ein/Aus @ Nord", "--list", "all@house.example"]
 
 

@@ -23,7 +23,7 @@ from connectors.port import (
 )
 from connectors.selection import BUSINESS, FULL, Selection
 from tests.reading import outcomes
-from tests.unit.ews_wire import SETTINGS, Reply, Seen, Wire, answer, error, fault, messages, success
+from tests.unit.ews_wire import NOBODY, SETTINGS, Reply, Seen, Wire, answer, error, fault, messages, success
 
 ANNA = Mailbox("anna@example.com", "anna@example.com")
 
@@ -601,6 +601,51 @@ class TestAPublicFolderThatIsNotSynchronised:
         (page,) = outcomes(connector, self.BOX)
         assert [one.id for one in page.upserts] == ["a", "b", "c"]
         assert wire.seen[4].find("string(//m:IndexedPageItemView/@Offset)") == "2"
+
+    @pytest.mark.parametrize(
+        "code", ["ErrorInvalidFolderTypeForOperation", "ErrorInvalidSyncStateData", "ErrorSomethingNew"]
+    )
+    def test_whatever_code_the_server_refuses_by_it_is_listed(
+        self, wire: Wire, connector: EwsConnector, code: str
+    ) -> None:
+        wire.reply(messages("SyncFolderItems", error("SyncFolderItems", code)), found("a"), items(contact("a")))
+        (page,) = outcomes(connector, self.BOX)
+        assert [one.id for one in page.upserts] == ["a"]
+
+    def test_an_internal_error_that_stays_counts_as_a_refusal(self, wire: Wire, connector: EwsConnector) -> None:
+        replies = {
+            "SyncFolderItems": messages("SyncFolderItems", error("SyncFolderItems", "ErrorInternalServerError")),
+            "ResolveNames": NOBODY,  # the server answers others
+            "FindItem": found("a"),
+            "GetItem": items(contact("a")),
+        }
+        wire.replies += [lambda seen: replies[seen.operation]] * 50
+        (page,) = outcomes(connector, self.BOX)
+        assert [one.id for one in page.upserts] == ["a"]
+
+    @pytest.mark.parametrize("code", ["ErrorMailboxStoreUnavailable", "ErrorADUnavailable"])
+    def test_a_fault_that_may_pass_is_no_refusal(self, wire: Wire, connector: EwsConnector, code: str) -> None:
+        wire.reply(*[messages("SyncFolderItems", error("SyncFolderItems", code))] * 50)
+        with pytest.raises(ServerFault):
+            list(outcomes(connector, self.BOX))
+        assert "FindItem" not in wire.operations
+
+    @pytest.mark.parametrize("known", [{}, {"f": "s1"}], ids=["new", "read before"])
+    @pytest.mark.parametrize("code", ["ErrorItemNotFound", "ErrorFolderNotFound", "ErrorSyncFolderNotFound"])
+    def test_one_that_is_listed_and_whose_content_is_not_found_is_not_gone(
+        self, wire: Wire, connector: EwsConnector, code: str, known: dict[str, str]
+    ) -> None:
+        wire.reply(messages("SyncFolderItems", error("SyncFolderItems", code)))
+        with pytest.raises(ServerFault) as caught:
+            list(outcomes(connector, self.BOX, known))
+        assert caught.value.code == code
+        assert "-DefaultPublicFolderMailbox" in caught.value.advice
+
+    def test_one_whose_content_cannot_be_listed_is_not_gone_either(self, wire: Wire, connector: EwsConnector) -> None:
+        wire.reply(self.REFUSAL, messages("FindItem", error("FindItem", "ErrorItemNotFound")))
+        with pytest.raises(ServerFault) as caught:
+            list(outcomes(connector, self.BOX, {"f": "s1"}))
+        assert "-DefaultPublicFolderMailbox" in caught.value.advice
 
     def test_it_is_listed_anew_when_it_changed_meanwhile(self, wire: Wire, connector: EwsConnector) -> None:
         wire.reply(self.REFUSAL, found("a", "b", last=False), found("d", total=2))

@@ -13,7 +13,7 @@ from lxml import etree
 from connectors.ews.mailbox.folders import acting_as, contact_folders
 from connectors.ews.mailbox.items import Found, fetch, listed
 from connectors.ews.mapping import is_private, item_from
-from connectors.ews.wire.codes import FOLDER_GONE, UNSUPPORTED
+from connectors.ews.wire.codes import FOLDER_GONE, PASSING, UNSUPPORTED
 from connectors.ews.wire.operations import MAX_CHANGES, TYPES, sync_folder_items
 from connectors.ews.wire.session import EwsSession, only
 from connectors.ews.wire.soap import Message
@@ -94,7 +94,7 @@ class _Round:
         try:
             said = self._sync(state, limit)
         except ServerFault as error:
-            if self.address or error.code not in UNSUPPORTED:
+            if self.address or not _may_mean_unsupported(error.code):
                 raise
             yield from self._listed(limit)
             return
@@ -141,7 +141,7 @@ class _Round:
             operation = sync_folder_items(self.folder.id, state, limit)
             message = only(self.session.call(operation, act_as=self.address), act_as=self.address)
         except ConnectorError as error:
-            if error.code in FOLDER_GONE:
+            if error.code in FOLDER_GONE and self.address:  # of a public folder it does not say so: `folders.reading`
                 return None
             if error.code == "ErrorInvalidSyncStateData" and state:
                 raise CheckpointExpired(
@@ -163,7 +163,8 @@ class _Round:
     def _listed(self, limit: int) -> Iterator[Page]:
         """The pages of a public folder that cannot be synchronised: all there is, each time.
 
-        Microsoft, "Public folder access with EWS in Exchange", points to FindItem and GetItem instead.
+        Microsoft, "SyncFolderItems operation", does not support them, though servers do it; "Public folder access with
+        EWS in Exchange" points to FindItem and GetItem instead.
         """
         said = self._all()
         item_ids, fields = list(said.wanted), self.selection.fields
@@ -218,6 +219,15 @@ class _Round:
             skipped={reason: number for reason, number in skipped.items() if number},
             unread=tuple(item_id for item_id, element in brought.found if element is None),
         )
+
+
+def _may_mean_unsupported(code: str) -> bool:
+    """Whether a server may say by it that it does not synchronise public folders: which code does is written nowhere.
+
+    An internal error was ridden out in vain; servers have answered so to what they have no public folders in mind for.
+    """
+    passing = PASSING - {"ErrorInternalServerError"}
+    return code in UNSUPPORTED or (code.startswith("Error") and code not in passing | FOLDER_GONE)
 
 
 @dataclass(slots=True)

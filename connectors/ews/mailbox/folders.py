@@ -45,7 +45,14 @@ READER_ADVICE: Final = (
     "Let the service account read the folder and those below it in the Exchange Management Shell:"
     " Add-PublicFolderClientPermission -Identity \\PATH -User ACCOUNT -AccessRights Reviewer"
 )
-GONE_ADVICE: Final = f"Check the path, or remove the source. If there is such a folder: {READER_ADVICE}"
+GONE_ADVICE: Final = (
+    "Check the path as Get-PublicFolder -Recurse shows it, or remove the source."
+    f" If there is such a folder: {READER_ADVICE}"
+)
+ELSEWHERE_ADVICE: Final = (
+    "If it stays, the content may lie in another public folder mailbox (Get-PublicFolder \\PATH | fl"
+    " ContentMailboxName): Set-Mailbox ACCOUNT -DefaultPublicFolderMailbox NAME"
+)
 _PARENTS_AT_ONCE: Final = 50
 
 
@@ -56,13 +63,22 @@ def acting_as(mailbox: Mailbox) -> str:
 
 @contextmanager
 def reading(mailbox: Mailbox) -> Iterator[None]:
-    """Says, where Exchange refuses a public folder, how it is opened; mailboxes have an advice of their own."""
+    """Says, where Exchange refuses a public folder, how it is opened; mailboxes have an advice of their own.
+
+    Exchange keeps the tree in one mailbox and may keep what is in a folder in another one, where it may not look: then
+    there is a folder, and none. That is no reason to take it for gone.
+    """
     try:
         yield
-    except NotPermitted as error:
-        if mailbox.kind is not MailboxKind.PUBLIC_FOLDER or error.advice != NotPermitted.default_advice:
+    except (NotPermitted, ServerFault) as error:
+        if mailbox.kind is not MailboxKind.PUBLIC_FOLDER or error.advice != error.default_advice:
             raise
-        raise NotPermitted(error.message, code=error.code, advice=READER_ADVICE) from None
+        if isinstance(error, NotPermitted):
+            raise NotPermitted(error.message, code=error.code, advice=READER_ADVICE) from None
+        if error.code not in FOLDER_GONE:
+            raise
+        message = f"Exchange lists a public folder and does not find what is in it ({error.code})."
+        raise ServerFault(message, code=error.code, advice=ELSEWHERE_ADVICE) from None
 
 
 def contact_folders(session: EwsSession, mailbox: Mailbox, known: Collection[str] = ()) -> list[Folder]:
@@ -170,12 +186,13 @@ def _public_folders(session: EwsSession, path: str) -> list[Folder]:
 
 
 def _public_folder(session: EwsSession, path: str) -> tuple[Found, str] | None:
-    """The folder at a path, compared without case as Exchange does, and the path as Exchange writes it.
+    r"""The folder at a path, compared without case as Exchange does, and the path as Exchange writes it.
 
-    A name may hold a `/` itself: folders whose names go on behind one are tried where no shorter name leads on.
+    A `\` is as good as a `/`: Exchange's own tools write paths with it. A name may hold either itself, so folders
+    whose names go on behind one are tried where no shorter name leads on.
     """
     try:
-        return _descend(session, "", path.strip("/").casefold(), "")
+        return _descend(session, "", _comparable(path).strip("/"), "")
     except MailboxGone as error:
         message = "Exchange shows public folders only to accounts with a mailbox; the service account has none."
         raise NotPermitted(message, code=error.code, advice="Give the service account a mailbox.") from None
@@ -187,7 +204,7 @@ def _public_folder(session: EwsSession, path: str) -> tuple[Found, str] | None:
 
 def _descend(session: EwsSession, parent: str, rest: str, above: str) -> tuple[Found, str] | None:
     for child in sorted(_pages(session, parent, 0), key=lambda child: len(child.name)):
-        name, path = child.name.casefold(), f"{above}{child.name}"
+        name, path = _comparable(child.name), f"{above}{child.name}"
         if name == rest:
             return child, path
         if name and rest.startswith(f"{name}/"):
@@ -195,6 +212,10 @@ def _descend(session: EwsSession, parent: str, rest: str, above: str) -> tuple[F
             if found is not None:
                 return found
     return None
+
+
+def _comparable(path: str) -> str:
+    return path.casefold().replace("\\", "/")
 
 
 def _children(session: EwsSession, parents: Sequence[str]) -> Iterator[tuple[str, Found]]:
