@@ -124,8 +124,8 @@ class _Connection(HTTPConnection):
         # As urllib3 does it, but that the socket is known before anybody waits for it.
         try:
             return self._connected()
-        except socket.gaierror as error:
-            raise NameResolutionError(self.host, self, error) from error
+        except (socket.gaierror, UnicodeError) as error:
+            raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
         except TimeoutError as error:
             raise ConnectTimeoutError(self, "timed out") from error
         except OSError as error:
@@ -133,39 +133,35 @@ class _Connection(HTTPConnection):
 
     def _connected(self) -> socket.socket:
         failure = OSError("the name stands for no address")
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            self._dns_host.strip("[]"), self.port, type=socket.SOCK_STREAM
-        ):
-            line = socket.socket(family, kind, protocol)
+        for *kind, _, address in socket.getaddrinfo(self._dns_host.strip("[]"), self.port, type=socket.SOCK_STREAM):
             try:
-                self._begin(line, address)
+                return self._begun(socket.socket(*kind), address)
             except OSError as error:
-                line.close()
                 failure = error
-            except BaseException:
-                line.close()
-                raise
-            else:
-                return line
         raise failure
 
-    def _begin(self, line: socket.socket, address: Any) -> None:
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        line.setblocking(False)
-        begun = line.connect_ex(address)  # cutting works on what has begun
-        if begun not in _BEGUN:
-            raise OSError(begun, os.strerror(begun))
-        self._handle = self.lines.opened(line)
+    def _begun(self, line: socket.socket, address: Any) -> socket.socket:
         try:
-            if not wait_for_write(line, self.timeout):
-                raise TimeoutError
-            self.lines.check()
-            if failed := line.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                raise OSError(failed, os.strerror(failed))
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            line.setblocking(False)
+            begun = line.connect_ex(address)  # cutting works on what has begun
+            if begun not in _BEGUN:
+                raise OSError(begun, os.strerror(begun))
+            self._handle = self.lines.opened(line)
+            self._await(line)
         except BaseException:
-            self.lines.closed(self._handle)
+            line.close()
+            self._let_go(line, self._handle)
             raise
         line.settimeout(self.timeout)
+        return line
+
+    def _await(self, line: socket.socket) -> None:
+        if not wait_for_write(line, self.timeout):
+            raise TimeoutError
+        self.lines.check()
+        if failed := line.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(failed, os.strerror(failed))
 
 
 class _SecureConnection(_Connection, HTTPSConnection):

@@ -52,6 +52,15 @@ def connector(harness: Harness) -> Connector:
     return harness.connect()
 
 
+@pytest.mark.parametrize("is_signed_in", [False, True])
+def test_nothing_goes_out_any_more_after_hanging_up(connector: Connector, *, is_signed_in: bool) -> None:
+    if is_signed_in:
+        connector.probe()
+    connector.hang_up()
+    with pytest.raises(WaitEnded):
+        connector.probe()
+
+
 def pulled(harness: Harness, connector: Connector, person: str) -> Copy:
     return Copy(harness.mailbox(person)).pull(connector)
 

@@ -200,6 +200,7 @@ def test_a_server_that_is_not_trusted_costs_no_descriptor(
     [
         ("127.0.0.1:1", urllib3.exceptions.NewConnectionError),
         ("nobody.invalid", urllib3.exceptions.NameResolutionError),
+        ("no..body.invalid", urllib3.exceptions.NameResolutionError),
     ],
 )
 def test_what_cannot_be_connected_fails_as_it_does_elsewhere(

@@ -185,6 +185,18 @@ def test_nobody_waits_for_a_thread_that_sends_for_itself() -> None:
     assert got == [fresh]
 
 
+def test_nobody_waits_for_what_becomes_of_a_token_once_the_run_is_over() -> None:
+    tokens, got = Tokens(Numbered(), lambda: NOON), []
+    fresh = tokens.instead_of(tokens.bearer())
+    others = [threading.Thread(target=lambda: got.append(tokens.bearer()), daemon=True) for _ in range(2)]
+    for other in others:
+        other.start()
+    tokens.let_go()
+    for other in others:
+        other.join(LONG)
+    assert got == [fresh] * 2
+
+
 def test_parts_of_a_batch_that_were_answered_end_the_doubts_too() -> None:
     revoked, served = refusal(401, "InvalidAuthenticationToken"), answer({"id": "1"})
     graph = StubGraph({"/v1.0/a": [step for _ in range(5) for step in (revoked, served)]})

@@ -33,7 +33,7 @@ _YOUNG: Final = frozenset({"FindPeople", "GetUserPhoto"})
 _OTHER_VERSION: Final = b"The specified server version is invalid"  # as a bare page with HTTP 500
 _RIDES_OUT: Final = RetryPolicy(deadline=900.0)
 # Until the server has let us in once, few attempts: whoever waits for the first outcome had better know it soon.
-_FIRST_SIGN_IN: Final = RetryPolicy(attempts=4)
+_FIRST_SIGN_IN: Final = RetryPolicy(attempts=6)
 
 
 @dataclass(frozen=True, slots=True)
