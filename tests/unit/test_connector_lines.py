@@ -135,11 +135,16 @@ def test_hanging_up_ends_the_wait_for_a_connection(ask: Callable[..., Any]) -> N
         assert cut_off(lines, trying, lambda: ask(lines, url)) < 1.0
 
 
-def test_nothing_is_connected_any_more_after_hanging_up(ask: Callable[..., Any], handles: list[socket.socket]) -> None:
+def test_nobody_waits_for_a_connection_any_more_after_hanging_up(
+    ask: Callable[..., Any], handles: list[socket.socket]
+) -> None:
     lines = Lines(is_over)
     lines.hang_up()
-    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(OverError):
-        ask(lines, f"http://127.0.0.1:{server.getsockname()[1]}/")
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_connection(full.getsockname()):
+        began = time.monotonic()
+        with pytest.raises(OverError):
+            ask(lines, f"http://127.0.0.1:{full.getsockname()[1]}/")
+        assert time.monotonic() - began < 1.0
     assert [handle.fileno() for handle in handles] == [-1]
 
 
@@ -230,11 +235,13 @@ class Line(io.RawIOBase):
     def __init__(self, *pieces: tuple[float, bytes]) -> None:
         self._pieces = iter(pieces)
         self.seconds = 1.0
+        self.before: Callable[[], None] = lambda: None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        self.before()
         wait, piece = next(self._pieces, (0.0, b""))
         self.seconds += wait
         buffer[: len(piece)] = piece
@@ -244,9 +251,9 @@ class Line(io.RawIOBase):
         return io.BufferedReader(self)
 
 
-def answer_over(line: Line, monkeypatch: pytest.MonkeyPatch) -> Any:
+def answer_over(line: Line, monkeypatch: pytest.MonkeyPatch, lines: Lines | None = None) -> Any:
     manager = urllib3.PoolManager()
-    manager.pool_classes_by_scheme = Lines().pools()
+    manager.pool_classes_by_scheme = (lines or Lines()).pools()
     monkeypatch.setattr(lines_module.time, "monotonic", lambda: line.seconds)
     connection: Any = manager.connection_from_url("https://mail.example.com")._new_conn()
     return connection.response_class(line, method="GET")
@@ -267,3 +274,15 @@ def test_an_answer_may_be_long_in_coming_and_its_body_too(
     response = answer_over(Line(*first, (100.0, HEAD), *[(60.0, b"x")] * 9), monkeypatch)
     response.begin()
     assert response.read() == b"x" * 9
+
+
+def test_a_line_that_breaks_as_it_is_cut_is_no_failure_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, line = Lines(is_over), Line()
+
+    def break_off() -> None:
+        lines.hang_up()
+        raise ConnectionResetError
+
+    line.before = break_off
+    with pytest.raises(OverError):
+        answer_over(line, monkeypatch, lines).begin()
