@@ -70,6 +70,7 @@ class _Found:
     ews_urls: tuple[str, ...] = ()
     url: str = ""
     address: str = ""
+    by_anybody: bool = False  # a redirection of HTTP, which any web site gives
 
 
 def discover(username: str, credential: EwsCredential, domain: str, *, ca_pem: str = "") -> str:
@@ -119,7 +120,10 @@ class _Search:
                 raise ProtocolViolation(
                     "Autodiscover leads to another domain.", code="autodiscover-foreign", advice=_ADVICE
                 )
-        raise ProtocolViolation("Autodiscover leads on and on.", code="autodiscover-loop", advice=_ADVICE)
+        loop = ProtocolViolation("Autodiscover leads on and on.", code="autodiscover-loop", advice=_ADVICE)
+        if found.by_anybody:
+            raise _NotHereError(loop)
+        raise loop
 
     def _acceptable(self, *urls: str) -> list[str]:
         """Those that are https and within the domain, each once; one at least."""
@@ -176,7 +180,7 @@ class _Search:
         if status == HTTPStatus.UNAUTHORIZED:
             raise CredentialRejected(sign_in.refused, code="http-401")
         if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST and location:
-            return _Found(url=self._redirected(url, location))
+            return _Found(url=self._redirected(url, location), by_anybody=True)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise _NotHereError(ServerFault(f"Autodiscover failed (HTTP {status}).", code=f"http-{status}"))
         if status != HTTPStatus.OK:

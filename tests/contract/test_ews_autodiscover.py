@@ -169,8 +169,10 @@ def test_a_place_that_another_leads_to_may_refuse_us_once_and_is_the_last_too(
     assert set(exchange.autodiscover.hosts) == {FIRST}
 
 
-@pytest.mark.parametrize("location", ["https://www.example.org/", "http://www.example.com/", "https://[::1/", "//["])
-def test_a_web_site_that_leads_out_of_the_domain_or_nowhere_is_passed_over(
+@pytest.mark.parametrize(
+    "location", ["https://www.example.org/", "http://www.example.com/", "https://[::1/", "//[", "autodiscover.xml"]
+)
+def test_a_web_site_that_leads_out_of_the_domain_or_to_itself_or_nowhere_is_passed_over(
     exchange: OnpremSimulator, discover: Discover, location: str
 ) -> None:
     exchange.autodiscover.unsigned[FIRST] = page(301, location)
