@@ -560,10 +560,19 @@ def said_of_two(answered: str) -> str:
         [NO_LIST, counted("")],
         [NO_LIST, TOP],
         [NO_LIST, messages("GetFolder", error("GetFolder", "ErrorAccessDenied"))],
+        [answer("FindFolder", f"<m:Folders>{UNCOUNTED}</m:Folders>"), counted("0")],
         [below(last=False)],
         [said_of_two(found_below(UNCOUNTED)), said_of_two(found_below())],
     ],
-    ids=["one", "nothing", "no number", "no access", "that there are more, and none of them", "one of two"],
+    ids=[
+        "one",
+        "nothing",
+        "no number",
+        "no access",
+        "without a list",
+        "that there are more, and none of them",
+        "one of two",
+    ],
 )
 def test_folders_do_not_vanish_with_an_answer_that_does_not_tell_them(
     wire: Wire, connector: EwsConnector, told: list[str]

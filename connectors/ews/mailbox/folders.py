@@ -37,6 +37,7 @@ from connectors.port import (
 )
 
 _T: Final = f"{{{TYPES}}}"
+_ANY: Final = f".//{_T}FolderId"
 _COUNT: Final = f"{{{MESSAGES}}}Folders/*/{_T}ChildFolderCount"
 _CONTACT_CLASS: Final = "ipf.contact"  # classes below it are Exchange's own lists: recent recipients, chat partners
 _DEEPEST: Final = 300  # levels, as Exchange allows of public folders
@@ -269,8 +270,8 @@ def _listed(ask: Callable[[int], Message], offset: int | None, are_childless: Ca
 
 
 def _leaves_out(message: Message) -> bool:
-    """Whether an answer says that all went well, and no list: grommunio's way to say that it is empty."""
-    return not message.failed and message.find("RootFolder") is None
+    """Whether an answer says that all went well, and no folder nor list: grommunio's way to say that it is empty."""
+    return not message.failed and message.find("RootFolder") is None and message.element.find(_ANY) is None
 
 
 def _are_childless(session: EwsSession, folder_ids: Sequence[str], act_as: str = "") -> bool:
