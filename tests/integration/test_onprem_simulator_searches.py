@@ -136,6 +136,23 @@ class TestViews:
         view = '<m:FractionalPageItemView MaxEntriesReturned="2" Numerator="1" Denominator="3"/>'
         assert self.seen(soap, view).attributes("//t:ItemId", "Id") == whole[3:5]
 
+    @pytest.mark.parametrize(
+        ("view", "code"),
+        [
+            ('IndexedPageItemView Offset="-1" BasePoint="Beginning"', "ErrorInvalidIndexedPagingParameters"),
+            ('FractionalPageItemView Numerator="3" Denominator="2"', "ErrorInvalidFractionalPagingParameters"),
+            ('FractionalPageItemView Numerator="0" Denominator="0"', "ErrorInvalidFractionalPagingParameters"),
+        ],
+    )
+    def test_a_page_out_of_bounds_is_refused(self, soap: Soap, view: str, code: str) -> None:
+        assert self.seen(soap, f"<m:{view}/>").codes == [code]
+
+    def test_nothing_lies_beyond_the_end(self, soap: Soap) -> None:
+        for base in ("Beginning", "End"):
+            answer = self.seen(soap, f'<m:IndexedPageItemView Offset="99" BasePoint="{base}"/>')
+            assert answer.attributes("//t:ItemId", "Id") == []
+            assert answer.attributes("//m:RootFolder", "IndexedPagingOffset") == ["9"]
+
     def test_contacts_are_seen_from_one_name_to_another(self, soap: Soap) -> None:
         answer = self.seen(soap, '<m:ContactsView MaxEntriesReturned="9" InitialName="l" FinalName="nz"/>')
         assert set(names(answer)) == {"Lange Notiz", "Nur Telefon"}
@@ -156,6 +173,21 @@ class TestMapi:
         shape = f"{IDS}<t:AdditionalProperties>{HOME_CITY}{WORK_CITY}{CLASS_TAG}</t:AdditionalProperties>"
         answer = soap.ask(get_items(item_id(ANNA, KATHARINA), shape=shape), as_=ANNAS)
         assert answer.texts("//t:ExtendedProperty/t:Value") == ["Starnberg", "München", "IPM.Contact"]
+
+    @pytest.mark.parametrize("tag", ["0x001A", "0X1a", "26", "0026"])
+    def test_a_tag_may_be_spelt_in_any_way(self, soap: Soap, tag: str) -> None:
+        path = f'<t:ExtendedFieldURI PropertyTag="{tag}" PropertyType="String"/>'
+        assert len(find(soap, compared("IsEqualTo", path, "IPM.Contact")).attributes("//t:ItemId", "Id")) == 9
+
+    def test_there_is_no_fourth_address(self, soap: Soap) -> None:
+        path = '<t:IndexedFieldURI FieldURI="contacts:EmailAddress" FieldIndex="EmailAddress4"/>'
+        answer = soap.ask(
+            '<m:UpdateItem ConflictResolution="AlwaysOverwrite"><m:ItemChanges><t:ItemChange>'
+            f'<t:ItemId Id="{item_id(ANNA, KATHARINA)}"/><t:Updates><t:DeleteItemField>{path}</t:DeleteItemField>'
+            "</t:Updates></t:ItemChange></m:ItemChanges></m:UpdateItem>",
+            as_=ANNAS,
+        )
+        assert answer.codes == ["ErrorInvalidPropertySet"]
 
     def test_numbers_without_a_place_are_kept_under_all_their_names(self, soap: Soap) -> None:
         fax = '<t:ExtendedFieldURI PropertyTag="0x3a24" PropertyType="String"/>'

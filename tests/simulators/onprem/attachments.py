@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 from lxml import etree
 
@@ -67,7 +66,7 @@ def create_attachment(call: Call) -> str:
 def _content(element: etree._Element) -> bytes:
     try:
         return base64.b64decode(value(element, "t:Content"))
-    except binascii.Error:
+    except ValueError:
         raise EwsError("ErrorInvalidRequest") from None
 
 

@@ -108,14 +108,19 @@ def extended_key(attributes: dict[str, str]) -> Key:
     """The attributes of an ExtendedFieldURI in one order and spelling."""
     spelt = dict(attributes)
     if "PropertyTag" in spelt:
-        spelt["PropertyTag"] = hex(int(spelt["PropertyTag"], 0))
+        spelt["PropertyTag"] = hex(number(spelt["PropertyTag"]))
     return tuple(sorted(spelt.items()))
+
+
+def number(written: str) -> int:
+    """A number as the schema has tags and bit masks: decimal, or hexadecimal behind 0x."""
+    return int(written[2:] or "0", 16) if written[:2].casefold() == "0x" else int(written or "0")
 
 
 def _property(key: Key) -> _Property:
     attributes = dict(key)
     if "PropertyTag" in attributes:
-        return "", int(attributes["PropertyTag"], 0)
+        return "", number(attributes["PropertyTag"])
     named = attributes.get("DistinguishedPropertySetId") or _SETS.get(attributes.get("PropertySetId", "").lower(), "?")
     return named, int(attributes.get("PropertyId", "0"))
 

@@ -69,15 +69,24 @@ def page(found: Sequence[Thing], view: etree._Element | None) -> tuple[Sequence[
     """The part of a result that a paged view asks for, and the attributes that say which it is."""
     offset, most = 0, PAGE_LIMIT
     if view is not None:
-        offset = int(view.get("Offset", "0"))
-        most = min(int(view.get("MaxEntriesReturned", str(PAGE_LIMIT))), PAGE_LIMIT)
+        offset, most = _begin(view, len(found)), min(int(view.get("MaxEntriesReturned", str(PAGE_LIMIT))), PAGE_LIMIT)
+        if offset < 0 or most < 1:
+            raise EwsError("ErrorInvalidIndexedPagingParameters", "The paging parameters are not valid.")
         if view.get("BasePoint") == "End":
-            shown = found[max(0, len(found) - offset - most) : len(found) - offset]
-            return shown, _paging(offset + len(shown), len(found))
-        if local(view).startswith("Fractional"):
-            offset = len(found) * int(view.get("Numerator", "0")) // max(1, int(view.get("Denominator", "1")))
+            shown = found[max(0, len(found) - offset - most) : max(0, len(found) - offset)]
+            return shown, _paging(min(offset + len(shown), len(found)), len(found))
     shown = found[offset : offset + most]
-    return shown, _paging(offset + len(shown), len(found))
+    return shown, _paging(min(offset + len(shown), len(found)), len(found))
+
+
+def _begin(view: etree._Element, total_found: int) -> int:
+    """Where a view begins."""
+    if not local(view).startswith("Fractional"):
+        return int(view.get("Offset", "0"))
+    numerator, denominator = int(view.get("Numerator", "0")), int(view.get("Denominator", "0"))
+    if not 0 <= numerator <= denominator or not denominator:
+        raise EwsError("ErrorInvalidFractionalPagingParameters", "The fraction is not between nought and one.")
+    return total_found * numerator // denominator
 
 
 def _paging(reached: int, total_found: int) -> str:

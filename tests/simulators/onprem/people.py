@@ -21,10 +21,10 @@ def find_people(call: Call) -> str:
     query = value(call.body, "m:QueryString")
     try:
         everybody = _content(call, query)
+        found = [each for each in everybody if not query or means(query, _names(each[1]), each[1].email_addresses)]
+        shown, _ = page(found, call.body.find(f"{M}IndexedPageItemView"))
     except EwsError as problem:
         return failure("FindPeople", problem)
-    found = [(kind, item) for kind, item in everybody if not query or means(query, _names(item), item.email_addresses)]
-    shown, _ = page(found, call.body.find(f"{M}IndexedPageItemView"))
     wanted = _wanted(call.body.find(f"{M}PersonaShape"))
     personas = "".join(_persona(item, kind, wanted) for kind, item in shown)
     return success(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from lxml import etree
 
+from tests.simulators.onprem.extended import number
 from tests.simulators.onprem.fields import FIELDS, Wanted
 from tests.simulators.onprem.shapes import path_shape
 from tests.simulators.onprem.soap import TYPES, EwsError, T, children, local
@@ -40,20 +41,19 @@ def reader(show: Show) -> Read:
         if uri in _NOT_STORED:
             raise EwsError("ErrorUnsupportedPathForQuery", "The property cannot be used in a query.")
         shown = etree.fromstring(f'<r xmlns:t="{TYPES}">{show(path_shape(path))}</r>')[0]
-        return [leaf.text or "" for found in shown.iterfind(_place(path, uri)) for leaf in _leaves(found)]
+        return [leaf.text or "" for found in _found(shown, path, uri) for leaf in _leaves(found)]
 
     return read
 
 
-def _place(path: etree._Element, uri: str) -> str:
+def _found(shown: etree._Element, path: etree._Element, uri: str) -> Iterable[etree._Element]:
     if local(path) == "ExtendedFieldURI":
-        return f"{T}ExtendedProperty/{T}Value"
+        return shown.iterfind(f"{T}ExtendedProperty/{T}Value")
     if local(path) != "IndexedFieldURI":
-        return T + uri.partition(":")[2]
-    entry = f"{T}Entry[@Key='{path.get('FieldIndex', '')}']"
-    if uri in _LISTS:
-        return f"{T}{_LISTS[uri]}/{entry}"
-    return f"{T}PhysicalAddresses/{entry}/{T}{uri.rpartition(':')[2]}"
+        return shown.iterfind(T + uri.partition(":")[2])
+    entries = shown.iterfind(f"{T}{_LISTS.get(uri, 'PhysicalAddresses')}/{T}Entry")
+    meant = [entry for entry in entries if entry.get("Key") == path.get("FieldIndex")]
+    return meant if uri in _LISTS else [part for entry in meant for part in entry.iterfind(T + uri.rpartition(":")[2])]
 
 
 def _leaves(element: etree._Element) -> Iterable[etree._Element]:
@@ -88,7 +88,7 @@ def _agrees(expression: etree._Element, text: str, read: Read) -> bool:
     if kind == "Contains":
         return _contains(expression, text, other.get("Value", ""))
     if kind == "Excludes":
-        return not int(text) & int(other.get("Value", "0"), 0)
+        return text.isdecimal() and not int(text) & number(other.get("Value", "0"))
     return any(_compares(kind, text, wanted) for wanted in _other_side(other, read))
 
 

@@ -166,6 +166,13 @@ def read_updates(updates: list[etree._Element], before: Item) -> tuple[dict[str,
     return fields, extended
 
 
+def _index(written: str, prefix: str) -> int:
+    """Which of three entries an index such as `EmailAddress2` means, counted from nought."""
+    if written not in {f"{prefix}{place}" for place in (1, 2, 3)}:
+        raise EwsError("ErrorInvalidPropertySet", "Set action is invalid for property.")
+    return int(written[-1]) - 1
+
+
 def _cleared_others(path: etree._Element) -> Extended:
     if path.get("FieldURI") == "contacts:FileAs":
         return {FILE_AS: ""}
@@ -191,7 +198,7 @@ def _read_update(action: str, path: etree._Element, update: etree._Element, curr
         return {"notes": current.notes + (given[0].text or "")}
     if local(path) == "IndexedFieldURI" and uri in _INDEXED:
         attribute, prefix = _INDEXED[uri]
-        place = int(path.get("FieldIndex", f"{prefix}1").removeprefix(prefix)) - 1
+        place = _index(path.get("FieldIndex", ""), prefix)
         content = _entries(given[0]).get(path.get("FieldIndex", ""), "")
         return {attribute: placed(getattr(current, attribute), place, content)}
     return _read_property(local(given[0]), given[0], current)
@@ -202,7 +209,7 @@ def _cleared(path: etree._Element, current: Item) -> dict[str, Any]:
     if local(path) == "IndexedFieldURI":
         if uri in _INDEXED:
             attribute, prefix = _INDEXED[uri]
-            return {attribute: placed(getattr(current, attribute), int(index.removeprefix(prefix)) - 1, "")}
+            return {attribute: placed(getattr(current, attribute), _index(index, prefix), "")}
         if uri == "contacts:PhoneNumber":
             return _read_phones({index: ""}, current)
         part = dict(ADDRESS_PARTS).get(uri.rpartition(":")[2], "")
