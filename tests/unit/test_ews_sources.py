@@ -263,10 +263,14 @@ class TestSearching:
 
 class TestMembers:
     @pytest.mark.parametrize("unknown", [fault("ErrorNonExistentMailbox"), plain_fault("ErrorCannotFindUser")])
-    def test_a_member_that_nobody_knows_is_left_out(self, wire: Wire, connector: EwsConnector, unknown: str) -> None:
+    def test_a_member_that_nobody_knows_is_told_as_not_found(
+        self, wire: Wire, connector: EwsConnector, unknown: str
+    ) -> None:
         wire.reply(members(("ghost@example.com", "Mailbox"), ("anna@example.com", "Mailbox")))
         wire.reply(NOBODY, NOBODY, unknown, found(entry("anna@example.com", "Anna")))
-        assert keys(connector, LIST) == ["anna@example.com"]
+        ghost, anna = connector.resolve(LIST)
+        assert (ghost.mailbox.key, type(ghost.error)) == ("ghost@example.com", MailboxGone)
+        assert (anna.mailbox.key, anna.error) == ("anna@example.com", None)
 
     @pytest.mark.parametrize("kind", ["Contact", "PrivateDL", "OneOff", "PublicFolder"])
     def test_what_is_no_mailbox_here_is_not_even_looked_up(
