@@ -253,6 +253,15 @@ class TestPublicFolders:
         harness.company.delete_folder(PUBLIC, cast.folder_id(PUBLIC, "Vertrieb/Kunden/Nord"))
         assert FolderGone(cast.folder_id(PUBLIC, "Vertrieb/Kunden/Nord")) in copy.pull(connector).last_pull
 
+    def test_one_whose_content_is_not_found_for_once_keeps_it(self, harness: EwsHarness, connector: Connector) -> None:
+        copy = Copy(CUSTOMERS_BOX).pull(connector)
+        held = names(copy.holdings)
+        harness.simulator.faults.response("ErrorSyncFolderNotFound", operation="SyncFolderItems", times=10)
+        with pytest.raises(ServerFault) as caught:
+            copy.pull(connector)
+        assert "ContentMailboxName" in caught.value.advice
+        assert names(copy.holdings) == held
+
     def test_photos_of_its_contacts_come(self, harness: EwsHarness, connector: Connector) -> None:
         copy = Copy(CUSTOMERS_BOX).pull(connector)
         (photo,) = connector.photos([copy.photo_ref("Greta Großkunde")])
