@@ -105,6 +105,17 @@ class TestTheAddressItself:
         assert soap.post(soap.envelope(GET_CONTACTS_FOLDER, as_=ANNAS), **{"Content-Type": kind}).status == 415
 
 
+class TestAutodiscover:
+    @pytest.mark.parametrize(
+        ("method", "body"),
+        [("GET", None), ("POST", b""), ("POST", b"junk"), ("POST", b"<a/>"), ("POST", b"<!DOCTYPE a><a/>")],
+    )
+    def test_what_asks_for_nobody_is_an_invalid_request(self, soap: Soap, method: str, body: bytes | None) -> None:
+        url = soap.simulator.url.replace(PATH, "/Autodiscover/Autodiscover.xml")
+        answer = soap.session.request(method, url, data=body, timeout=20)
+        assert (answer.status_code, "<ErrorCode>600</ErrorCode>" in answer.text) == (200, True)
+
+
 class TestDescription:
     @pytest.fixture
     def described(self, soap: Soap) -> etree._Element:

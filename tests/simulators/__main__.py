@@ -108,9 +108,11 @@ def _start(options: argparse.Namespace, directory: Path) -> tuple[list[Any], dic
         simulators["online"] = online
         shown["online"] = _online(online)
     if options.onprem is not None:
+        from tests.simulators.onprem.autodiscover import settings
         from tests.simulators.onprem.server import OnpremSimulator
 
         onprem = OnpremSimulator(company, authority, options.onprem, seed=options.seed)
+        onprem.autodiscover.answers = [settings(onprem.url, onprem.url)]
         simulators["onprem"] = onprem
         shown["onprem"] = _onprem(onprem, company, directory)
     _arm(options.faults, [simulator.faults for simulator in simulators.values()])

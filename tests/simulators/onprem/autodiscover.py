@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from lxml import etree
-
-from tests.simulators.onprem.soap import text
+from tests.simulators.onprem.soap import SoapFault, parse, text
 from tests.simulators.onprem.transport import Outgoing
 
 PATH = "/autodiscover/autodiscover.xml"
 _OUTER = "http://schemas.microsoft.com/exchange/autodiscover/responseschema/2006"
 _WANTED = "http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a"
 _ASKED = "http://schemas.microsoft.com/exchange/autodiscover/outlook/requestschema/2006"
+_XML = (("Content-Type", "text/xml; charset=utf-8"),)
+_INVALID = (  # said to whatever is no question, a browser's GET among it
+    f'<?xml version="1.0" encoding="utf-8"?><Autodiscover xmlns="{_OUTER}"><Response><Error Time="10:00:00" Id="1">'
+    "<ErrorCode>600</ErrorCode><Message>Invalid Request</Message><DebugData/></Error></Response></Autodiscover>"
+).encode()
 
 
 def settings(*ews_urls: str) -> bytes:
@@ -76,7 +79,12 @@ class Autodiscover:
 
     def answer(self, host: str, body: bytes) -> Outgoing:
         """The answer to a question, in the form that it has to have."""
-        address = etree.fromstring(body).findtext(f"{{{_ASKED}}}Request/{{{_ASKED}}}EMailAddress") or ""
+        try:
+            address = parse(body).findtext(f"{{{_ASKED}}}Request/{{{_ASKED}}}EMailAddress") or ""
+        except SoapFault:
+            address = ""
+        if not address:
+            return Outgoing(200, _INVALID, _XML)
         self.asked.append((host, address))
         said = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return Outgoing(200, said, (("Content-Type", "text/xml; charset=utf-8"),))
+        return Outgoing(200, said, _XML)

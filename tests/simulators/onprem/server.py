@@ -193,7 +193,7 @@ class OnpremSimulator(Application):
 
     def _inside(self, incoming: Incoming, path: str, host: str) -> Outgoing:
         """What somebody gets who has signed in."""
-        if path == autodiscover.PATH and incoming.method == "POST":
+        if path == autodiscover.PATH and incoming.method in {"GET", "POST"}:
             return self.autodiscover.answer(host, incoming.body)
         if path == PHOTO_PATH and incoming.method == "GET":
             return self._photo(incoming)
