@@ -159,6 +159,7 @@ class EwsSession:
                 try:
                     self._ride_out(backoff, fault)
                 except ConnectorError as error:
+                    # Nothing was answered meanwhile: that others find out the same, one by one, would take for ever.
                     if not error.concerns_all and self._answered == answered:
                         asks_all = fault.asked is not None and not request.act_as
                         error.concerns_all = asks_all or self._is_out_of_order()
@@ -174,7 +175,7 @@ class EwsSession:
         pause(backoff, fault.asked, fault.error)
 
     def _is_out_of_order(self) -> bool:
-        """Whether the server does not answer what is nobody's either: then no other mailbox has to find that out."""
+        """Whether the server does not answer either what is in the name of no mailbox."""
         look = _Request(resolve_names(self._account), "", ANSWER_LIMIT, {}, frozenset())
         try:
             self._first(look)

@@ -209,7 +209,7 @@ class GraphClient:
                 failure = fault.lasting("Graph cannot be reached, or the connection breaks again and again.")
                 if unconnected >= _UNCONNECTED_ATTEMPTS:
                     raise failure from None
-                with self._looking_beyond(answered, token):
+                with self._looking_beyond(ask, token, answered):
                     pause(backoff, None, failure)
                 continue
             if 200 <= answer.status < 300:
@@ -222,19 +222,23 @@ class GraphClient:
                 token = self.tokens.instead_of(token, code=code_of(answer))
             elif is_passing(answer.status):
                 asked = retry_after(answer.headers.get("Retry-After"), self.now())
-                with self._looking_beyond(answered, token):
+                with self._looking_beyond(ask, token, answered):
                     pause(ask.putting_off or backoff, asked, fault_of(answer.status, code_of(answer)))
             else:
                 raise Refusal(answer.status, code_of(answer))
 
     @contextmanager
-    def _looking_beyond(self, answered: int, token: str) -> Iterator[None]:
-        """Has a fault that stays concern all, if nothing was answered meanwhile and the directory is not either."""
+    def _looking_beyond(self, ask: Ask, token: str, answered: int) -> Iterator[None]:
+        """Has a fault that stays concern all, if nothing was answered meanwhile and the directory is not either.
+
+        That others find out the same, one by one, would take for ever.
+        """
         try:
             yield
         except ConnectorError as failure:
             if not failure.concerns_all and self._answered == answered:
-                failure.concerns_all = self._is_out_of_order(token)
+                asks_all = isinstance(failure, Throttled) and ask.units > 0
+                failure.concerns_all = asks_all or self._is_out_of_order(token)
             raise
 
     def _is_out_of_order(self, token: str) -> bool:
