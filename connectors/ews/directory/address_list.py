@@ -3,8 +3,8 @@
 Exchange's documentation lets FindPeople search the directory and not browse it, and not every server keeps to that: it
 is asked first, because it brings 500 people with a request. ResolveNames answers to the beginning of a name or address
 with at most 100 people, and says if that is not all; then the beginning is made longer. With a scheme it looks at
-addresses alone, and not at first names, last names and offices beside them: so fewer share a beginning, and it takes
-one request for twenty people of a thousand, and one for two of five thousand, where it were eight for ten. Rooms look
+addresses alone, and not at first names, last names and offices beside them, so that fewer share a beginning: that takes
+50 requests for a thousand people and up to one for two people of five thousand, instead of eight for ten. Rooms look
 like people there. Both leave out whoever is hidden from address lists. Asked as the service account itself. Sources:
 Microsoft, "FindPeople operation", "ResolveNames operation", "UnresolvedEntry".
 """
