@@ -74,15 +74,6 @@ def test_a_mailbox_is_pulled_whole_and_then_what_changed(
     assert annas.pull(connector).moved == 0
 
 
-def test_the_last_folder_below_may_go(harness: EwsHarness, connector: Connector, company: Company, annas: Copy) -> None:
-    box = company.box_of(cast.ANNA)
-    for folder in [one.id for one in box.folders.values() if box.path(one.id).count("/") == 1]:
-        company.delete_folder(cast.ANNA, folder)
-
-    assert annas.pull(connector).holdings == harness.holdings(cast.ANNA)
-    assert {path for path, _ in annas.holdings} == {"Contacts"}
-
-
 def test_a_picture_is_known_by_its_name(connector: Connector, company: Company, annas: Copy) -> None:
     (photo,) = connector.photos([annas.photo_ref(PICTURED)])
 
