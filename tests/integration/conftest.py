@@ -130,6 +130,13 @@ def vault(place: Place) -> Vault:
 
 
 @pytest.fixture
+def host_secrets() -> Iterator[Path]:
+    """Where systemd may keep a machine's secret: on a disk. It refuses to on a tmpfs, which `tmp_path` may be."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="host-secrets-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
 def exchange(monkeypatch: pytest.MonkeyPatch) -> FakeExchange:
     """An empty Exchange that every sync of the test talks to."""
     fake = FakeExchange()

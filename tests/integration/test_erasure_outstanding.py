@@ -282,11 +282,11 @@ def _refuse(self: FileProvider, generation: int) -> Any:
 
 
 @pytest.fixture
-def as_root(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def as_root(place: Place, tmp_path: Path, host_secrets: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A vault's place whose root key is in a systemd credential, for somebody who may write it."""
     require_programs("systemd-creds")
     place.layout = replace(place.layout, root_key="systemd", root_key_file=tmp_path / "credstore" / "syncvault-root")
-    monkeypatch.setenv("SYSTEMD_CREDENTIAL_SECRET", str(tmp_path / "host-secret"))
+    monkeypatch.setenv("SYSTEMD_CREDENTIAL_SECRET", str(host_secrets / "ours"))
     return monkeypatch
 
 

@@ -68,7 +68,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
             monkeypatch.setenv(key, value)
     if request.param == "systemd":
         require_programs("systemd-creds")
-        environment["SYSTEMD_CREDENTIAL_SECRET"] = str(tmp_path / "host-secret")
+        environment["SYSTEMD_CREDENTIAL_SECRET"] = str(request.getfixturevalue("host_secrets") / "ours")
         environment.pop("CREDENTIALS_DIRECTORY", None)
     options: dict[str, str] = {}
     if request.param == "openbao":

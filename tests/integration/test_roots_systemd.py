@@ -21,9 +21,9 @@ VAULT = UUID("8b1c1f0e-26a5-4a2e-9f0c-6f7b5d0f4a11")
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def environment(host_secrets: Path) -> dict[str, str]:
     require_programs("systemd-creds")
-    return {"PATH": os.environ["PATH"], "SYSTEMD_CREDENTIAL_SECRET": str(tmp_path / "host-secret")}
+    return {"PATH": os.environ["PATH"], "SYSTEMD_CREDENTIAL_SECRET": str(host_secrets / "ours")}
 
 
 @pytest.fixture
@@ -94,9 +94,11 @@ def test_destroying_the_last_generation_removes_the_file(file: Path, environment
     assert list(file.parent.iterdir()) == []
 
 
-def test_a_credential_of_another_machine_does_not_open(file: Path, environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_credential_of_another_machine_does_not_open(
+    file: Path, environment: dict[str, str], host_secrets: Path
+) -> None:
     handle = provider(file, environment).create(1)
-    elsewhere = {**environment, "SYSTEMD_CREDENTIAL_SECRET": str(tmp_path / "other-secret")}
+    elsewhere = {**environment, "SYSTEMD_CREDENTIAL_SECRET": str(host_secrets / "others")}
     subprocess.run(["systemd-creds", "setup"], env=elsewhere, check=True, capture_output=True)
     with pytest.raises(RootKeyError, match="systemd-creds cannot decrypt") as refusal:
         provider(file, elsewhere).unwrap(handle)
