@@ -7,7 +7,7 @@ from exchangelib import Account, Contact
 from exchangelib.errors import ErrorDeleteDistinguishedFolder, ErrorFolderExists
 from exchangelib.folders import Contacts
 
-from tests.ews_clients import ANNAS, Soap
+from tests.ews_clients import ANNAS, CONTACTS, Soap, get_items, sync_body
 from tests.simulators.company.cast import ANNA, folder_id, item_id
 from tests.simulators.company.model import Company
 from tests.simulators.onprem import contract
@@ -62,6 +62,14 @@ class TestMoves:
     def test_what_goes_to_the_trash_is_gone(self, anna: Account, company: Company) -> None:
         anna.contacts.get(display_name="Nur Telefon").move_to_trash()
         assert PHONE not in company.box_of(ANNA).default.items
+
+
+def test_the_service_account_keeps_contacts_of_its_own(soap: Soap) -> None:
+    contact = "<t:Contact><t:DisplayName>Eins</t:DisplayName></t:Contact>"
+    made = soap.ask(f"<m:CreateItem><m:Items>{contact}</m:Items></m:CreateItem>")
+    assert made.codes == ["NoError"]
+    assert soap.ask(sync_body(CONTACTS)).attributes("//t:Create//t:ItemId", "Id") == made.attributes("//t:ItemId", "Id")
+    assert soap.ask(get_items(*made.attributes("//t:ItemId", "Id")), as_=ANNAS).codes == ["ErrorItemNotFound"]
 
 
 @pytest.mark.slow

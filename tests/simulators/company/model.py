@@ -60,6 +60,7 @@ class Company:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.public = public or public_tree()
+        self.of_services: dict[str, Box] = {}  # mailboxes of accounts that are no people, by address
         self.directory_id = directory_id
         self.people = {person.object_id: person for person in people}
         self.groups = {group.object_id: group for group in groups}
@@ -106,7 +107,9 @@ class Company:
         return (member for member in self.transitive_members(group_id) if isinstance(member, Person))
 
     def box_of(self, object_id: str) -> Box:
-        """The mailbox of a person who has one, or the public folders; KeyError otherwise."""
+        """The mailbox of a person who has one or of an account, or the public folders; KeyError otherwise."""
+        if object_id in self.of_services:
+            return self.of_services[object_id]
         box = self.public if object_id == PUBLIC else self.people[object_id].box
         if box is None:
             raise KeyError(f"{object_id} has no mailbox")

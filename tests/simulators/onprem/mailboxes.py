@@ -18,7 +18,7 @@ CONTACTS = "IPF.Contact"
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """A mailbox; `owner` is the person's object ID, empty for the service account's own, or `PUBLIC`."""
+    """A mailbox; `owner` is the person's object ID, the service account's address, or `PUBLIC`."""
 
     owner: str
     address: str
@@ -145,12 +145,13 @@ class Access:
     service_box: Box = field(init=False)
 
     def __post_init__(self) -> None:
-        self.service_box = new_box("service account", self.service_address)
+        made = new_box("service account", self.service_address)
+        self.service_box = self.company.of_services.setdefault(self.service_address, made)
 
     @property
     def service_mailbox(self) -> Mailbox:
-        """The service account's own mailbox; nothing is in it."""
-        return Mailbox("", self.service_address, self.service_box)
+        """The service account's own mailbox; nothing is in it until somebody puts it there."""
+        return Mailbox(self.service_address, self.service_address, self.service_box)
 
     @property
     def public(self) -> Mailbox:

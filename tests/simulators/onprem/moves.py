@@ -37,7 +37,7 @@ def create_folder(call: Call) -> str:
 
     def answer(element: etree._Element) -> str:
         mailbox, parent = call.access.folder(target(_given(above)), call.mailbox)
-        if parent.contacts is None or not mailbox.owner:
+        if parent.contacts is None:
             raise EwsError("ErrorAccessDenied")
         folder_class = value(element, "t:FolderClass") or (CONTACTS if local(element) == "ContactsFolder" else "")
         if not folder_class.startswith(CONTACTS):
@@ -92,7 +92,7 @@ def _changeable(call: Call, reference: etree._Element) -> tuple[Mailbox, Contact
     mailbox, view = call.access.folder(reference, call.mailbox)
     if view.distinguished:
         raise EwsError("ErrorDeleteDistinguishedFolder", "Distinguished folders cannot be changed.")
-    if view.contacts is None or not mailbox.owner:
+    if view.contacts is None:
         raise EwsError("ErrorAccessDenied")
     return mailbox, view.contacts
 
@@ -143,7 +143,7 @@ def _each_item(call: Call, operation: str, act: _Act) -> str:
         there, view = call.access.folder(wanted, call.mailbox)
         if view.contacts is None and view.distinguished != "deleteditems":
             raise EwsError("ErrorMoveCopyFailed", "The item cannot be kept in the folder.")
-        if there.owner != mailbox.owner or PUBLIC in {there.owner, mailbox.owner} or not mailbox.owner:
+        if there.owner != mailbox.owner or PUBLIC in {there.owner, mailbox.owner}:
             raise EwsError("ErrorAccessDenied")
         new = act(mailbox, item, view.contacts)
         # What lands among deleted items is not kept, so there is nothing to tell of it.

@@ -20,7 +20,7 @@ def create_item(call: Call) -> str:
         if local(element) != "Contact":
             raise EwsError("ErrorInvalidOperation", "Only contacts can be created here.")
         mailbox, view = _destination(call)
-        if view.contacts is None or not mailbox.owner:
+        if view.contacts is None:
             raise EwsError("ErrorCannotCreateContactInNonContactFolder", "Contacts belong into contact folders.")
         fields, extended = read_contact(element)
         item = call.state.company.add_contact(mailbox.owner, view.contacts.id, **fields)
