@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from requests import ReadTimeout
 
 from connectors.ews.connector import EwsConnector
+from connectors.ews.wire.breaks import PassingFaultError, translated
 from connectors.graph.wire.client import PROBE
 from connectors.port import ConnectorError, Ended, Mailbox, Throttled, Wanted
 from tests.unit.ews_wire import NOBODY, Seen, Wire, fault
@@ -79,6 +81,12 @@ def test_on_premises_a_server_that_answers_nobody_ends_the_run(wire: Wire, signe
     assert caught.value.concerns_all
     assert wire.operations[-1] == "ResolveNames"
     assert len(wire.seen) == 1 + 7 + 1
+
+
+def test_on_premises_a_server_that_is_silent_for_minutes_is_asked_twice_and_no_more() -> None:
+    with pytest.raises(PassingFaultError) as caught, translated(known=True):
+        raise ReadTimeout
+    assert caught.value.attempts == 2
 
 
 def test_on_premises_a_server_that_asks_for_an_hour_is_left_in_peace(wire: Wire, signed_in: EwsConnector) -> None:
