@@ -155,6 +155,23 @@ def test_a_token_is_replaced_before_it_ends(exchange: OnpremSimulator, opened: O
     assert not exchange.tokens.refused
 
 
+@pytest.mark.parametrize("lifetime", [0, -1, 30])
+def test_a_token_that_is_said_to_end_at_once_is_used_for_a_minute_all_the_same(
+    exchange: OnpremSimulator, opened: Opener, company: Company, lifetime: int
+) -> None:
+    exchange.tokens.lifetime = lifetime
+    clock = [datetime(2027, 1, 1, tzinfo=UTC)]
+    connector = opened(now=lambda: clock[0])
+
+    connector.probe()
+    assert list(outcomes(connector, annas(company), {}))
+    assert len(exchange.tokens.asked) == 1
+    clock[0] += timedelta(minutes=1)
+    connector.probe()
+
+    assert len(exchange.tokens.asked) == 2
+
+
 def test_a_token_that_ends_early_is_replaced_once_for_all_threads(
     exchange: OnpremSimulator, opened: Opener, company: Company
 ) -> None:

@@ -206,6 +206,28 @@ def test_a_401_of_something_else_on_the_way_refuses_nothing(house: House, operat
     assert not house.is_quarantined
 
 
+@pytest.mark.parametrize("status", [200, 405])
+def test_a_server_that_answers_anybody_who_asks_for_nothing_is_signed_in_to_by_requests(
+    house: House, status: int
+) -> None:
+    house.between(lambda incoming, respond: Outgoing(status) if incoming.method == "GET" else respond(incoming))
+
+    assert said(house.sync()) == (Status.OK, [])
+    assert house.refused == 0
+
+
+@only
+def test_a_new_token_goes_with_a_request_once_the_server_answers_anybody_who_asks_for_nothing(house: House) -> None:
+    at_work(house, house.server.tokens.revoke)
+    tokens = house.server.tokens
+    house.between(
+        lambda incoming, respond: Outgoing(200) if incoming.method == "GET" and tokens.refused else respond(incoming)
+    )
+
+    assert said(house.sync()) == (Status.OK, [])
+    assert len(tokens.asked) == 2
+
+
 @pytest.mark.parametrize("house", ["kerberos"], indirect=True)
 @pytest.mark.parametrize("status", [429, 502, 503])
 def test_who_is_too_busy_for_the_first_request_is_shown_one_ticket_a_connection_all_the_same(

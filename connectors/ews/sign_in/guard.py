@@ -7,7 +7,7 @@ that answers in the server's place hides it too, which ends either at the second
 
 A token (OAuth) goes alone until it has been taken, with a request that asks for nothing where the server judges those,
 and side by side from then on. It is judged with every request and counted by no directory, and one at a time would cost
-what is gained by reading mailboxes at once: 13.4 s in place of 3.4 s for five of them, 126 requests, a server 100 ms
+what is gained by reading mailboxes at once: 13.4 s in place of 3.7 s for five of them, 126 requests, a server 100 ms
 away. So a token that was taken and is refused later is refused at most once to each request that is under way with it
 then, and there are no more of those than connections (five). From the first refusal on nobody shows it any more.
 

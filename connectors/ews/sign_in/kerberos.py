@@ -212,11 +212,7 @@ class _NegotiateAuth(AuthBase):
             self._end_point = end_point_of(response)
             response = send_again(response, self._proof(str(response.request.url)), **options)
             self._is_wanted = response.status_code != HTTPStatus.UNAUTHORIZED
-        try:
-            self._check(response)
-        except ConnectorError:
-            response.close()
-            raise
+        self._check(response)
         return response
 
     def _why(self, response: Response) -> ConnectorError | None:

@@ -92,7 +92,7 @@ class OAuthSignIn(SignIn):
             if not self._token or self._now() >= self._replaced_at:
                 self._token = ""
                 self._token, lasts = self._fetched()
-                self._replaced_at = self._now() + max(lasts - _MARGIN, min(lasts, _SHORTEST))
+                self._replaced_at = self._now() + max(lasts - _MARGIN, _SHORTEST)
             return self._token
 
     def drop(self, proof: str) -> None:

@@ -26,6 +26,7 @@ _HEAD: Final = 64 * 1024  # bytes read of what is no SOAP
 _PAGE: Final = 1024 * 1024  # and of what Exchange shows to who asks for nothing: a page, or its own description
 _FOR_NOTHING: Final = frozenset({HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.NOT_IMPLEMENTED})  # to who asks for that
 _TRIES: Final = 3  # of one request whose connection is not, or no longer, signed in
+_ROUNDS: Final = 10  # with those in which it first has to be known whether we are let in
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class Poster:
             self.requests += 1
         with self._session() as session:
             is_in_doubt, refusals = False, 0
-            while refusals < _TRIES:
+            for _ in range(_ROUNDS):
                 if not self._adapter(session).is_connected:
                     session.auth = self.protocol.sign_in.auth()  # a connection's own
                     session.signed_in = False  # type: ignore[attr-defined]
@@ -102,6 +103,8 @@ class Poster:
                 if posted is not None:
                     return posted
                 refusals += 1
+                if refusals == _TRIES:
+                    break
         raise NotPermitted(
             "Exchange lets the service account in, and refuses it this request (HTTP 401).",
             code="http-401",
