@@ -14,7 +14,13 @@ from tests.simulators.onprem.soap import MESSAGES, TYPES
 from tests.simulators.onprem.transport import Outgoing
 
 FOLDER = "/ews/"
-_SCHEMAS = frozenset({"messages.xsd", "types.xsd", "xml.xsd"})
+_SCHEMAS = frozenset({"messages.xsd", "types.xsd"})
+# Some clients fetch only what Exchange has, others look far away for what a schema takes from elsewhere. It takes one
+# attribute, of replies to those who are away.
+_FROM_ELSEWHERE = (
+    b'<xs:import namespace="http://www.w3.org/XML/1998/namespace" schemaLocation="xml.xsd"/>',
+    b'<xs:attribute ref="xml:lang" use="optional"/>',
+)
 _HTML = (("Content-Type", "text/html; charset=UTF-8"),)
 _XML = (("Content-Type", "text/xml"),)
 _HEADERS = {  # parts of a request that travel in the header, and the elements they are
@@ -39,10 +45,18 @@ def document(path: str) -> Outgoing:
     """The schema or WSDL at a path in lower case; 404 for everything else, and where there are no schemas."""
     folder, name = contract.schema_folder(), path.removeprefix(FOLDER)
     if folder is not None and name in _SCHEMAS:
-        return Outgoing(200, (folder / name).read_bytes(), _XML)
+        return Outgoing(200, _schema(folder / name), _XML)
     if folder is not None and name == "services.wsdl":
         return Outgoing(200, _wsdl(folder), _XML)
     return Outgoing(404)
+
+
+@cache
+def _schema(path: Path) -> bytes:
+    schema = path.read_bytes()
+    for part in _FROM_ELSEWHERE:
+        schema = schema.replace(part, b"")
+    return schema
 
 
 @cache
