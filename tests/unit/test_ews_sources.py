@@ -25,8 +25,8 @@ from connectors.port import (
     Throttled,
 )
 from tests.reading import mailboxes, outcomes
+from tests.unit.ews_mailbox import counted
 from tests.unit.ews_wire import HEAD, TAIL, Seen, Wire, answer, error, fault, messages
-from tests.unit.test_ews_contacts import counted
 from tests.unit.test_ews_directory import NOBODY, TOP, entry, found
 
 GAL = Source(SourceKind.GAL)
