@@ -6,11 +6,13 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import Engine, event
 
 from syncvault.secret import Secret
 from syncvault.store import upgrade
@@ -34,6 +36,9 @@ class DatabaseUrls:
     dialect: str
     data: str
     keys: str
+
+    def of_roles(self) -> list[tuple[str, Role]]:
+        return [(self.data, "data"), (self.keys, "keys")]
 
 
 @pytest.fixture(scope="session")
@@ -75,9 +80,14 @@ def database_urls(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Da
     if request.param == "sqlite":
         yield DatabaseUrls("sqlite", f"sqlite:///{tmp_path / 'vault.db'}", f"sqlite:///{tmp_path / 'keys.db'}")
         return
+    with _schemas(request.getfixturevalue("postgres_server")) as urls:
+        yield urls
+
+
+@contextmanager
+def _schemas(server: str) -> Iterator[DatabaseUrls]:
     import psycopg
 
-    server = request.getfixturevalue("postgres_server")
     names = [f"{role}_{uuid.uuid4().hex[:12]}" for role in ("data", "keys")]
     with psycopg.connect(server, autocommit=True) as connection:
         for name in names:
@@ -87,6 +97,27 @@ def database_urls(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Da
     with psycopg.connect(server, autocommit=True) as connection:
         for name in names:
             connection.execute(f'DROP SCHEMA "{name}" CASCADE')
+
+
+@pytest.fixture(scope="session")
+def fresh_tables(postgres_server: str) -> dict[Role, str]:
+    """All that migrating has PostgreSQL do to an empty schema, as a script: that takes a fifth of the time."""
+    said: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *_: object) -> None:
+        if not statement.startswith("SELECT"):
+            said.append(statement)
+
+    scripts: dict[Role, str] = {}
+    event.listen(Engine, "before_cursor_execute", note)
+    with _schemas(postgres_server) as urls:
+        for url, role in urls.of_roles():
+            said.clear()
+            for database in _migrated(url, role):
+                assert database.dialect == "postgresql"
+            scripts[role] = ";\n".join(said)
+    event.remove(Engine, "before_cursor_execute", note)
+    return scripts
 
 
 @pytest.fixture
@@ -109,7 +140,9 @@ def _migrated(url: str, role: Role) -> Iterator[Database]:
 
 
 @pytest.fixture
-def place(database_urls: DatabaseUrls, fresh_files: dict[Role, Path], tmp_path: Path) -> Iterator[Place]:
+def place(
+    request: pytest.FixtureRequest, database_urls: DatabaseUrls, fresh_files: dict[Role, Path], tmp_path: Path
+) -> Iterator[Place]:
     """Where a vault can be made, on each engine, with its root key in a file."""
     home = tmp_path / "home"
     data, keys = database_urls.data, database_urls.keys
@@ -118,6 +151,13 @@ def place(database_urls: DatabaseUrls, fresh_files: dict[Role, Path], tmp_path: 
         home.mkdir(mode=0o700)
         for path in fresh_files.values():
             shutil.copy(path, home)
+    else:
+        import psycopg
+
+        scripts = request.getfixturevalue("fresh_tables")
+        for url, role in database_urls.of_roles():
+            with psycopg.connect(url) as connection:
+                connection.execute(scripts[role])
     place = Place(Layout(home, data, keys, "file", tmp_path / "root-key" / "root.key"))
     yield place
     place.close()
