@@ -171,9 +171,11 @@ def _phones(entry: Entry) -> list[tuple[str, str]]:
         (("HomePhone", "HomePhone2"), item.home_phones),
     ]
     pairs = [pair for keys, numbers in named for pair in zip(keys, numbers, strict=False)]
-    kept = entry.extended
-    others = [(key, kept.get(extended.key_of_tag(tag), "")) for key, tag in extended.OTHER_PHONES.items() if kept]
-    return [*pairs, ("MobilePhone", item.mobile_phone), *others]
+    known = [*pairs, ("MobilePhone", item.mobile_phone)]
+    if not entry.extended:
+        return known
+    others = extended.OTHER_PHONES.items()
+    return [*known, *((key, entry.extended.get(extended.key_of_tag(tag), "")) for key, tag in others)]
 
 
 ADDRESS_PARTS = (
