@@ -53,3 +53,12 @@ def test_a_hidden_member_whose_mailbox_is_not_found_for_once_stays(authority: Au
         story.arm("mailbox-moved", 1.0)
         story.run(accept_removals=True)
         story.settle()
+
+
+def test_a_dry_run_tells_of_a_renamed_folder_that_is_read_anew_in_several_pages(authority: Authority) -> None:
+    with pulled_once(authority, page_size=2) as story:
+        for look in range(5):
+            story.edit(("add_contact", 0, 1, look))
+        story.run()
+        story.edit(("rename_folder", 0, 1, 1))
+        assert story.rehearse_and_run(full=True).changed >= 5

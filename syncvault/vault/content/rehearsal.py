@@ -314,7 +314,7 @@ class Rehearsal:
 
     def _rename(self, box: Box, mailbox: StoredMailbox, folder: Folder, path: str, tally: Tally) -> None:
         """The contacts that stay in a renamed folder change by that."""
-        folder.path = path
+        folder.path, folder.is_renamed = path, True
         for remote_ix, contact_id in self._in_folder(box, mailbox, folder):
             entry = box.entries.get(remote_ix)
             if contact_id in box.pending or (entry is not None and entry.is_new):
@@ -342,7 +342,7 @@ class Rehearsal:
             tally.unchanged += after == before
             tally.changed += before is not None and after != before
             fields = differing(*(orjson.loads(each)["fields"] if each else {} for each in (plain, content)))
-            if row is not None and row.folder_id != folder_id:
+            if row is not None and (row.folder_id != folder_id or (folder is not None and folder.is_renamed)):
                 fields.add(FOLDER)
             self._ledger.note(after.id, kind, mailbox, fields, is_new=row is None)
             box.entries[remote_ix] = after

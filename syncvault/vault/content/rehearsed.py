@@ -52,6 +52,7 @@ class Folder:
     round: RoundState
     path: str
     seen: set[bytes] = field(default_factory=set)
+    is_renamed: bool = False
 
 
 @dataclass(slots=True)
