@@ -49,7 +49,7 @@ CHOICES = (
 )
 _USUAL = (
     ("everybody",),
-    ("two_people", "aliases", "address_list"),
+    ("two_people", "aliases", "address_list", "a_folder_below"),
     ("everybodys_list", "public_folders"),
 )
 
