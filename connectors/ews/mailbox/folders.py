@@ -216,7 +216,7 @@ def _descend(session: EwsSession, parent: str, rest: str, above: str) -> tuple[F
 
 
 def _comparable(path: str) -> str:
-    return path.casefold().replace("\\", "/")
+    return path.lower().replace("\\", "/")
 
 
 def _children(session: EwsSession, parents: Sequence[str]) -> Iterator[tuple[str, Found]]:
