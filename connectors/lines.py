@@ -44,7 +44,8 @@ class Lines:
 
     def __init__(self, sleep: Sleep = time.sleep) -> None:
         self._sleep = sleep
-        self._lock = threading.Lock()
+        # A thread that holds it may be the one that collects garbage, and closes a forgotten answer by that.
+        self._lock = threading.RLock()
         self._open: set[socket.socket] = set()
         self._is_cut = False
 
@@ -52,7 +53,7 @@ class Lines:
         """Cuts the connections; no other is made any more."""
         with self._lock:
             self._is_cut = True
-            for handle in self._open:
+            for handle in tuple(self._open):
                 with suppress(OSError):  # the other side was faster
                     handle.shutdown(socket.SHUT_RDWR)
 

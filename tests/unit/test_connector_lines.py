@@ -156,6 +156,29 @@ def test_a_caller_without_a_reason_hears_that_waiting_has_ended() -> None:
         lines.check()
 
 
+def test_an_answer_may_be_collected_as_garbage_while_its_lines_are_cut() -> None:
+    lines, ended = Lines(is_over), threading.Event()
+
+    class Handle(socket.socket):
+        def shutdown(self, how: int) -> None:
+            lines.closed(self)
+            super().shutdown(how)
+
+    class Forgotten(socket.socket):
+        def dup(self) -> socket.socket:
+            return Handle(fileno=super().dup().detach())
+
+    def hang_up() -> None:
+        lines.hang_up()
+        ended.set()
+
+    with Forgotten() as one, Forgotten() as other:
+        handles = [lines.opened(one), lines.opened(other)]
+        threading.Thread(target=hang_up, daemon=True).start()
+        assert ended.wait(5)
+    assert [handle.fileno() for handle in handles] == [-1, -1]
+
+
 @pytest.fixture
 def handles(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
     """The descriptors of its own that whoever hangs up has held, in a process that collects no garbage."""
