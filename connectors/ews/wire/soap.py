@@ -152,10 +152,10 @@ class Reader:
             self._parser.close()
 
     def _count(self, block: bytes) -> None:
-        if self._size <= _FEW < self._size + len(block):  # most answers are never counted
-            self._markup = sum(_markup_in(earlier) for earlier in self._kept or ())
+        if self._size <= _FEW < self._size + len(block) and self._kept is not None:  # most answers are never counted
+            self._markup = sum(map(_markup_in, self._kept))
         self._size += len(block)
-        if self._size > _FEW:
+        if self._size > _FEW or self._kept is None:
             self._markup += _markup_in(block)
         # One character is found many times as fast as two.
         self._has_asides |= b"!" in block and (b"<!" in block or (self._end.endswith(b"<") and block[:1] == b"!"))
@@ -189,6 +189,7 @@ class Reader:
             raise _malformed() from None
         self._mender, self._parser = _Mender(), _parser()
         blocks, self._kept = self._kept, None
+        self._markup = sum(map(_markup_in, blocks))  # which nobody could count later
         try:
             for block in blocks:
                 self._parser.feed(self._mender.mend(block))
