@@ -300,9 +300,10 @@ def _read_notes(element: etree._Element, filled: Filled) -> None:
 
 def _plain(markup: str) -> str:
     """The text of a note that a server gave as HTML although plain text was asked for."""
-    if not markup.strip():
+    try:
+        document = html.document_fromstring(markup.encode(), parser=html.HTMLParser(encoding="utf-8", no_network=True))
+    except etree.ParserError:  # there is nothing, or nothing but comments
         return ""
-    document = html.document_fromstring(markup.encode(), parser=html.HTMLParser(encoding="utf-8", no_network=True))
     etree.strip_elements(document, "head", "script", "style", with_tail=False)
     for element in document.iter("br", "p", "div"):
         element.tail = "\n" + (element.tail or "")

@@ -179,6 +179,11 @@ def test_notes_that_come_as_html_become_text() -> None:
     assert contact.notes == "Tag\nGrüße"
 
 
+@pytest.mark.parametrize("markup", ["", " ", "&lt;!-- converted --&gt;", "&lt;!DOCTYPE html&gt;"])
+def test_notes_in_html_may_hold_nothing(markup: str) -> None:
+    assert contact_from(element(f'<t:Body BodyType="HTML">{markup}</t:Body>')).notes == ""
+
+
 @pytest.mark.parametrize(
     ("content", "private"),
     [
