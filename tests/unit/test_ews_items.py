@@ -13,7 +13,7 @@ from connectors.ews.connector import EwsConnector
 from connectors.port import CheckpointExpired, ProtocolViolation, ServerFault
 from connectors.selection import BUSINESS, FULL, Selection
 from tests.unit.ews_mailbox import TOP, asked, below, changed, contact, items, pull, said
-from tests.unit.ews_wire import SETTINGS, Wire, answer, error, messages, success
+from tests.unit.ews_wire import NOBODY, SETTINGS, Wire, answer, error, messages, success
 
 _PROPERTIES = {
     "DisplayName": {"display_name"}, "GivenName": {"given_name"}, "MiddleName": {"middle_name"},
@@ -98,6 +98,41 @@ def test_items_that_meet_a_passing_error_are_asked_for_again_and_come_once(wire:
 
     assert sorted(one.id for one in page.upserts) == ["a", "b", "c"]
     assert [asked(request) for request in wire.seen[4:]] == [["b"], ["b"]]
+
+
+def failing(number: int) -> str:
+    """An answer in which the server fails at so many items."""
+    return messages("GetItem", *[error("GetItem", "ErrorInternalServerError")] * number)
+
+
+def test_a_single_item_at_which_the_server_keeps_failing_is_one_that_cannot_be_read(
+    wire: Wire, connector: EwsConnector
+) -> None:
+    wire.reply(TOP, below(), changed("s1", said("Create", "a")), *[failing(1)] * 7, NOBODY)
+
+    (page,) = pull(connector)
+
+    assert (page.upserts, page.unread) == ((), ("a",))
+
+
+def test_items_at_which_the_server_keeps_failing_do_not_hide_the_others(wire: Wire, connector: EwsConnector) -> None:
+    read, failed = (
+        success("GetItem", f"<m:Items>{contact('b')}</m:Items>"),
+        error("GetItem", "ErrorInternalServerError"),
+    )
+    wire.reply(TOP, below(), changed("s1", *(said("Create", one) for one in "abc")))
+    wire.reply(messages("GetItem", failed, read, failed), *[failing(2)] * 7, NOBODY)
+
+    (page,) = pull(connector)
+
+    assert ([one.id for one in page.upserts], page.unread) == (["b"], ("a", "c"))
+
+
+def test_a_server_that_fails_at_all_items_stops_the_page(wire: Wire, connector: EwsConnector) -> None:
+    wire.reply(TOP, below(), changed("s1", said("Create", "a"), said("Create", "b")), *[failing(2)] * 7, NOBODY)
+
+    with pytest.raises(ServerFault, match="ErrorInternalServerError"):
+        pull(connector)
 
 
 @pytest.mark.parametrize(("asked_for", "waited"), [(7_000, [pytest.approx(7.0, abs=1)]), (3_600_000, [])])

@@ -14,7 +14,7 @@ from connectors.ews.wire.codes import PASSING, failure
 from connectors.ews.wire.operations import MAX_CHANGES, MESSAGES, TYPES, find_items, get_contacts
 from connectors.ews.wire.session import ANSWER_LIMIT, AnswerTooLargeError, EwsSession, only
 from connectors.ews.wire.soap import Message, is_whole
-from connectors.port import ProtocolViolation
+from connectors.port import ProtocolViolation, ServerFault
 
 Found = tuple[str, etree._Element | None]  # an item's ID, and its element or None if it cannot be read
 
@@ -38,6 +38,7 @@ _OF_THE_ITEM: Final = frozenset({
     "ErrorVirusDetected",
     "ErrorVirusMessageDeleted",
 })  # fmt: skip
+_MAY_BE_OF_THE_ITEM: Final = "ErrorInternalServerError"  # where it stays, and others are read
 
 
 def listed(session: EwsSession, address: str, folder_id: str) -> Iterator[tuple[str, list[etree._Element]]]:
@@ -76,9 +77,17 @@ def fetch(session: EwsSession, address: str, item_ids: Sequence[str], fields: fr
     """
     starts = range(0, len(item_ids), FETCHED_AT_ONCE)
     waiting = [item_ids[start : start + FETCHED_AT_ONCE] for start in reversed(starts)]  # the next one is the last
+    again: list[str] = []
     while waiting:
-        chunk = waiting.pop()
-        messages = _asked(session, address, chunk, fields)
+        chunk, others_came = waiting.pop(), bool(again)
+        again = []
+        try:
+            messages = _asked(session, address, chunk, fields)
+        except ServerFault as error:
+            if error.code != _MAY_BE_OF_THE_ITEM or not (others_came or len(chunk) == 1):
+                raise
+            yield from ((item_id, None) for item_id in chunk)
+            continue
         if len(messages) != len(chunk):
             # Too much at once, or an answer that does not say which item it leaves out: ask for less.
             if len(chunk) == 1:
@@ -86,7 +95,6 @@ def fetch(session: EwsSession, address: str, item_ids: Sequence[str], fields: fr
             half = len(chunk) // 2
             waiting += [chunk[half:], chunk[:half]]
             continue
-        again: list[str] = []
         for item_id, message in zip(chunk, messages, strict=True):
             if not message.failed:
                 yield item_id, _item_of(message)
