@@ -15,7 +15,7 @@ from connectors import ews
 from syncvault.__main__ import main
 from tests.acceptance.conftest import Answer, Shell, exchange
 from tests.conftest import Authority
-from tests.kerberos_realm import ACCOUNT, REALM, kerberos_realm
+from tests.kerberos_realm import ACCOUNT, REALM, Realm, kerberos_realm
 from tests.kerberos_samples import CACHE, KEYTAB
 from tests.parts import require_modules
 from tests.simulators.onprem.server import OnpremSimulator
@@ -33,6 +33,22 @@ def house(vault: Shell, onprem: OnpremSimulator) -> Shell:
     vault.add_onprem(onprem)
     vault.did("source", "add", "house", "--mailbox", ANNA)
     return vault
+
+
+@pytest.fixture
+def realm(tmp_path: Path) -> Iterator[Realm]:
+    require_modules("gssapi")
+    (tmp_path / "realm").mkdir()
+    with kerberos_realm(tmp_path / "realm") as running:
+        yield running
+
+
+@pytest.fixture
+def kerberised(authority: Authority, realm: Realm) -> Iterator[OnpremSimulator]:
+    """An Exchange of that realm, which takes every way to sign in."""
+    service = realm.keytab(f"HTTP/localhost@{REALM}")
+    with exchange(authority, host="localhost", schemes=ALL_SCHEMES, keytab=service) as running:
+        yield running
 
 
 @pytest.fixture
@@ -149,83 +165,73 @@ def test_basic_is_used_only_where_it_was_asked_for(vault: Shell, authority: Auth
 
 
 def test_an_account_signs_in_by_keytab_tickets_tokens_and_password_in_turn(
-    vault: Shell, authority: Authority, tmp_path: Path
+    vault: Shell, realm: Realm, kerberised: OnpremSimulator
 ) -> None:
-    require_modules("gssapi")
-    (tmp_path / "realm").mkdir()
-    with kerberos_realm(tmp_path / "realm") as realm:
-        service = realm.keytab(f"HTTP/localhost@{REALM}")
-        with exchange(authority, host="localhost", schemes=ALL_SCHEMES, keytab=service) as simulator:
-            options = ["--ews-url", simulator.url, "--username", simulator.upn, "--admin-mail", "admin@example.com"]
-            keytab = ("--auth", "kerberos", "--keytab", str(realm.keytab(ACCOUNT)))
-            vault.did("tenant", "add-onprem", "house", *options, *vault.common_options(), *keytab)
-            vault.did("source", "add", "house", "--mailbox", ANNA)
+    options = ["--ews-url", kerberised.url, "--username", kerberised.upn, "--admin-mail", "admin@example.com"]
+    keytab = ("--auth", "kerberos", "--keytab", str(realm.keytab(ACCOUNT)))
+    vault.did("tenant", "add-onprem", "house", *options, *vault.common_options(), *keytab)
+    vault.did("source", "add", "house", "--mailbox", ANNA)
 
-            def pulls(*rotated: str, given: str = "") -> tuple[str, str]:
-                """How the tenant signs in once this was rotated in, and syncs."""
-                now = vault.did("credential", "rotate", "house", *rotated, "--json", given=given).data
-                assert status(vault.did("sync", "house", "--json")) == "ok"
-                return now["kind"], now["auth"]
+    def pulls(*rotated: str, given: str = "") -> tuple[str, str]:
+        """How the tenant signs in once this was rotated in, and syncs."""
+        now = vault.did("credential", "rotate", "house", *rotated, "--json", given=given).data
+        assert status(vault.did("sync", "house", "--json")) == "ok"
+        return now["kind"], now["auth"]
 
-            assert status(vault.did("sync", "house", "--json")) == "ok"
-            assert pulls("--ccache", str(realm.ticket_cache())) == ("ccache", "kerberos")
-            client = ("--token-url", simulator.token_url, "--client-id", simulator.tokens.client_id, "--secret-stdin")
-            assert pulls(*client, given=simulator.tokens.client_secret) == ("secret", "oauth")
-            assert pulls("--password-stdin", given=simulator.password) == ("password", "ntlm")
-            assert pulls(*keytab) == ("keytab", "kerberos")
-            assert simulator.refused_logins == 0
+    assert status(vault.did("sync", "house", "--json")) == "ok"
+    assert pulls("--ccache", str(realm.ticket_cache())) == ("ccache", "kerberos")
+    client = ("--token-url", kerberised.token_url, "--client-id", kerberised.tokens.client_id, "--secret-stdin")
+    assert pulls(*client, given=kerberised.tokens.client_secret) == ("secret", "oauth")
+    assert pulls("--password-stdin", given=kerberised.password) == ("password", "ntlm")
+    assert pulls(*keytab) == ("keytab", "kerberos")
+    assert kerberised.refused_logins == 0
 
-            realm.keytab(ACCOUNT, new_keys=True)  # the account has got another password
-            assert status(vault("sync", "house", "--json")) == "quarantined"
-            assert status(vault("sync", "house", "--json")) == "quarantined"
-            assert realm.failed_attempts() == 1
-            again = vault("credential", "rotate", "house", *keytab, "--json")
-            assert (again.code, again.error["code"], realm.failed_attempts()) == (1, "wrong-key", 2)
-            assert pulls("--keytab", str(realm.keytab(ACCOUNT))) == ("keytab", "kerberos")
+    realm.keytab(ACCOUNT, new_keys=True)  # the account has got another password
+    assert status(vault("sync", "house", "--json")) == "quarantined"
+    assert status(vault("sync", "house", "--json")) == "quarantined"
+    assert realm.failed_attempts() == 1
+    again = vault("credential", "rotate", "house", *keytab, "--json")
+    assert (again.code, again.error["code"], realm.failed_attempts()) == (1, "wrong-key", 2)
+    assert pulls("--keytab", str(realm.keytab(ACCOUNT))) == ("keytab", "kerberos")
 
 
 @pytest.mark.parametrize("auth", ["kerberos", "oauth"])
 def test_a_ticket_or_token_that_exchange_refuses_in_mid_run_is_tried_once_by_each_rotation(
-    vault: Shell, authority: Authority, tmp_path: Path, auth: str
+    vault: Shell, realm: Realm, kerberised: OnpremSimulator, auth: str
 ) -> None:
-    require_modules("gssapi")
-    (tmp_path / "realm").mkdir()
-    with kerberos_realm(tmp_path / "realm") as realm:
-        service = realm.keytab(f"HTTP/localhost@{REALM}")
-        with exchange(authority, host="localhost", schemes=ALL_SCHEMES, keytab=service) as simulator:
-            tokens = simulator.tokens
-            client = ["--token-url", simulator.token_url, "--client-id", tokens.client_id, "--secret-stdin"]
-            shown = ["--keytab", str(realm.keytab(ACCOUNT))] if auth == "kerberos" else client
-            options = ["--ews-url", simulator.url, "--username", simulator.upn, "--admin-mail", "admin@example.com"]
-            options += [*vault.common_options(), "--auth", auth]
-            vault.did("tenant", "add-onprem", "house", *options, *shown, given=tokens.client_secret)
-            vault.did("source", "add", "house", "--mailbox", ANNA, "--mailbox", JURGEN)
-            respond = simulator.respond
+    tokens = kerberised.tokens
+    client = ["--token-url", kerberised.token_url, "--client-id", tokens.client_id, "--secret-stdin"]
+    shown = ["--keytab", str(realm.keytab(ACCOUNT))] if auth == "kerberos" else client
+    options = ["--ews-url", kerberised.url, "--username", kerberised.upn, "--admin-mail", "admin@example.com"]
+    options += [*vault.common_options(), "--auth", auth]
+    vault.did("tenant", "add-onprem", "house", *options, *shown, given=tokens.client_secret)
+    vault.did("source", "add", "house", "--mailbox", ANNA, "--mailbox", JURGEN)
+    respond = kerberised.respond
 
-            def shut_out(incoming: Incoming) -> Outgoing:
-                if b"SyncFolderItems" in incoming.body and not simulator.accounts.locked:
-                    simulator.disable_account()
-                    tokens.revoke()
-                    tokens.instead = Outgoing(200, b'{"access_token": "of.somebody.else", "token_type": "Bearer"}')
-                return respond(incoming)
+    def shut_out(incoming: Incoming) -> Outgoing:
+        if b"SyncFolderItems" in incoming.body and not kerberised.accounts.locked:
+            kerberised.disable_account()
+            tokens.revoke()
+            tokens.instead = Outgoing(200, b'{"access_token": "of.somebody.else", "token_type": "Bearer"}')
+        return respond(incoming)
 
-            def refused() -> int:
-                return simulator.refused_logins + tokens.refused.count("of.somebody.else")
+    def refused() -> int:
+        return kerberised.refused_logins + tokens.refused.count("of.somebody.else")
 
-            simulator.respond = shut_out  # type: ignore[method-assign]
-            broken = vault("sync", "house", "--mailboxes", "5", "--json")
-            assert (broken.code, status(broken), refused()) == (1, "quarantined", 1)
-            assert status(vault("sync", "house", "--json")) == "quarantined"
-            for attempt in (2, 3):
-                again = vault("credential", "rotate", "house", *shown, "--json", given=tokens.client_secret)
-                assert (again.code, again.error["code"], refused()) == (1, "http-401", attempt)
-            assert quarantine(vault)["code"] == "http-401"
+    kerberised.respond = shut_out  # type: ignore[method-assign]
+    broken = vault("sync", "house", "--mailboxes", "5", "--json")
+    assert (broken.code, status(broken), refused()) == (1, "quarantined", 1)
+    assert status(vault("sync", "house", "--json")) == "quarantined"
+    for attempt in (2, 3):
+        again = vault("credential", "rotate", "house", *shown, "--json", given=tokens.client_secret)
+        assert (again.code, again.error["code"], refused()) == (1, "http-401", attempt)
+    assert quarantine(vault)["code"] == "http-401"
 
-            simulator.respond = respond  # type: ignore[method-assign]
-            simulator.accounts.enable()
-            tokens.instead = None
-            vault.did("credential", "rotate", "house", *shown, given=tokens.client_secret)
-            assert status(vault.did("sync", "house", "--json")) == "ok"
+    kerberised.respond = respond  # type: ignore[method-assign]
+    kerberised.accounts.enable()
+    tokens.instead = None
+    vault.did("credential", "rotate", "house", *shown, given=tokens.client_secret)
+    assert status(vault.did("sync", "house", "--json")) == "ok"
 
 
 def test_a_check_says_which_sources_the_account_may_read(house: Shell, onprem: OnpremSimulator) -> None:
