@@ -163,15 +163,16 @@ def test_a_page_that_is_large_and_right_is_read(pull: Callable[..., Any], onprem
     assert pull(pad)["code"] == "read"
 
 
+@pytest.mark.parametrize("more", [(), (("Connection", "close"),)], ids=["kept", "last"])
 @pytest.mark.parametrize("end", ["stall", "drip"])
 def test_an_answer_that_hardly_goes_on_holds_its_mailbox_up_for_moments(
-    pull: Callable[..., Any], onprem: OnpremSimulator, end: str
+    pull: Callable[..., Any], onprem: OnpremSimulator, end: str, more: tuple[tuple[str, str], ...]
 ) -> None:
     respond = onprem.respond
 
     def slow(incoming: Incoming) -> Outgoing:
         answer = respond(incoming)
-        return Outgoing(200, answer.body, answer.headers, end) if answer.status == 200 else answer
+        return Outgoing(200, answer.body, answer.headers + more, end) if answer.status == 200 else answer
 
     outcome = pull(slow)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from requests import Response
 from urllib3.exceptions import ReadTimeoutError
@@ -29,8 +29,7 @@ def blocks(response: Response, limit: int) -> Iterator[bytes]:
     length = response.headers.get("Content-Length", "")
     if length.isdecimal() and int(length) > limit:
         raise AnswerTooLargeError
-    socket = getattr(getattr(response.raw, "connection", None), "sock", None)
-    if socket is not None:
+    if (socket := _socket_of(response)) is not None:
         socket.settimeout(_SILENCE)  # until the next request
     pace, size = _Pace(), 0
     while block := _next(response):
@@ -39,6 +38,12 @@ def blocks(response: Response, limit: int) -> Iterator[bytes]:
             raise AnswerTooLargeError
         pace.check(len(block))
         yield block
+
+
+def _socket_of(response: Response) -> Any:
+    """What the answer is read from; a connection that ends with it does not know its socket any more."""
+    stream = getattr(getattr(response.raw, "_original_response", None), "fp", None)
+    return getattr(getattr(stream, "raw", None), "_sock", None)
 
 
 def _next(response: Response) -> bytes:
