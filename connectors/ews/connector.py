@@ -125,7 +125,7 @@ class EwsConnector:
                 yield card
 
     def _address_list(self, _: str) -> Iterator[Card]:
-        for entry in address_list.everybody(self._session):
+        for entry in address_list.everybody(self._session, self._selection.fields):
             mailbox = Mailbox(entry.primary.lower(), entry.primary, kind=MailboxKind.LISTED)
             yield Card(mailbox, self._selection.only(entry.card))
 

@@ -11,6 +11,7 @@ from exchangelib import Account, Contact, FileAttachment
 from lxml import etree
 
 from connectors.ews.wire import operations
+from connectors.selection import FULL
 from tests.ews_clients import ANNAS, Soap
 from tests.simulators.company.cast import ANNA, folder_id, item_id
 from tests.simulators.onprem import contract
@@ -163,7 +164,7 @@ def bare_requests_of_every_shape(account: Account, soap: Soap) -> None:
 
 
 def people_of_every_shape(soap: Soap, shape: str) -> None:
-    everybody = etree.tostring(operations.find_people(0)).decode()
+    everybody = etree.tostring(operations.find_people(0, FULL)).decode()
     asked = everybody[everybody.index("<t:AdditionalProperties") : everybody.index("</m:PersonaShape>")]
     for folder, query in ((_CONTACTS, ""), ('<t:DistinguishedFolderId Id="directory"/>', "anna")):
         searched = f"<m:QueryString>{query}</m:QueryString>" if query else ""

@@ -66,6 +66,13 @@ class TestBrowsing:
         wire.reply(people(persona("a@x.example")), people(persona("b@x.example")), people())
         assert keys(connector, GAL) == ["a@x.example", "b@x.example"]
 
+    def test_of_people_no_more_is_asked_for_than_is_wanted(self, wire: Wire, connector: EwsConnector) -> None:
+        wire.reply(people(persona("a@x.example"), total=1))
+        keys(connector, GAL)
+        asked = {str(name) for name in wire.seen[0].find("//t:AdditionalProperties/t:FieldURI/@FieldURI")}
+        assert asked >= {"persona:PersonaType", "persona:EmailAddresses", "persona:MobilePhones", "persona:HomePhones2"}
+        assert not asked & {"persona:HomeAddresses", "persona:Nicknames", "persona:OfficeLocations"}
+
     @pytest.mark.parametrize("kind", ["DistributionList", "Room", "ModernGroup"])
     def test_what_is_nobody_is_left_out(self, wire: Wire, connector: EwsConnector, kind: str) -> None:
         wire.reply(people(persona("a@x.example"), persona("b@x.example", kind), total=2))

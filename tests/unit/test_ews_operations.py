@@ -28,7 +28,8 @@ REQUESTS = {
     "public folders at the top": operations.find_public_folders([], 0),
     "public folders below": operations.find_public_folders(["AAMkAGI=", "AAMkAGJ="], 500),
     "members": operations.expand_dl("sales@example.com"),
-    "people": operations.find_people(500),
+    "people": operations.find_people(500, FULL),
+    "names of people": operations.find_people(0, frozenset({"display_name"})),
     "photo": operations.get_user_photo("anna@example.com", "HR240x240"),
 }
 

@@ -12,7 +12,7 @@ Microsoft, "FindPeople operation", "ResolveNames operation", "UnresolvedEntry".
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from string import ascii_lowercase, digits
 from typing import Final
 
@@ -40,15 +40,19 @@ _MAY_BE_A_REFUSAL: Final = frozenset({"ErrorInternalServerError"})
 _PERSONA: Final = f"{{{TYPES}}}Persona"
 
 
-def everybody(session: EwsSession) -> Iterator[Entry]:
+def everybody(session: EwsSession, fields: Collection[str]) -> Iterator[Entry]:
     """The people of the global address list, each once. Whoever has no SMTP address is left out.
+
+    Args:
+        session: Who asks.
+        fields: What is wanted of their cards, as far as one can choose; the rest may come all the same.
 
     Raises:
         ConnectorError: The list could not be read to its end.
     """
     seen: set[str] = set()
     try:
-        yield from _browsed(session, seen)
+        yield from _browsed(session, seen, fields)
         if seen:
             return
     except (MailboxGone, NotPermitted, ProtocolViolation, ServerFault) as error:
@@ -58,10 +62,10 @@ def everybody(session: EwsSession) -> Iterator[Entry]:
     yield from _searched(session, seen)
 
 
-def _browsed(session: EwsSession, seen: set[str]) -> Iterator[Entry]:
+def _browsed(session: EwsSession, seen: set[str], fields: Collection[str]) -> Iterator[Entry]:
     offset = 0
     while True:
-        message = only(session.call(find_people(offset)))
+        message = only(session.call(find_people(offset, fields)))
         container = message.find("People")
         people = [] if container is None else list(container.iterchildren(_PERSONA))
         known = len(seen)

@@ -5,7 +5,7 @@ Pure: identifiers in, elements out. Of a contact only the fields that are wanted
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from lxml import etree
@@ -59,12 +59,31 @@ _INDEXED: Final = {
     },
 }
 
-_PERSONA_PROPERTIES: Final = (  # what a directory may fill
-    "PersonaType", "DisplayName", "DisplayNamePrefix", "GivenName", "MiddleNames", "Surname", "Generations", "Initials",
-    "Nicknames", "CompanyName", "Departments", "Title", "OfficeLocations", "Managers", "AssistantNames", "EmailAddress",
-    "EmailAddresses", "BusinessPhoneNumbers", "BusinessPhoneNumbers2", "HomePhones", "HomePhones2", "MobilePhones",
-    "ImAddress", "BusinessHomePages", "BusinessAddresses", "HomeAddresses", "OtherAddresses",
-)  # fmt: skip
+_PERSONA: Final = ("PersonaType", "EmailAddress", "EmailAddresses")  # who it is
+_PERSONA_FIELDS: Final = {  # of a persona, as far as a directory may fill it: our field, Exchange's properties
+    "display_name": ("DisplayName",),
+    "title": ("DisplayNamePrefix",),
+    "given_name": ("GivenName",),
+    "middle_name": ("MiddleNames",),
+    "surname": ("Surname",),
+    "generation": ("Generations",),
+    "initials": ("Initials",),
+    "nickname": ("Nicknames",),
+    "company": ("CompanyName",),
+    "department": ("Departments",),
+    "job_title": ("Title",),
+    "office_location": ("OfficeLocations",),
+    "manager": ("Managers",),
+    "assistant": ("AssistantNames",),
+    "business_phones": ("BusinessPhoneNumbers", "BusinessPhoneNumbers2"),
+    "home_phones": ("HomePhones", "HomePhones2"),
+    "mobile_phone": ("MobilePhones",),
+    "im_addresses": ("ImAddress",),
+    "web_page": ("BusinessHomePages",),
+    "business_address": ("BusinessAddresses",),
+    "home_address": ("HomeAddresses",),
+    "other_address": ("OtherAddresses",),
+}
 
 
 def get_contacts_folder() -> etree._Element:
@@ -184,14 +203,15 @@ def expand_dl(address: str) -> etree._Element:
     return _m("ExpandDL", _m("Mailbox", _t("EmailAddress", address)))
 
 
-def find_people(offset: int) -> etree._Element:
+def find_people(offset: int, fields: Collection[str]) -> etree._Element:
     """FindPeople of the whole directory, a page of it from `offset` on."""
+    wanted = (name for field, names in _PERSONA_FIELDS.items() if field in fields for name in names)
     return _m(
         "FindPeople",
         _m(
             "PersonaShape",
             _t("BaseShape", "Default"),
-            _properties(f"persona:{name}" for name in _PERSONA_PROPERTIES),
+            _properties(f"persona:{name}" for name in (*_PERSONA, *wanted)),
         ),
         _m("IndexedPageItemView", MaxEntriesReturned=str(PEOPLE_PER_PAGE), Offset=str(offset), BasePoint="Beginning"),
         _m("ParentFolderId", _t("DistinguishedFolderId", Id="directory")),
