@@ -38,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--contacts", type=int, default=20_000, metavar="N", help="in the mailbox")
     parser.add_argument("--photos", type=int, default=500, metavar="N", help="of 100 kB each, in another mailbox")
     parser.add_argument("--rounds", type=int, default=1, help="how often each way is measured, in turn")
+    parser.add_argument("--auth", choices=["basic", "ntlm"], default="basic", help="how everybody signs in")
     parser.add_argument("--latency", type=int, default=0, metavar="MS", help="of every answer")
     parser.add_argument("--incremental", action="store_true", help="runs after the first: nothing or 1 %% changed")
     parser.add_argument("--no-peers", action="store_true", help="leave out exchangelib")
@@ -49,7 +50,7 @@ def measure(options: argparse.Namespace) -> None:
     python = "" if options.no_peers or options.incremental else _peer_python(options.peer_env)
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         with simulators("onprem", 1, options.contacts, own_core=True) as simulated:
-            bench = _Bench(simulated, Path(directory), _CONTACT_FIELDS)
+            bench = _Bench(simulated, Path(directory), _CONTACT_FIELDS, options.auth)
             simulated.delay_onprem(options.latency / 1000)
             if options.incremental:
                 bench.incremental(options.contacts)
@@ -58,7 +59,7 @@ def measure(options: argparse.Namespace) -> None:
         if options.photos:
             with simulators("onprem", 1, options.photos, own_core=True) as simulated:
                 _give_pictures(simulated, options.photos)
-                bench = _Bench(simulated, Path(directory), f"display_name,{PHOTO}")
+                bench = _Bench(simulated, Path(directory), f"display_name,{PHOTO}", options.auth)
                 simulated.delay_onprem(options.latency / 1000)
                 bench.photos(options.photos, options.rounds, python)
 
@@ -81,12 +82,12 @@ class _First:
 class _Bench:
     """Pulls of one mailbox. Each vault is a directory of its own."""
 
-    def __init__(self, simulated: Simulated, directory: Path, profile: str) -> None:
+    def __init__(self, simulated: Simulated, directory: Path, profile: str, auth: str) -> None:
         self._simulated = simulated
         self._directory = Path(tempfile.mkdtemp(dir=directory))
         (self._address,) = simulated.info["onprem"]["mailboxes"]
         self._info, self._exchanges = self._directory / "info.json", self._directory / "exchanges.json"
-        self._info.write_text(json.dumps({**simulated.info, "profile": profile}))
+        self._info.write_text(json.dumps({**simulated.info, "profile": profile, "auth": auth}))
         # Not measured: the simulator fills the mailbox when it is first looked at, which it does now.
         in_child("pull_case", "record", "onprem", self._info, self._exchanges)
 

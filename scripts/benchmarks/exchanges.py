@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,7 +45,8 @@ def recorded(found: list[Exchange]) -> Iterator[None]:
 
     def onprem(self: TrustAdapter, request: Any, *args: Any, **options: Any) -> Any:
         response = through_requests(self, request, *args, **options)
-        note(request.method, request.url, request.headers, request.body, response.status_code)
+        if request.method == "POST" and response.status_code != HTTPStatus.UNAUTHORIZED:  # the rest only signs in
+            note(request.method, request.url, request.headers, request.body, response.status_code)
         return response
 
     def online(self: Transport, method: str, origin: str, path: str, **options: Any) -> Answer:

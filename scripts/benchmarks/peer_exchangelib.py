@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from exchangelib import BASIC, IMPERSONATION, Account, Configuration, Credentials, FailFast, Version
+from exchangelib import BASIC, IMPERSONATION, NTLM, Account, Configuration, Credentials, FailFast, Version
 from exchangelib.attachments import FileAttachment
 from exchangelib.protocol import BaseProtocol
 from exchangelib.version import Build
@@ -68,7 +68,7 @@ def main(deed: str, info_file: str, address: str) -> None:
     configuration = Configuration(
         service_endpoint=place["ews_url"],
         credentials=Credentials(place["username"], place["password"]),
-        auth_type=BASIC,
+        auth_type=NTLM if info["auth"] == "ntlm" else BASIC,
         version=_PINNED,
         retry_policy=FailFast(),
     )

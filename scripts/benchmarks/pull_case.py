@@ -1,9 +1,10 @@
 """One pull, measured in a process of its own: prints JSON.
 
 Arguments: `record`, `syncvault`, `bare` or `deaf`; `online` or `onprem`; a file with what the simulators say of
-themselves, and the profile if it is not the usual one; for `syncvault` a directory with the vault, made if it is not
-there; else a file for the requests of a first pull, which `record` writes and the others send again: `bare` as many at
-a time as a pull, parsing the answers, `deaf` one after the other over a connection that is there, parsing nothing.
+themselves, and the profile and the way to sign in if they are not the usual ones; for `syncvault` a directory with the
+vault, made if it is not there; else a file for the requests of a first pull, which `record` writes and the others send
+again: `bare` as many at a time as a pull, parsing the answers, `deaf` one after the other over a connection that is
+there, parsing nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 import requests
 from lxml import etree
+from requests_ntlm import HttpNtlmAuth
 
 from scripts.benchmarks.clocks import Watch, peak_mib
 from scripts.benchmarks.exchanges import Exchange, load, recorded, save
@@ -58,7 +60,8 @@ def download(info: dict[str, Any], side: str, exchanges: list[Exchange], *, deaf
     if side == "online":
         session.headers["Authorization"] = f"Bearer {_token(info)}"
     else:
-        session.auth = (info["onprem"]["username"], info["onprem"]["password"])
+        account = (info["onprem"]["username"], info["onprem"]["password"])
+        session.auth = HttpNtlmAuth(*account) if _auth(info) == "ntlm" else account
         parse = etree.fromstring
 
     def send(exchange: Exchange) -> int:
@@ -116,12 +119,16 @@ def _register(vault: Vault, info: dict[str, Any], side: str) -> None:
         credential = Credential(CredentialKind.SECRET, Secret(place["client_secret"].encode()))
         wanted = [("all-users", "")]
     else:
-        connection = OnpremConnection(place["ews_url"], place["username"], auth="basic", ca_pem=ca_pem)
+        connection = OnpremConnection(place["ews_url"], place["username"], auth=_auth(info), ca_pem=ca_pem)
         credential = Credential(CredentialKind.PASSWORD, Secret(place["password"].encode()))
         wanted = [("mailbox", address) for address in place["mailboxes"]]
     tenant = add_tenant(vault, connection, credential, Scope(profile=info.get("profile", "business")))
     for kind, ref in wanted:
         sources.add(vault, tenant, kind, ref)
+
+
+def _auth(info: dict[str, Any]) -> str:
+    return str(info.get("auth", "basic"))
 
 
 def _token(info: dict[str, Any]) -> str:
