@@ -24,6 +24,7 @@ from connectors.port import (
 )
 from syncvault.sync import onprem
 from syncvault.sync.connect import ExchangeError, graph_settings
+from syncvault.sync.parallel import Stop
 from syncvault.sync.scope import selection_of
 from syncvault.vault.model import Credential, OnlineConnection, OnpremConnection, Scope, TenantProfile
 
@@ -120,10 +121,14 @@ def _onprem(
     from connectors import ews  # noqa: PLC0415  (lazy: loads exchangelib)
 
     first = {source.kind: source for source in reversed(sources)}  # the first one of each kind
-    settings = onprem.settings(connection, credential)
-    with closing(ews.connect(settings, selection=selection_of(scope), page_size=1)) as connector:
-        identity = connector.probe()
-        return Checked(identity, tuple(_tried(connector, first[kind]) for kind in sorted(first)))
+    settings, stop = onprem.settings(connection, credential), Stop()
+    with closing(ews.connect(settings, selection=selection_of(scope), page_size=1, sleep=stop.wait)) as connector:
+        try:
+            identity = connector.probe()
+            return Checked(identity, tuple(_tried(connector, first[kind]) for kind in sorted(first)))
+        finally:  # whatever was read ahead of the first page
+            stop.set()
+            connector.hang_up()
 
 
 def _tried(connector: Connector, source: StoredSource) -> Tried:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -246,6 +247,13 @@ def test_a_check_says_which_sources_the_account_may_read(house: Shell, onprem: O
     assert mailbox["missing"] == ["ApplicationImpersonation"]
     assert mailbox["advice"]
     assert "grant ApplicationImpersonation" in house("credential", "check", "house").out
+
+
+def test_a_check_that_has_seen_a_page_waits_for_no_other(house: Shell, onprem: OnpremSimulator) -> None:
+    onprem.faults.http(503, operation="SyncFolderItems", retry_after=200, times=100, after=1)
+    began = time.monotonic()
+    assert house.did("credential", "check", "house", "--json").data["features"][0]["ok"]
+    assert time.monotonic() - began < 20
 
 
 def test_of_a_keytab_and_a_ticket_cache_it_is_shown_whose_they_are_and_where(

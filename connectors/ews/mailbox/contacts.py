@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -98,7 +99,7 @@ class _Round:
                 raise
             yield from self._listed(limit)
             return
-        with ThreadPoolExecutor(2, thread_name_prefix="ews") as ahead:  # has no thread before there is a next page
+        with _ahead() as ahead:
             after = ahead.submit(self._sync, said.state, limit) if said and not said.last else None
             brought = self._fetched(said, unread)
             unread, empty = [], 0
@@ -219,6 +220,23 @@ class _Round:
             skipped={reason: number for reason, number in skipped.items() if number},
             unread=tuple(item_id for item_id, element in brought.found if element is None),
         )
+
+
+@contextmanager
+def _ahead() -> Iterator[ThreadPoolExecutor]:
+    """What reads ahead; it has no thread before there is a next page.
+
+    Who wants no more pages does not wait for the next one: that may take as long as a server asks for patience.
+    """
+    ahead = ThreadPoolExecutor(2, thread_name_prefix="ews")
+    is_wanted = True
+    try:
+        yield ahead
+    except (GeneratorExit, KeyboardInterrupt):
+        is_wanted = False
+        raise
+    finally:
+        ahead.shutdown(wait=is_wanted, cancel_futures=not is_wanted)
 
 
 def _may_mean_unsupported(code: str) -> bool:
