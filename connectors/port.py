@@ -254,7 +254,8 @@ class Connector(Protocol):
         """What changed in the mailboxes' contact folders since the checkpoints; folders without one in full.
 
         Each sequence is what one exchange with the server brought, and is to be committed together; it holds at most
-        one page of a mailbox. The last step of every mailbox is `Ended`; its error is, among others:
+        one page of a mailbox. What was read ahead of a caller that stops early ends by itself, or by `hang_up`. The
+        last step of every mailbox is `Ended`; its error is, among others:
 
         CheckpointExpired: The server no longer knows one folder's checkpoint; ask again without it.
         NoMailbox: The person has no mailbox (yet); nothing to pull and nothing wrong.

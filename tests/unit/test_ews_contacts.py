@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import patch
+
 import pytest
 
 from connectors.ews import connect
@@ -35,8 +38,11 @@ def test_only_the_page_after_the_one_in_hand_is_fetched(wire: Wire, connector: E
         wire.reply(changed(f"s{number}", said("Create", f"c{number}"), last=False), items(contact(f"c{number}")))
 
     pages = outcomes(connector, ANNA, {})
-    next(pages)
-    pages.close()  # type: ignore[attr-defined]
+    with (
+        ThreadPoolExecutor(2) as ahead,
+        patch("connectors.ews.mailbox.contacts.ThreadPoolExecutor", lambda *_, **__: ahead),
+    ):
+        next(pages)
 
     assert [asked(request) for request in wire.seen_of("GetItem")] == [["c0"], ["c1"]]
     assert len(wire.seen_of("SyncFolderItems")) == 3  # the last one says what comes after them
