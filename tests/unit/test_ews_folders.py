@@ -153,6 +153,16 @@ def test_an_empty_list_of_folders_that_is_left_out_is_taken_for_one_by_the_serve
     assert wire.seen[2].find("//t:ExchangeImpersonation")
 
 
+@pytest.mark.parametrize("identity", ["", '<t:FolderId Id=""/>'])
+def test_a_folder_that_is_told_without_its_id_does_not_count_as_gone(
+    wire: Wire, connector: EwsConnector, identity: str
+) -> None:
+    wire.reply(TOP, below(folder("f", "Sales", "top").replace('<t:FolderId Id="f" ChangeKey="A"/>', identity)))
+
+    with pytest.raises(ProtocolViolation, match="without an ID"):
+        pull(connector, {"top": "s1", "f": "s1"})
+
+
 class TestAPublicFolderThatIsNotSynchronised:
     BOX = Mailbox("\\sales", "Sales", kind=MailboxKind.PUBLIC_FOLDER)
     REFUSAL = messages("SyncFolderItems", error("SyncFolderItems", "ErrorInvalidOperation"))

@@ -288,6 +288,8 @@ def _page(message: Message, offset: int) -> tuple[list[Found], int | None]:
         raise ProtocolViolation("Exchange's answer does not tell the folders.")
     elements = list(root.iterfind(f"{_T}Folders/*"))
     found = [folder for folder in map(_folder_of, elements) if folder is not None]
+    if len(found) < len(elements):  # left out, one would look as if it were not there any more
+        raise ProtocolViolation("Exchange's answer holds a folder without an ID.")
     if is_whole(root, offset + len(elements)):
         return found, None
     said = root.get("IndexedPagingOffset", "")
