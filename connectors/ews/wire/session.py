@@ -92,7 +92,7 @@ class EwsSession:
         self._quiet = Quiet(sleep)
         self._beginning = threading.Lock()
         self._understood = False
-        self._answered = 0  # requests, so far
+        self._answered = object()  # another one with every answer: to count them, threads would have to take turns
         self._account = settings.username.rpartition("\\")[2]
         self._version = 0  # of `VERSIONS`: what the server knows, as far as it has said
         self._versions: dict[str, int] = {}  # by mailbox, where one is on an older server
@@ -160,12 +160,12 @@ class EwsSession:
                     self._ride_out(backoff, fault)
                 except ConnectorError as error:
                     # Nothing was answered meanwhile: that others find out the same, one by one, would take for ever.
-                    if not error.concerns_all and self._answered == answered:
+                    if not error.concerns_all and self._answered is answered:
                         asks_all = fault.asked is not None and not request.act_as
                         error.concerns_all = asks_all or self._is_out_of_order()
                     raise
             else:
-                self._answered += 1
+                self._answered = object()
                 return answer
 
     def _ride_out(self, backoff: Backoff, fault: PassingFaultError) -> None:

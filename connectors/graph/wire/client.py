@@ -74,7 +74,7 @@ class GraphClient:
         self.limiter = Limiter(sleep, now)
         self._counting = threading.Lock()
         self._requests = 0
-        self._answered = 0
+        self._answered = object()  # another one with every answer: to count them, threads would have to take turns
 
     @property
     def requests(self) -> int:
@@ -213,7 +213,7 @@ class GraphClient:
                     pause(backoff, None, failure)
                 continue
             if 200 <= answer.status < 300:
-                self._answered += 1
+                self._answered = object()
                 return answer, token
             if answer.status == 401:
                 refused += 1
@@ -228,7 +228,7 @@ class GraphClient:
                 raise Refusal(answer.status, code_of(answer))
 
     @contextmanager
-    def _looking_beyond(self, ask: Ask, token: str, answered: int) -> Iterator[None]:
+    def _looking_beyond(self, ask: Ask, token: str, answered: object) -> Iterator[None]:
         """Has a fault that stays concern all, if nothing was answered meanwhile and the directory is not either.
 
         That others find out the same, one by one, would take for ever.
@@ -236,7 +236,7 @@ class GraphClient:
         try:
             yield
         except ConnectorError as failure:
-            if not failure.concerns_all and self._answered == answered:
+            if not failure.concerns_all and self._answered is answered:
                 asks_all = isinstance(failure, Throttled) and ask.units > 0
                 failure.concerns_all = asks_all or self._is_out_of_order(token)
             raise
