@@ -79,14 +79,12 @@ ANSWERS: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.fixture
-def pull(
-    onprem: OnpremSimulator, authority: Authority, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[Callable[[Incoming], Outgoing | None]], Any]:
+def pull(onprem: OnpremSimulator, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Pulls two mailboxes elsewhere; a stranger answers requests for the second one, where it has an answer."""
     good, hostile = (primary_address(onprem.company.people[person]) for person in (ANNA, JURGEN))
     respond = onprem.respond
 
-    def pulled(stranger: Callable[[Incoming], Outgoing | None]) -> Any:
+    def pulled(stranger: Callable[[Incoming], Outgoing | None], at_once: int = 1) -> Any:
         def answer(incoming: Incoming) -> Outgoing:
             is_for = (incoming.headers.get("X-AnchorMailbox") or "").lower() == hostile.lower()
             return (stranger(incoming) if is_for else None) or respond(incoming)
@@ -98,6 +96,7 @@ def pull(
             "password": onprem.password,
             "ca_pem": authority.ca_pem,
             "addresses": [good, hostile],
+            "at_once": at_once,
         }
         done = subprocess.run(
             [sys.executable, "-m", "tests.contract.hostile_pull"],
@@ -125,6 +124,16 @@ def test_a_hostile_answer_costs_its_mailbox_little_time_and_memory(pull: Callabl
     outcome = pull(lambda incoming: Outgoing(200, packed or body, headers))
 
     assert outcome["code"] == code
+    assert outcome["seconds"] < 15
+    assert outcome["mebibytes"] <= 100
+
+
+def test_large_answers_at_the_same_time_do_not_add_up(pull: Callable[..., Any]) -> None:
+    answer = Outgoing(200, gzip.compress(ANSWERS["text"][0](), compresslevel=1), (XML, ("Content-Encoding", "gzip")))
+
+    outcome = pull(lambda incoming: answer, at_once=4)
+
+    assert outcome["code"] == "answer-too-large"
     assert outcome["seconds"] < 15
     assert outcome["mebibytes"] <= 100
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -24,6 +24,7 @@ from connectors.throttle import Now, Sleep
 _TIMEOUTS: Final = (15.0, 120.0)  # seconds to connect, and until an answer begins
 _HEAD: Final = 64 * 1024  # bytes read of what is no SOAP
 _PAGE: Final = 1024 * 1024  # and of what Exchange shows to who asks for nothing: a page, or its own description
+_MANY_AT_ONCE: Final = 4 * 1024 * 1024  # bytes; what is larger is taken in one after the other, or memory runs short
 _FOR_NOTHING: Final = frozenset({HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.NOT_IMPLEMENTED})  # to who asks for that
 _TRIES: Final = 3  # of one request whose connection is not, or no longer, signed in
 _ROUNDS: Final = 10  # with those in which it first has to be known whether we are let in
@@ -59,6 +60,7 @@ class Poster:
         self._looks_first = scheme in {"basic", "bearer"}
         self._idle: list[Session] = []  # the last one used comes first, so that as few as are needed stay signed in
         self._lock = threading.Lock()
+        self._taking_in_much = threading.Lock()
         self._is_closed = False
         self.requests = 0
 
@@ -232,13 +234,31 @@ class Poster:
         status = response.status_code
         is_answer = soap.is_soap(head) and (status == HTTPStatus.OK or status >= HTTPStatus.BAD_REQUEST)
         if is_answer or (status == HTTPStatus.OK and not is_page(head)):
-            return Posted(status, response.headers, _messages(head, blocks))
+            return Posted(status, response.headers, self._messages(head, blocks))
         for block in blocks:
             head += block
             if len(head) >= _HEAD:
                 session.close()  # with the rest of it
                 break
         return Posted(status, response.headers, head=head)
+
+    def _messages(self, head: bytes, blocks: Iterator[bytes]) -> tuple[Message, ...]:
+        size = len(head)
+        try:
+            with ExitStack() as turn, closing(soap.Reader()) as reader:
+                reader.feed(head)
+                for block in blocks:
+                    if size <= _MANY_AT_ONCE < size + len(block):
+                        turn.enter_context(self._taking_in_much)
+                    size += len(block)
+                    reader.feed(block)
+                messages = tuple(reader.messages())
+        except soap.TruncatedError:
+            fault = ServerFault("Exchange's answer was cut off.", code="truncated")
+            raise PassingFaultError(fault, attempts=3) from None
+        if not messages:
+            raise ProtocolViolation("Exchange's answer holds no response message.")
+        return messages
 
 
 def _drained(response: Response) -> bool:
@@ -260,20 +280,6 @@ def _other_way() -> ProtocolViolation:
     return ProtocolViolation(
         "The server does not offer this way to sign in.", code="sign-in-method", advice=SIGN_IN_ADVICE
     )
-
-
-def _messages(head: bytes, blocks: Iterator[bytes]) -> tuple[Message, ...]:
-    try:
-        with closing(soap.Reader()) as reader:
-            reader.feed(head)
-            for block in blocks:
-                reader.feed(block)
-            messages = tuple(reader.messages())
-    except soap.TruncatedError:
-        raise PassingFaultError(ServerFault("Exchange's answer was cut off.", code="truncated"), attempts=3) from None
-    if not messages:
-        raise ProtocolViolation("Exchange's answer holds no response message.")
-    return messages
 
 
 def _beginning(blocks: Iterator[bytes]) -> bytes:
