@@ -101,7 +101,8 @@ def add(
     wanted += [("all-users", "", people)] * all_users
     wanted += [("org-contacts", "", UserFilter())] * org_contacts
     if not wanted:
-        raise UsageError("No source was given.", advice=f"Give it like --user {values.EXAMPLES['--directory-id']}")
+        online, onprem = f"--user {values.EXAMPLES['--directory-id']}", "--mailbox anna@example.com"
+        raise UsageError("No source was given.", advice=f"Give it like {online}, or on premises like {onprem}")
     with call.open_vault() as vault, audited(vault, call.command) as entry:
         found = living(vault, tenant, entry)
         allowed = _KINDS[found.facts.kind]

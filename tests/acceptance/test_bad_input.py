@@ -110,7 +110,7 @@ def test_sources_have_to_fit_the_tenant(vault: Shell, online: OnlineSimulator) -
     refused(
         vault("source", "add", "cloud", "--mailbox", "a@example.com", "--json"), 2, "--mailbox", "--user or --group"
     )
-    refused(vault("source", "add", "cloud", "--json"), 2, "--user")
+    refused(vault("source", "add", "cloud", "--json"), 2, "--user", "--mailbox")
     refused(vault("source", "add", "cloud", "--user", "anna", "--json"), 2, "--user")
     refused(vault("source", "remove", "cloud", ANNA, "--json"), 1, "not-found")
     assert vault.did("source", "list", "cloud", "--json").items == []
