@@ -180,9 +180,7 @@ def _public_folders(session: EwsSession, path: str) -> list[Folder]:
         seen.update(folder.id for folder, _ in fresh)
         folders += [Folder(folder.id, name) for folder, name in fresh if folder.holds_contacts]
         paths = {folder.id: name for folder, name in fresh}
-        level = [
-            (child, f"{paths[parent]}/{child.name}") for parent, child in _children(session, list(paths)) if child.name
-        ]
+        level = [(child, f"{paths[parent]}/{child.name}") for parent, child in _children(session, list(paths))]
     return folders
 
 

@@ -29,7 +29,7 @@ def blocks(response: Response, limit: int) -> Iterator[bytes]:
     length = response.headers.get("Content-Length", "")
     if length.isdecimal() and int(length) > limit:
         raise AnswerTooLargeError
-    if (socket := _socket_of(response)) is not None:
+    if (socket := socket_of(response)) is not None:
         socket.settimeout(_SILENCE)  # until the next request
     pace, size = _Pace(), 0
     while block := _next(response):
@@ -40,7 +40,7 @@ def blocks(response: Response, limit: int) -> Iterator[bytes]:
         yield block
 
 
-def _socket_of(response: Response) -> Any:
+def socket_of(response: Response) -> Any:
     """What the answer is read from; a connection that ends with it does not know its socket any more."""
     stream = getattr(getattr(response.raw, "_original_response", None), "fp", None)
     return getattr(getattr(stream, "raw", None), "_sock", None)

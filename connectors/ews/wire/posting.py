@@ -24,7 +24,7 @@ from connectors.throttle import Now, Sleep
 _TIMEOUTS: Final = (15.0, 120.0)  # seconds to connect, and until an answer begins
 _HEAD: Final = 64 * 1024  # bytes read of what is no SOAP
 _PAGE: Final = 1024 * 1024  # and of what Exchange shows to who asks for nothing: a page, or its own description
-_MANY_AT_ONCE: Final = 4 * 1024 * 1024  # bytes; what is larger is taken in one after the other, or memory runs short
+_LONGEST_TURN: Final = 10.0  # seconds
 _FOR_NOTHING: Final = frozenset({HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.NOT_IMPLEMENTED})  # to who asks for that
 _TRIES: Final = 3  # of one request whose connection is not, or no longer, signed in
 _ROUNDS: Final = 10  # with those in which it first has to be known whether we are let in
@@ -243,14 +243,14 @@ class Poster:
         return Posted(status, response.headers, head=head)
 
     def _messages(self, head: bytes, blocks: Iterator[bytes]) -> tuple[Message, ...]:
-        size = len(head)
+        is_alone = False
         try:
             with ExitStack() as turn, closing(soap.Reader()) as reader:
                 reader.feed(head)
                 for block in blocks:
-                    if size <= _MANY_AT_ONCE < size + len(block):
-                        turn.enter_context(self._taking_in_much)
-                    size += len(block)
+                    if reader.holds_much and not is_alone:
+                        turn.enter_context(self._turn())
+                        is_alone = True
                     reader.feed(block)
                 messages = tuple(reader.messages())
         except soap.TruncatedError:
@@ -259,6 +259,16 @@ class Poster:
         if not messages:
             raise ProtocolViolation("Exchange's answer holds no response message.")
         return messages
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Has much taken in by one after the other; whoever is sent it drop by drop holds nobody up for long."""
+        is_ours = self._taking_in_much.acquire(timeout=_LONGEST_TURN)
+        try:
+            yield
+        finally:
+            if is_ours:
+                self._taking_in_much.release()
 
 
 def _drained(response: Response) -> bool:

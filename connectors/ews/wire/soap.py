@@ -27,7 +27,9 @@ _EXTRA: Final = f"{{{MESSAGES}}}MessageXml"
 _LIST: Final = f"{{{MESSAGES}}}ResponseMessages"
 
 _MARKUP_LIMIT: Final = 400_000  # tags and attributes; a page of 512 changes has 6,000, of 1,000 people 80,000
-_FEW: Final = 4 * _MARKUP_LIMIT  # bytes that cannot hold so many: the shortest tag takes four, an attribute five
+_MUCH_MARKUP: Final = 100_000
+_FEW: Final = 4 * _MUCH_MARKUP  # bytes that cannot hold so many: the shortest tag takes four, an attribute five
+_MUCH: Final = 4 * 1024 * 1024  # bytes
 _TAG_LIMIT: Final = 1024 * 1024  # bytes
 _PROLOGUE_LIMIT: Final = 64 * 1024
 _KEPT: Final = 16 * 1024 * 1024  # bytes that can be read a second time, with what XML forbids left out
@@ -121,6 +123,11 @@ class Reader:
         if self._kept is not None:
             self._kept.append(block)
         self._parse(block)
+
+    @property
+    def holds_much(self) -> bool:
+        """Whether so much came that memory runs short if several such answers are taken in at once."""
+        return self._size > _MUCH or self._markup > _MUCH_MARKUP
 
     def messages(self) -> list[Message]:
         """The response messages, now that the answer has ended; a fault is a single failed message.

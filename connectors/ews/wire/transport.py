@@ -24,7 +24,7 @@ from urllib3.exceptions import HTTPError
 from connectors.ews.settings import EwsSettings, OAuthClient
 from connectors.ews.sign_in.guard import Guard
 from connectors.ews.sign_in.methods import SignIn, server_end_point, way_to_sign_in
-from connectors.ews.wire.bodies import blocks
+from connectors.ews.wire.bodies import blocks, socket_of
 from connectors.ews.wire.breaks import PassingFaultError
 from connectors.ews.wire.soap import AnswerTooLargeError
 from connectors.lines import Lines
@@ -63,7 +63,7 @@ class SignInAdapter(TrustAdapter):
         else:
             response = self.guard.let_out(request, send, is_connected=lambda: self.is_connected)
         if response.status_code == HTTPStatus.UNAUTHORIZED:
-            response.end_point = _end_point(response)  # type: ignore[attr-defined]  # for `sign_in.end_point_of`
+            response.end_point = _end_point(response)  # type: ignore[attr-defined]  # for `sign_in.methods.end_point_of`
             body = _whole(response)
             response.raw = HTTPResponse(io.BytesIO(body), status=response.status_code, preload_content=False)
         return response
@@ -85,7 +85,7 @@ class SignInAdapter(TrustAdapter):
 
 
 def _end_point(response: requests.Response) -> bytes | None:
-    socket = getattr(getattr(response.raw, "connection", None), "sock", None)
+    socket = socket_of(response)
     certificate = socket.getpeercert(binary_form=True) if isinstance(socket, ssl.SSLSocket) else None
     return server_end_point(certificate) if certificate else None
 
