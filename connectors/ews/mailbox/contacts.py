@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -38,6 +38,7 @@ PRIVATE: Final = "private"
 _UNREAD: Final = "\x1f"  # between a sync state and the IDs of items that could not be read; XML allows it in neither
 _MOST_UNREAD: Final = 256  # items of a folder that are asked for again with its next round
 _MANY: Final = ["*"]  # stands for more of them
+_PAGES_AHEAD: Final = 2  # one to take in next, one to fetch while the disk is waited for
 _MOST_EMPTY: Final = 100  # pages in a row that bring nothing
 _LISTINGS: Final = 5
 _LISTED: Final = "listed"  # the checkpoint of a folder that Exchange does not synchronise
@@ -81,9 +82,9 @@ class _Round:
     selection: Selection
 
     def pages(self, checkpoint: str, page_size: int) -> Iterator[Page | FolderGone]:
-        """The pages from a checkpoint on. While one is taken in, the next is fetched, and never one more.
+        """The pages from a checkpoint on. While one is taken in, the next two are fetched, and never one more.
 
-        What changed after that is asked for at the same time: without it, nothing further can be asked.
+        What changed after them is asked for at the same time: without it, nothing further can be asked.
 
         Exchange names an item once. So the checkpoint keeps in mind what could not be read, and the next round asks
         for it again; for all of the folder if that is too much to keep in mind.
@@ -102,11 +103,13 @@ class _Round:
         with _ahead() as ahead:
             after = ahead.submit(self._sync, said.state, limit) if said and not said.last else None
             brought = self._fetched(said, unread)
+            coming: deque[Future[_Brought | None]] = deque()
             unread, empty = [], 0
             while brought is not None:
-                said, coming = brought.said, None
-                if after is not None:
-                    coming, after = ahead.submit(self._named, after), ahead.submit(self._after, after, limit)
+                said = brought.said
+                while after is not None and len(coming) < _PAGES_AHEAD:
+                    coming.append(ahead.submit(self._named, after))
+                    after = ahead.submit(self._after, after, limit)
                 page = self._page(brought, stored_before=bool(checkpoint))
                 brought = None  # a page of elements takes more memory than one of contacts
                 empty = empty + 1 if said.empty else 0
@@ -115,9 +118,9 @@ class _Round:
                 unread = [item_id for item_id in unread if not said.names(item_id)] + list(page.unread)
                 kept = unread if len(unread) <= _MOST_UNREAD else _MANY
                 yield replace(page, checkpoint=_UNREAD.join([page.checkpoint, *kept]))
-                if coming is None or said.last:
+                if said.last:
                     return
-                brought = coming.result()
+                brought = coming.popleft().result()
             yield from [FolderGone(self.folder.id)] if checkpoint else []
 
     def _named(self, step: Future[_Said | None]) -> _Brought | None:
