@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from connectors.contact import Contact
 from connectors.selection import UserFilter
@@ -119,16 +119,18 @@ class Folder:
     path: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Upsert:
+class Upsert(NamedTuple):
     """A contact that is new or changed at the server (or replayed by it).
 
     `has_photo` is None where the server does not say (Graph): then its photo has to be asked for.
     """
 
-    id: str = field(repr=False)
-    contact: Contact = field(repr=False)
+    id: str
+    contact: Contact
     has_photo: bool | None = None
+
+    def __repr__(self) -> str:
+        return f"Upsert(has_photo={self.has_photo})"  # what is personal stays out of logs
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from lxml import etree
 
@@ -27,7 +26,7 @@ _EXTRA: Final = f"{{{MESSAGES}}}MessageXml"
 _LIST: Final = f"{{{MESSAGES}}}ResponseMessages"
 
 _MARKUP_LIMIT: Final = 400_000  # tags and attributes; a page of 512 changes has 6,000, of 1,000 people 80,000
-_MUCH_MARKUP: Final = 100_000
+_MUCH_MARKUP: Final = 150_000
 _FEW: Final = 4 * _MUCH_MARKUP  # bytes that cannot hold so many: the shortest tag takes four, an attribute five
 _MUCH: Final = 4 * 1024 * 1024  # bytes
 _TAG_LIMIT: Final = 1024 * 1024  # bytes
@@ -50,8 +49,7 @@ class TruncatedError(Exception):
     """The answer begins as SOAP and ends too early."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One response message, or a SOAP fault.
 
     Attributes:
@@ -60,7 +58,7 @@ class Message:
         failed: Whether there is no content; warnings have some.
     """
 
-    element: etree._Element = field(repr=False)
+    element: etree._Element
     code: str
     failed: bool
 
