@@ -73,10 +73,22 @@ def test_who_waited_while_somebody_failed_fails_alike_and_asks_nobody() -> None:
     assert len(set(map(id, failures))) == 4  # each thread's own
 
 
-def test_who_comes_later_asks_anew() -> None:
+def test_who_comes_within_moments_of_a_failure_does_not_ask() -> None:
     way = Way()
     failures_of(way, 2)
     way.failure = None
+
+    with pytest.raises(Unreachable):
+        way.ask()
+
+    assert way.asked == 1
+
+
+def test_who_comes_later_asks_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    way = Way()
+    failures_of(way, 2)
+    way.failure = None
+    monkeypatch.setattr("connectors.ews.sign_in.methods._MOMENTS", 0.0)
 
     way.ask()
 

@@ -101,8 +101,9 @@ class _Round:
             yield from self._listed(limit)
             return
         with _ahead() as ahead:
-            after = ahead.submit(self._sync, said.state, limit) if said and not said.last else None
             brought = self._fetched(said, unread)
+            # Not before: a server that is too busy for what comes later would hold up the first page as well.
+            after = ahead.submit(self._sync, said.state, limit) if said and not said.last else None
             coming: deque[Future[_Brought | None]] = deque()
             unread, empty = [], 0
             while brought is not None:

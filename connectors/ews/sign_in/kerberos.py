@@ -212,7 +212,11 @@ class _NegotiateAuth(AuthBase):
             self._end_point = end_point_of(response)
             response = send_again(response, self._proof(str(response.request.url)), **options)
             self._is_wanted = response.status_code != HTTPStatus.UNAUTHORIZED
-        self._check(response)
+        try:
+            self._check(response)
+        except ConnectorError:
+            response.close()  # nobody else will: it is not handed over
+            raise
         return response
 
     def _why(self, response: Response) -> ConnectorError | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import ssl
 
 _BROKEN_HASHES: Final = frozenset({"md5", "sha1"})
+_MOMENTS: Final = 2.0  # seconds
 
 
 class SignIn(ABC):
@@ -41,7 +43,7 @@ class SignIn(ABC):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._failure: ConnectorError | None = None  # the last one
-        self._failures = 0
+        self._failed_at = 0.0
 
     @abstractmethod
     def auth(self) -> AuthBase:
@@ -61,18 +63,18 @@ class SignIn(ABC):
     def _asking(self) -> Iterator[None]:
         """Lets one thread at a time ask for a ticket or a token; without one nothing of the tenant can be had.
 
-        Whoever waited while somebody failed fares no better. Once the credential was refused, nobody asks any more.
+        Whoever comes within moments of a failure fares no better: it ends the run, which takes a while to reach all
+        threads. Once the credential was refused, nobody asks any more.
         """
-        before = self._failures
         with self._lock:
-            if self._failure and (self._failures > before or isinstance(self._failure, CredentialRejected)):
+            is_recent = time.monotonic() - self._failed_at < _MOMENTS
+            if self._failure and (is_recent or isinstance(self._failure, CredentialRejected)):
                 raise copy(self._failure)
             try:
                 yield
             except ConnectorError as failure:
                 failure.concerns_all = True
-                self._failure = failure
-                self._failures += 1
+                self._failure, self._failed_at = failure, time.monotonic()
                 raise
 
 
