@@ -107,7 +107,7 @@ class _Connection(HTTPConnection):
         """
         try:
             super().connect()
-        except Exception:
+        except Exception:  # whatever came of it: of a connection that was cut, that is the reason
             self.lines.check()
             raise
 
