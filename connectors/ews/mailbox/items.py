@@ -77,10 +77,9 @@ def fetch(session: EwsSession, address: str, item_ids: Sequence[str], fields: fr
     """
     starts = range(0, len(item_ids), FETCHED_AT_ONCE)
     waiting = [item_ids[start : start + FETCHED_AT_ONCE] for start in reversed(starts)]  # the next one is the last
-    again: list[str] = []
+    again: list[str] = []  # of the chunk before: it comes next then
     while waiting:
-        chunk, others_came = waiting.pop(), bool(again)
-        again = []
+        chunk, others_came, again = waiting.pop(), bool(again), []
         try:
             messages = _asked(session, address, chunk, fields)
         except ServerFault as error:
